@@ -1,0 +1,1 @@
+"""Boxes: a YOLO network, or detections recorded in a file."""

@@ -1,0 +1,1 @@
+"""How well it went: MOT metrics and retrieval metrics."""

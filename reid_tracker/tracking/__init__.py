@@ -1,0 +1,1 @@
+"""Identities: Kalman filter, costs, assignment and the tracker that owns them."""

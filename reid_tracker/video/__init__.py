@@ -1,0 +1,1 @@
+"""Frames in (files, folders, streams) and results out (video, MOT text, JSON lines, crops)."""

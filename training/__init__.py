@@ -1,0 +1,1 @@
+"""Learning the appearance network. The run time never imports this package."""
