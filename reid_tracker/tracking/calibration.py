@@ -1,0 +1,103 @@
+"""From cosine similarity to evidence: how alike are two crops of one person, and of two people, for this network?
+
+Cosine scales differ between networks: 0.6 is a stranger for one and the same person for another. A model trained by
+this project carries the two distributions in its header. For any other vectors they are learned while tracking: two
+detections in one frame are certain strangers, and a match that overlap alone makes certain is the same person.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class CosineStatistics:
+    """Distributions of cosine similarity.
+
+    Attributes
+    ----------
+    same_mean, same_std : float
+        Two crops of one person.
+    stranger_mean, stranger_std : float
+        Crops of two people.
+    """
+
+    same_mean: float
+    same_std: float
+    stranger_mean: float
+    stranger_std: float
+
+
+class RunningMoments:
+    """Mean and standard deviation of a stream of numbers, forgetting what is older than about ``memory`` numbers."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self.count = 0.0
+        self.mean = 0.0
+        self._square = 0.0
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in an array of numbers."""
+        if not values.size:
+            return
+        kept = min(self.count, max(self._memory - values.size, 0))
+        total = kept + values.size
+        self.mean = (kept * self.mean + float(values.sum())) / total
+        self._square = (kept * self._square + float(np.square(values, dtype=np.float64).sum())) / total
+        self.count = total
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of what is remembered."""
+        return max(self._square - self.mean**2, 0.0) ** 0.5
+
+
+class AppearanceCalibration:
+    """Turns cosine similarity into a distance: 0 = as alike as one person's crops, 1 = as unlike as strangers'.
+
+    Between the two means the log-likelihood ratio of two Gaussians with a common spread is linear in the cosine, so
+    the distance is linear as well, clipped to 0..1.
+
+    Parameters
+    ----------
+    statistics : CosineStatistics, optional
+        From the model's header. Without it the distributions are learned from the video.
+    """
+
+    # Numbers needed before the learned distributions are trusted, and remembered at most (light changes).
+    MINIMUM_STRANGERS, MINIMUM_SAME, MEMORY = 30, 30, 20_000
+
+    def __init__(self, statistics: CosineStatistics | None = None) -> None:
+        self._given = statistics
+        self._same = RunningMoments(self.MEMORY)
+        self._strangers = RunningMoments(self.MEMORY)
+
+    def learn(self, same: np.ndarray, strangers: np.ndarray) -> None:
+        """Take in cosines of certain pairs (any shape, 1-d) unless the model brought its own statistics."""
+        if self.learning:
+            self._same.add(same)
+            self._strangers.add(strangers)
+
+    @property
+    def learning(self) -> bool:
+        """Whether `learn` has an effect: the model brought no statistics of its own."""
+        return self._given is None
+
+    @property
+    def statistics(self) -> CosineStatistics | None:
+        """The distributions in use, or None while too little has been seen to trust appearance."""
+        if self._given is not None:
+            return self._given
+        if self._same.count < self.MINIMUM_SAME or self._strangers.count < self.MINIMUM_STRANGERS:
+            return None
+        if self._same.mean <= self._strangers.mean:
+            return None  # vectors that say nothing about identity
+        return CosineStatistics(self._same.mean, self._same.std, self._strangers.mean, self._strangers.std)
+
+    def distance(self, cosine: np.ndarray) -> np.ndarray:
+        """Calibrated distances float32 of cosines [N, M]; statistics must not be None."""
+        known = self.statistics
+        assert known is not None
+        span = known.same_mean - known.stranger_mean
+        return np.clip((known.same_mean - cosine) / span, 0.0, 1.0)

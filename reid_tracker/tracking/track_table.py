@@ -1,0 +1,52 @@
+"""The state of all tracks as one structure of arrays: row i of every array belongs to track i."""
+
+import numpy as np
+
+TENTATIVE, CONFIRMED, LOST = np.int8(0), np.int8(1), np.int8(2)
+
+
+class TrackTable:
+    """Parallel arrays over N tracks; there is no object per track.
+
+    Attributes
+    ----------
+    tracklet, identity : ndarray int64 [N]
+        The unbroken piece of motion, and the person it is taken for (0 until confirmed).
+    class_id : ndarray int64 [N]
+        Class of the object.
+    state : ndarray int8 [N]
+        TENTATIVE, CONFIRMED or LOST.
+    mean, covariance : ndarray float64 [N, 2, 4], [N, 3, 4]
+        Kalman filters (see `kalman`).
+    embedding : ndarray float32 [N, D]
+        Unit appearance vectors; NaN rows where no good crop has been seen yet. D is 0 until vectors arrive.
+    last_seen : ndarray float64 [N]
+        Time of the last matched detection, s.
+    sightings : ndarray int64 [N]
+        How many detections were matched so far.
+    """
+
+    def __init__(self) -> None:
+        self.tracklet = np.zeros(0, dtype=np.int64)
+        self.identity = np.zeros(0, dtype=np.int64)
+        self.class_id = np.zeros(0, dtype=np.int64)
+        self.state = np.zeros(0, dtype=np.int8)
+        self.mean = np.zeros((0, 2, 4))
+        self.covariance = np.zeros((0, 3, 4))
+        self.embedding = np.zeros((0, 0), dtype=np.float32)
+        self.last_seen = np.zeros(0)
+        self.sightings = np.zeros(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.tracklet)
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Drop every track that the mask ``rows`` bool [N] does not name."""
+        if not rows.all():
+            for name, array in vars(self).items():
+                setattr(self, name, array[rows])
+
+    def append(self, **columns: np.ndarray) -> None:
+        """Add K tracks: one array of K rows for every attribute."""
+        for name, array in vars(self).items():
+            setattr(self, name, np.concatenate([array, columns[name]], axis=0, dtype=array.dtype))

@@ -1,0 +1,359 @@
+"""The tracker: detections of one frame in, identities out.
+
+An identity's life
+------------------
+=========== ==================================== ============================== =====================================
+state       how it gets there                    how it is matched              how it ends
+=========== ==================================== ============================== =====================================
+tentative   an unmatched box >= new_confidence   motion (+ appearance), last    dropped at its first miss
+confirmed   confirm_sightings sightings in a     motion + appearance first,     lost at its first miss
+            row (at once on the first frame)     then low-confidence boxes
+lost        a confirmed track that was missed    motion + appearance; without   forgotten after lost_seconds
+                                                 overlap only if it looks the
+                                                 same and could have walked it
+=========== ==================================== ============================== =====================================
+
+A number is given when a track is confirmed and never to anyone else.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import supervision as sv
+
+from reid_tracker.config import TrackerSettings
+from reid_tracker.errors import UserError
+from reid_tracker.tracking import costs, kalman
+from reid_tracker.tracking.assignment import assign
+from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
+from reid_tracker.tracking.camera_motion import CameraMotion, warp
+from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, TrackTable
+
+UNMATCHED = -1
+# A person who walks on is not suddenly half or twice as tall: bound on |log(height ratio)| for matches without overlap.
+SAME_HEIGHT = 0.5
+# Half a body height of free play in such matches: boxes jitter and people lean.
+REACH_SLACK = 0.5
+# Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
+CERTAIN_PAIRS = 32
+
+
+class Tracker:
+    """Keeps identities across the frames of one video.
+
+    Several trackers in one process share nothing.
+
+    Parameters
+    ----------
+    settings : TrackerSettings, optional
+        Thresholds and lifetimes; the defaults are those of configs/track.yaml.
+    frame_rate : float
+        Frames per second, used only where `update` is not told the time.
+    statistics : CosineStatistics, optional
+        How alike same and different people are for the model that made the embeddings. Without it the tracker learns
+        this from the video while it runs.
+
+    Examples
+    --------
+    >>> import numpy as np, supervision as sv
+    >>> tracker = Tracker(frame_rate=10)
+    >>> boxes = sv.Detections(xyxy=np.array([[10, 10, 50, 110]], dtype=np.float32), confidence=np.array([0.9]))
+    >>> tracker.update(boxes).tracker_id
+    array([1])
+    """
+
+    def __init__(
+        self,
+        settings: TrackerSettings | None = None,
+        frame_rate: float = 30.0,
+        statistics: CosineStatistics | None = None,
+    ) -> None:
+        if not (np.isfinite(frame_rate) and frame_rate > 0):
+            raise UserError(f"frame_rate cannot be {frame_rate}: it must be above 0.")
+        self.settings = settings or TrackerSettings()
+        self.frame_rate = float(frame_rate)
+        self.time: float | None = None
+        self._table = TrackTable()
+        self._calibration = AppearanceCalibration(statistics)
+        self._camera = CameraMotion()
+        self._next_tracklet = 1
+        self._next_identity = 1
+
+    @property
+    def identities(self) -> int:
+        """How many identities have been given so far."""
+        return self._next_identity - 1
+
+    def update(
+        self, detections: sv.Detections, timestamp: float | None = None, image: np.ndarray | None = None
+    ) -> sv.Detections:
+        """Match one frame's detections to the people known.
+
+        Parameters
+        ----------
+        detections : supervision.Detections
+            ``xyxy`` [N, 4] in px; ``confidence`` [N] (1 where missing), ``class_id`` [N] and ``data["embedding"]``
+            float [N, D] (a NaN row where there is none) are used where present. Rows with NaN, infinite or empty boxes
+            are ignored.
+        timestamp : float, optional
+            Time of the frame in seconds; by default 1 / frame_rate after the last.
+        image : ndarray uint8 [H, W, 3], optional
+            The frame, BGR; only the setting ``camera_motion`` looks at it.
+
+        Returns
+        -------
+        supervision.Detections
+            The confirmed rows in input order, with their measured boxes: ``tracker_id`` is the identity,
+            ``data["tracklet"]`` the unbroken piece of motion.
+
+        Raises
+        ------
+        UserError
+            If time stands still or runs back, or the embeddings change their length.
+        """
+        seconds = self._advance(timestamp)
+        frame = _FrameArrays(detections)
+        self._adopt_dimension(frame.embedding)
+        self._predict(seconds, frame, image)
+        detection_of = self._associate(frame)
+        self._correct(frame, detection_of)
+        detection_of = self._retire(detection_of)
+        detection_of = self._spawn(frame, detection_of)
+        return self._report(detections, frame, detection_of)
+
+    def _advance(self, timestamp: float | None) -> float:
+        """Move the clock; seconds since the last frame."""
+        first = self.time is None
+        before = 0.0 if self.time is None else self.time
+        now = before + 1 / self.frame_rate if timestamp is None else float(timestamp)
+        if not np.isfinite(now) or (not first and now <= before):
+            raise UserError(f"timestamp {now} does not come after {before}: frames must be given in order of time.")
+        self._step = 1 / self.frame_rate if first else now - before
+        self._first = first
+        self.time = now
+        return self._step
+
+    def _adopt_dimension(self, embedding: np.ndarray | None) -> None:
+        if embedding is None:
+            return
+        table, dimension = self._table, embedding.shape[1]
+        if table.embedding.shape[1] == 0:
+            table.embedding = np.full((len(table), dimension), np.nan, dtype=np.float32)
+        elif table.embedding.shape[1] != dimension:
+            raise UserError(
+                f"embeddings of {dimension} numbers after embeddings of {table.embedding.shape[1]}: "
+                "use one appearance model per tracker."
+            )
+
+    def _predict(self, seconds: float, frame: "_FrameArrays", image: np.ndarray | None) -> None:
+        table = self._table
+        table.mean, table.covariance = kalman.predict(table.mean, table.covariance, seconds)
+        if self.settings.camera_motion and image is not None:
+            matrix = self._camera.estimate(image, frame.xyxy)
+            if matrix is not None:
+                table.mean, table.covariance = warp(table.mean, table.covariance, matrix)
+        self._boxes = kalman.boxes(table.mean).astype(np.float32)
+
+    def _associate(self, frame: "_FrameArrays") -> np.ndarray:
+        """Row of the detection that each track gets, int [N], or UNMATCHED.
+
+        First the confident boxes and everyone known; then low-confidence boxes for whoever was in view a frame ago
+        (ByteTrack, Zhang et al. 2022); last the newcomers, who must not take a box from anyone known.
+        """
+        s, state = self.settings, self._table.state
+        detection_of = np.full(len(state), UNMATCHED)
+        high = frame.confidence >= s.high_confidence
+        low = ~high & (frame.confidence >= s.low_confidence)
+        self._match(frame, detection_of, state != TENTATIVE, high, s.motion_limit)
+        self._match(frame, detection_of, state == CONFIRMED, low, s.low_limit, motion_only=True)
+        self._match(frame, detection_of, state == TENTATIVE, high, s.motion_limit)
+        return detection_of
+
+    def _match(
+        self,
+        frame: "_FrameArrays",
+        detection_of: np.ndarray,
+        tracks: np.ndarray,
+        candidates: np.ndarray,
+        limit: float,
+        motion_only: bool = False,
+    ) -> None:
+        """One round of assignment between free tracks (mask [N]) and free detections (mask [M])."""
+        free = candidates.copy()
+        free[detection_of[detection_of != UNMATCHED]] = False
+        rows, columns = np.flatnonzero(tracks & (detection_of == UNMATCHED)), np.flatnonzero(free)
+        if not rows.size or not columns.size:
+            return
+        assert self.time is not None
+        unseen = np.maximum(self.time - self._table.last_seen[rows] - self._step, 0.0)
+        enlarged = costs.enlarge(self._boxes[rows], np.minimum(self.settings.enlarge_per_second * unseen, 0.5))
+        overlap = costs.iou(enlarged.astype(np.float32), frame.xyxy[columns])
+        cost = 1 - overlap
+        cost[overlap <= 0] = np.inf
+        cosine = None
+        if frame.embedding is not None and not motion_only:
+            cosine = self._table.embedding[rows] @ frame.embedding[columns].T
+            self._fuse_appearance(cost, overlap, cosine, rows, frame.measurement[columns], unseen, limit)
+        if not self.settings.class_agnostic:
+            cost[self._table.class_id[rows][:, None] != frame.class_id[columns][None, :]] = np.inf
+        r, c = assign(cost, limit)
+        if cosine is not None:
+            self._learn(overlap, cosine, r, c)
+        detection_of[rows[r]] = columns[c]
+
+    def _fuse_appearance(
+        self,
+        cost: np.ndarray,
+        overlap: np.ndarray,
+        cosine: np.ndarray,
+        rows: np.ndarray,
+        measurement: np.ndarray,
+        unseen: np.ndarray,
+        limit: float,
+    ) -> None:
+        """Replace motion's cost [N, M] in place wherever both sides have a vector and cosines can be read."""
+        if self._calibration.statistics is None:
+            return
+        s = self.settings
+        distance = self._calibration.distance(cosine)
+        fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
+        apart = overlap <= 0
+        fused[apart] = np.inf
+        i, j = np.nonzero(apart & (distance < s.distant_appearance))
+        if i.size:
+            height = self._table.mean[rows[i], 0, 3]
+            offset = measurement[j, :2] - self._table.mean[rows[i], 0, :2]
+            reach = (REACH_SLACK + s.walking_speed * (unseen[i] + self._step)) * height
+            same_height = np.abs(np.log(measurement[j, 3] / np.maximum(height, 1.0))) < SAME_HEIGHT
+            possible = same_height & ((offset**2).sum(axis=1) < reach**2)
+            i, j = i[possible], j[possible]
+            fused[i, j] = 1 - s.appearance_weight + s.appearance_weight * distance[i, j]
+        # Scaled so that one limit serves pairs with and without a vector.
+        fused *= limit / s.fused_limit
+        np.copyto(cost, fused, where=~np.isnan(cosine))
+
+    def _learn(self, overlap: np.ndarray, cosine: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+        """Teach the calibration from matches that overlap alone makes certain."""
+        if not self._calibration.learning or not rows.size:
+            return
+        near = overlap > 0.1
+        certain = (overlap[rows, columns] > 0.5) & (near.sum(axis=1)[rows] == 1) & (near.sum(axis=0)[columns] == 1)
+        rows, columns = rows[certain][:CERTAIN_PAIRS], columns[certain][:CERTAIN_PAIRS]
+        pairs = cosine[np.ix_(rows, columns)]
+        strangers = pairs[overlap[np.ix_(rows, columns)] <= 0]  # leaves out the diagonal, which overlaps
+        same = pairs.diagonal()
+        self._calibration.learn(same[~np.isnan(same)], strangers[~np.isnan(strangers)])
+
+    def _correct(self, frame: "_FrameArrays", detection_of: np.ndarray) -> None:
+        """Update matched tracks with their detections and give numbers to those now confirmed."""
+        table, s = self._table, self.settings
+        rows = np.flatnonzero(detection_of != UNMATCHED)
+        columns = detection_of[rows]
+        table.mean[rows], table.covariance[rows] = kalman.update(
+            table.mean[rows], table.covariance[rows], frame.measurement[columns]
+        )
+        table.last_seen[rows] = self.time
+        table.sightings[rows] += 1
+        table.class_id[rows] = frame.class_id[columns]
+        table.state[rows[(table.state[rows] != TENTATIVE) | (table.sightings[rows] >= s.confirm_sightings)]] = CONFIRMED
+        self._number(np.flatnonzero((table.state == CONFIRMED) & (table.identity == 0)))
+        if frame.embedding is not None:
+            good = frame.shows_person_well(s)[columns]
+            rows, fresh = rows[good], frame.embedding[columns[good]]
+            kept = table.embedding[rows]
+            mixed = np.where(np.isnan(kept), fresh, s.appearance_momentum * kept + (1 - s.appearance_momentum) * fresh)
+            table.embedding[rows] = mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-12)
+
+    def _retire(self, detection_of: np.ndarray) -> np.ndarray:
+        """Mark the missed as lost, drop those missed for too long; the detections of those who stay."""
+        table = self._table
+        missed = detection_of == UNMATCHED
+        table.state[missed & (table.state == CONFIRMED)] = LOST
+        assert self.time is not None
+        too_long = self.time - table.last_seen > self.settings.lost_seconds + 1e-6
+        stay = ~missed | ((table.state == LOST) & ~too_long)
+        table.keep(stay)
+        return detection_of[stay]
+
+    def _spawn(self, frame: "_FrameArrays", detection_of: np.ndarray) -> np.ndarray:
+        """Begin a track for every sure box that is nobody's; the detections of all tracks, the new ones last."""
+        s, table = self.settings, self._table
+        matched = np.zeros(len(frame.xyxy), dtype=bool)
+        matched[detection_of[detection_of != UNMATCHED]] = True
+        new = np.flatnonzero(~matched & (frame.confidence >= s.new_confidence))
+        if new.size and matched.any():
+            same = costs.iou(frame.xyxy[new], frame.xyxy[matched]) >= s.duplicate_iou
+            if not s.class_agnostic:
+                same &= frame.class_id[new][:, None] == frame.class_id[matched][None, :]
+            new = new[~same.any(axis=1)]
+        count = new.size
+        if not count:
+            return detection_of
+        mean, covariance = kalman.initiate(frame.measurement[new])
+        embedding = np.full((count, table.embedding.shape[1]), np.nan, dtype=np.float32)
+        if frame.embedding is not None:
+            good = frame.shows_person_well(s)[new]
+            embedding[good] = frame.embedding[new[good]]
+        # Whoever is there when the video begins need not prove an arrival.
+        sure = self._first or s.confirm_sightings == 1
+        table.append(
+            tracklet=self._next_tracklet + np.arange(count),
+            identity=np.zeros(count, dtype=np.int64),
+            class_id=frame.class_id[new],
+            state=np.full(count, CONFIRMED if sure else TENTATIVE),
+            mean=mean,
+            covariance=covariance,
+            embedding=embedding,
+            last_seen=np.full(count, self.time),
+            sightings=np.ones(count, dtype=np.int64),
+        )
+        self._next_tracklet += count
+        if sure:
+            self._number(np.arange(len(table) - count, len(table)))
+        return np.concatenate([detection_of, new])
+
+    def _number(self, rows: Sequence[int] | np.ndarray) -> None:
+        """Give the tracks ``rows`` their identities."""
+        self._table.identity[rows] = self._next_identity + np.arange(len(rows))
+        self._next_identity += len(rows)
+
+    def _report(self, detections: sv.Detections, frame: "_FrameArrays", detection_of: np.ndarray) -> sv.Detections:
+        table = self._table
+        rows = np.flatnonzero((table.state == CONFIRMED) & (detection_of != UNMATCHED))
+        rows = rows[np.argsort(detection_of[rows])]
+        reported: sv.Detections = detections[frame.row[detection_of[rows]]]
+        reported.tracker_id = table.identity[rows]
+        reported.data["tracklet"] = table.tracklet[rows]
+        return reported
+
+
+class _FrameArrays:
+    """One frame's usable detections as plain arrays; ``row`` says where each stands in the input."""
+
+    def __init__(self, detections: sv.Detections) -> None:
+        xyxy = np.asarray(detections.xyxy, dtype=np.float32).reshape(-1, 4)
+        confidence = detections.confidence
+        confidence = np.ones(len(xyxy)) if confidence is None else np.asarray(confidence, dtype=np.float64)
+        usable = np.isfinite(xyxy).all(axis=1) & (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1) & np.isfinite(confidence)
+        self.row = np.flatnonzero(usable)
+        self.xyxy = xyxy[self.row]
+        self.confidence = confidence[self.row]
+        class_id = detections.class_id
+        self.class_id = np.zeros(len(self.row), np.int64) if class_id is None else np.asarray(class_id)[self.row]
+        self.measurement = kalman.measure(self.xyxy)
+        self.embedding: np.ndarray | None = None
+        if "embedding" in detections.data and len(xyxy):
+            embedding = np.asarray(detections.data["embedding"], dtype=np.float32)
+            if embedding.ndim != 2 or len(embedding) != len(xyxy):
+                raise UserError(f"embeddings have the shape {embedding.shape}: one row per detection is needed.")
+            self.embedding = embedding[self.row]
+        self._good: np.ndarray | None = None
+
+    def shows_person_well(self, settings: TrackerSettings) -> np.ndarray:
+        """Mask [M] of the crops that may change the appearance kept: confident, free of others, with a vector."""
+        if self._good is None:
+            assert self.embedding is not None
+            uncovered = costs.coverage(self.xyxy) < settings.occlusion
+            seen = ~np.isnan(self.embedding[:, 0])
+            self._good = uncovered & seen & (self.confidence >= settings.high_confidence)
+        return self._good
