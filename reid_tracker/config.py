@@ -46,7 +46,9 @@ class DetectorSettings(Settings):
 
     model: str | None = setting(None, "A YOLO that ultralytics loads: a path, or a name that ultralytics downloads.")
     recorded: str | None = setting(
-        None, "Recorded detections instead of a network: a MOT det.txt or an .npz; {name} stands for the source's name."
+        None,
+        "Recorded detections instead of a network: a MOT det.txt or an .npz; {source} and {name} stand for each "
+        "source's path and name.",
     )
     classes: list[str | int] | None = setting(
         None, "Class names or numbers to track; null = person where the model knows one, otherwise all."
@@ -126,7 +128,7 @@ class OutputSettings(Settings):
     mot: bool = setting(False, "MOTChallenge text, <name>.txt")
     jsonl: bool = setting(False, "JSON lines, one object a frame, <name>.jsonl")
     crops: bool = setting(False, "Crops per identity, <name>_crops/<identity>/")
-    blur_people: bool = setting(False, "Blur everyone that the detector sees, in the video and in the crops.")
+    blur_people: bool = setting(False, "Blur everyone that the detector sees, in the video.")
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 

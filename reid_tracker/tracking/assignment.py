@@ -1,47 +1,47 @@
-"""Which track gets which detection: the Hungarian method where any pair may opt out."""
+"""Which track gets which detection: the Hungarian method on the pairs that are possible, where any pair may opt out."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 
-def assign(cost: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Match rows to columns at the least total cost, where staying unmatched costs ``limit`` / 2 a side.
+def assign(rows: np.ndarray, columns: np.ndarray, cost: np.ndarray, limit: float) -> np.ndarray:
+    """Choose pairs, each row and each column at most once, at the least total of (cost - limit).
 
-    Equal to ``lap.lapjv(cost, extend_cost=True, cost_limit=limit)``: a pair at or over the limit is never chosen, and
-    it never keeps a better pair from being chosen. Clipping the costs at the limit and dropping the clipped pairs
-    gives the same optimum as the usual (N + M) x (N + M) matrix.
+    Equal to ``lap.lapjv(matrix, extend_cost=True, cost_limit=limit)`` where all other pairs cost inf: a pair at or
+    over the limit is never chosen, and it never keeps a better pair from being chosen. Clipping a matrix at the limit
+    and dropping the clipped pairs gives the same optimum as the usual (N + M) x (N + M) one.
 
     Pairs that are each other's only candidate are in every optimum and are taken without solving; in a crowd that is
     most of them, and the cubic part sees only the rest.
 
     Parameters
     ----------
-    cost : ndarray [N, M]
-        Finite, or inf where a pair is impossible.
+    rows, columns : ndarray of int [K]
+        The possible pairs, each once.
+    cost : ndarray [K]
+        What each costs; NaN is not allowed.
     limit : float
         Pairs must cost less than this.
 
     Returns
     -------
-    rows, columns : ndarray of int [K]
-        The matched pairs, by ascending row.
+    ndarray of int
+        Positions in ``rows`` and ``columns`` of the chosen pairs, ascending.
     """
-    possible = cost < limit
-    per_row, per_column = possible.sum(axis=1), possible.sum(axis=0)
-    candidate = possible.argmax(axis=1) if cost.shape[1] else np.zeros(len(cost), dtype=np.intp)
-    alone = (per_row == 1) & (per_column[candidate] == 1) if cost.shape[1] else np.zeros(len(cost), dtype=bool)
-    rows = np.flatnonzero(alone)
-    columns = candidate[rows]
-
-    contested_rows = np.flatnonzero((per_row > 0) & ~alone)
-    if contested_rows.size:
-        per_column[columns] = 0
-        contested_columns = np.flatnonzero(per_column)
-        contested = np.minimum(cost[np.ix_(contested_rows, contested_columns)], limit)
-        r, c = linear_sum_assignment(contested)
-        chosen = contested[r, c] < limit
-        rows = np.concatenate([rows, contested_rows[r[chosen]]])
-        columns = np.concatenate([columns, contested_columns[c[chosen]]])
-        order = np.argsort(rows)
-        rows, columns = rows[order], columns[order]
-    return rows, columns
+    possible = np.flatnonzero(cost < limit)
+    if not possible.size:
+        return possible
+    r, c = rows[possible], columns[possible]
+    alone = (np.bincount(r)[r] == 1) & (np.bincount(c)[c] == 1)
+    if alone.all():
+        return possible
+    contested = possible[~alone]
+    row_names, r = np.unique(rows[contested], return_inverse=True)
+    column_names, c = np.unique(columns[contested], return_inverse=True)
+    matrix = np.full((len(row_names), len(column_names)), limit, dtype=np.float64)
+    matrix[r, c] = cost[contested]
+    position = np.zeros(matrix.shape, dtype=np.intp)
+    position[r, c] = contested
+    i, j = linear_sum_assignment(matrix)
+    chosen = matrix[i, j] < limit
+    return np.sort(np.concatenate([possible[alone], position[i[chosen], j[chosen]]]))

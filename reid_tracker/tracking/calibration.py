@@ -96,8 +96,13 @@ class AppearanceCalibration:
         return CosineStatistics(self._same.mean, self._same.std, self._strangers.mean, self._strangers.std)
 
     def distance(self, cosine: np.ndarray) -> np.ndarray:
-        """Calibrated distances float32 of cosines [N, M]; statistics must not be None."""
+        """Calibrated distances 0..1 of cosines (any shape), NaN where NaN; statistics must not be None."""
         known = self.statistics
         assert known is not None
-        span = known.same_mean - known.stranger_mean
-        return np.clip((known.same_mean - cosine) / span, 0.0, 1.0)
+        return np.clip((known.same_mean - cosine) / (known.same_mean - known.stranger_mean), 0.0, 1.0)
+
+    def cosine(self, distance: float) -> float:
+        """Cosine whose calibrated distance this is, the inverse of `distance` between 0 and 1."""
+        known = self.statistics
+        assert known is not None
+        return known.same_mean - distance * (known.same_mean - known.stranger_mean)

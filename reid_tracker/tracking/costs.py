@@ -1,36 +1,44 @@
-"""What a pair of track and detection costs: overlap, appearance, and how the two are put together.
+"""Overlap of boxes, for the pairs that overlap.
 
-Plain functions on arrays. Boxes are (x1, y1, x2, y2) in px; N tracks, M detections.
+In a crowd of hundreds nearly all pairs are far apart. Four comparisons find those that are not, and everything after
+that is done on short lists of pairs instead of N x M matrices. Boxes are (x1, y1, x2, y2) in px.
 """
 
 import numpy as np
 
 
-def intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Common area in px^2 of each box of ``a`` [N, 4] with each of ``b`` [M, 4], [N, M]."""
-    width = np.minimum(a[:, None, 2], b[None, :, 2])
-    width -= np.maximum(a[:, None, 0], b[None, :, 0])
-    np.maximum(width, 0, out=width)
-    height = np.minimum(a[:, None, 3], b[None, :, 3])
-    height -= np.maximum(a[:, None, 1], b[None, :, 1])
-    np.maximum(height, 0, out=height)
-    width *= height
-    return width
+def overlapping(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of a box of ``a`` [N, 4] and a box of ``b`` [M, 4] that have common area: rows, columns, int [K] each."""
+    left, top, right, bottom = np.ascontiguousarray(b.T)
+    common = a[:, 0:1] < right
+    common &= a[:, 2:3] > left
+    common &= a[:, 1:2] < bottom
+    common &= a[:, 3:4] > top
+    return pairs(common)
+
+
+def pairs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of a mask [N, M] that are true; `numpy.nonzero`, but several times faster for few."""
+    rows, columns = np.divmod(np.flatnonzero(mask), max(mask.shape[1], 1))
+    return rows, columns
 
 
 def area(xyxy: np.ndarray) -> np.ndarray:
-    """Area in px^2 of boxes [N, 4], [N]."""
+    """Area in px^2 of boxes [K, 4], [K]."""
     return (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
 
 
+def intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Common area in px^2 of the k-th box of ``a`` [K, 4] and the k-th of ``b`` [K, 4], [K]; 0 where they are apart."""
+    size = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    np.maximum(size, 0, out=size)
+    return size[:, 0] * size[:, 1]
+
+
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes ``a`` [N, 4] and ``b`` [M, 4], [N, M]; 0 where both are empty."""
+    """Intersection over union of the k-th box of ``a`` [K, 4] and the k-th of ``b`` [K, 4], [K]."""
     common = intersection(a, b)
-    union = area(a)[:, None] + area(b)[None, :]
-    union -= common
-    np.maximum(union, 1e-9, out=union)
-    common /= union
-    return common
+    return common / np.maximum(area(a) + area(b) - common, 1e-9)
 
 
 def enlarge(xyxy: np.ndarray, fraction: np.ndarray) -> np.ndarray:
@@ -44,7 +52,9 @@ def coverage(xyxy: np.ndarray) -> np.ndarray:
 
     On level ground the one whose feet are lower in the picture stands in front.
     """
-    common = intersection(xyxy, xyxy)
-    common /= np.maximum(area(xyxy), 1e-9)[:, None]
-    common[xyxy[None, :, 3] <= xyxy[:, None, 3]] = 0
-    return common.max(axis=1, initial=0)
+    behind, front = overlapping(xyxy, xyxy)
+    lower = xyxy[front, 3] > xyxy[behind, 3]
+    behind, front = behind[lower], front[lower]
+    covered = np.zeros(len(xyxy))
+    np.maximum.at(covered, behind, intersection(xyxy[behind], xyxy[front]) / area(xyxy[behind]))
+    return covered

@@ -185,63 +185,66 @@ class Tracker:
         if not rows.size or not columns.size:
             return
         assert self.time is not None
-        unseen = np.maximum(self.time - self._table.last_seen[rows] - self._step, 0.0)
-        enlarged = costs.enlarge(self._boxes[rows], np.minimum(self.settings.enlarge_per_second * unseen, 0.5))
-        overlap = costs.iou(enlarged.astype(np.float32), frame.xyxy[columns])
+        table, s = self._table, self.settings
+        unseen = np.maximum(self.time - table.last_seen[rows] - self._step, 0.0)
+        boxes = costs.enlarge(self._boxes[rows], np.minimum(s.enlarge_per_second * unseen, 0.5))
+        i, j = costs.overlapping(boxes, frame.xyxy[columns])
+        overlap = costs.iou(boxes[i], frame.xyxy[columns[j]])
         cost = 1 - overlap
-        cost[overlap <= 0] = np.inf
         cosine = None
         if frame.embedding is not None and not motion_only:
-            cosine = self._table.embedding[rows] @ frame.embedding[columns].T
-            self._fuse_appearance(cost, overlap, cosine, rows, frame.measurement[columns], unseen, limit)
-        if not self.settings.class_agnostic:
-            cost[self._table.class_id[rows][:, None] != frame.class_id[columns][None, :]] = np.inf
-        r, c = assign(cost, limit)
-        if cosine is not None:
-            self._learn(overlap, cosine, r, c)
-        detection_of[rows[r]] = columns[c]
+            cosine = table.embedding[rows] @ frame.embedding[columns].T
+            if self._calibration.statistics is not None:
+                i, j, overlap = _merge(
+                    i, j, overlap, *self._alike_within_reach(rows, unseen, frame.measurement[columns], cosine)
+                )
+                distance = self._calibration.distance(cosine[i, j])
+                fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
+                # Scaled so that one limit serves pairs with and without a vector.
+                cost = np.where(np.isnan(distance), 1 - overlap, fused * (limit / s.fused_limit))
+        if not s.class_agnostic:
+            same_class = table.class_id[rows[i]] == frame.class_id[columns[j]]
+            i, j, cost, overlap = i[same_class], j[same_class], cost[same_class], overlap[same_class]
+        chosen = assign(i, j, cost, limit)
+        if cosine is not None and self._calibration.learning:
+            self._learn(i, j, overlap, chosen, cosine)
+        detection_of[rows[i[chosen]]] = columns[j[chosen]]
 
-    def _fuse_appearance(
-        self,
-        cost: np.ndarray,
-        overlap: np.ndarray,
-        cosine: np.ndarray,
-        rows: np.ndarray,
-        measurement: np.ndarray,
-        unseen: np.ndarray,
-        limit: float,
-    ) -> None:
-        """Replace motion's cost [N, M] in place wherever both sides have a vector and cosines can be read."""
-        if self._calibration.statistics is None:
-            return
-        s = self.settings
-        distance = self._calibration.distance(cosine)
-        fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
-        apart = overlap <= 0
-        fused[apart] = np.inf
-        i, j = np.nonzero(apart & (distance < s.distant_appearance))
-        if i.size:
-            height = self._table.mean[rows[i], 0, 3]
-            offset = measurement[j, :2] - self._table.mean[rows[i], 0, :2]
-            reach = (REACH_SLACK + s.walking_speed * (unseen[i] + self._step)) * height
-            same_height = np.abs(np.log(measurement[j, 3] / np.maximum(height, 1.0))) < SAME_HEIGHT
-            possible = same_height & ((offset**2).sum(axis=1) < reach**2)
-            i, j = i[possible], j[possible]
-            fused[i, j] = 1 - s.appearance_weight + s.appearance_weight * distance[i, j]
-        # Scaled so that one limit serves pairs with and without a vector.
-        fused *= limit / s.fused_limit
-        np.copyto(cost, fused, where=~np.isnan(cosine))
+    def _alike_within_reach(
+        self, rows: np.ndarray, unseen: np.ndarray, measurement: np.ndarray, cosine: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs that look the same and that walking could explain: positions in ``rows``, positions of detections."""
+        s, mean = self.settings, self._table.mean
+        i, j = costs.pairs(cosine > self._calibration.cosine(s.distant_appearance))
+        height = mean[rows[i], 0, 3]
+        offset = measurement[j, :2] - mean[rows[i], 0, :2]
+        reach = (REACH_SLACK + s.walking_speed * (unseen[i] + self._step)) * height
+        same_height = np.abs(np.log(measurement[j, 3] / np.maximum(height, 1.0))) < SAME_HEIGHT
+        possible = same_height & ((offset**2).sum(axis=1) < reach**2)
+        return i[possible], j[possible]
 
-    def _learn(self, overlap: np.ndarray, cosine: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
-        """Teach the calibration from matches that overlap alone makes certain."""
-        if not self._calibration.learning or not rows.size:
-            return
+    def _learn(self, i: np.ndarray, j: np.ndarray, overlap: np.ndarray, chosen: np.ndarray, cosine: np.ndarray) -> None:
+        """Teach the calibration from matches that overlap alone makes certain.
+
+        Parameters
+        ----------
+        i, j, overlap : ndarray [K]
+            The pairs considered: row and column of ``cosine``, IoU.
+        chosen : ndarray of int
+            Which of them were matched.
+        cosine : ndarray [N, M]
+            Of all pairs.
+        """
         near = overlap > 0.1
-        certain = (overlap[rows, columns] > 0.5) & (near.sum(axis=1)[rows] == 1) & (near.sum(axis=0)[columns] == 1)
-        rows, columns = rows[certain][:CERTAIN_PAIRS], columns[certain][:CERTAIN_PAIRS]
+        rivals_i, rivals_j = (
+            np.bincount(i[near], minlength=len(cosine)),
+            np.bincount(j[near], minlength=cosine.shape[1]),
+        )
+        certain = (overlap[chosen] > 0.5) & (rivals_i[i[chosen]] == 1) & (rivals_j[j[chosen]] == 1)
+        rows, columns = i[chosen][certain][:CERTAIN_PAIRS], j[chosen][certain][:CERTAIN_PAIRS]
         pairs = cosine[np.ix_(rows, columns)]
-        strangers = pairs[overlap[np.ix_(rows, columns)] <= 0]  # leaves out the diagonal, which overlaps
         same = pairs.diagonal()
+        strangers = pairs[~np.eye(len(rows), dtype=bool)]
         self._calibration.learn(same[~np.isnan(same)], strangers[~np.isnan(strangers)])
 
     def _correct(self, frame: "_FrameArrays", detection_of: np.ndarray) -> None:
@@ -259,10 +262,16 @@ class Tracker:
         self._number(np.flatnonzero((table.state == CONFIRMED) & (table.identity == 0)))
         if frame.embedding is not None:
             good = frame.shows_person_well(s)[columns]
-            rows, fresh = rows[good], frame.embedding[columns[good]]
-            kept = table.embedding[rows]
-            mixed = np.where(np.isnan(kept), fresh, s.appearance_momentum * kept + (1 - s.appearance_momentum) * fresh)
-            table.embedding[rows] = mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-12)
+            self._remember_appearance(rows[good], frame.embedding[columns[good]])
+
+    def _remember_appearance(self, rows: np.ndarray, fresh: np.ndarray) -> None:
+        """Mix good crops' vectors ``fresh`` [K, D] into those kept for the tracks ``rows``, at unit length."""
+        kept = self._table.embedding[rows]
+        mixed = self.settings.appearance_momentum * (kept - fresh) + fresh
+        first = np.isnan(kept[:, 0])
+        mixed[first] = fresh[first]
+        mixed /= np.sqrt(np.maximum(np.einsum("nd,nd->n", mixed, mixed), 1e-12))[:, None]
+        self._table.embedding[rows] = mixed
 
     def _retire(self, detection_of: np.ndarray) -> np.ndarray:
         """Mark the missed as lost, drop those missed for too long; the detections of those who stay."""
@@ -282,10 +291,12 @@ class Tracker:
         matched[detection_of[detection_of != UNMATCHED]] = True
         new = np.flatnonzero(~matched & (frame.confidence >= s.new_confidence))
         if new.size and matched.any():
-            same = costs.iou(frame.xyxy[new], frame.xyxy[matched]) >= s.duplicate_iou
+            old = np.flatnonzero(matched)
+            i, j = costs.overlapping(frame.xyxy[new], frame.xyxy[old])
+            same = costs.iou(frame.xyxy[new[i]], frame.xyxy[old[j]]) >= s.duplicate_iou
             if not s.class_agnostic:
-                same &= frame.class_id[new][:, None] == frame.class_id[matched][None, :]
-            new = new[~same.any(axis=1)]
+                same &= frame.class_id[new[i]] == frame.class_id[old[j]]
+            new = np.delete(new, i[same])
         count = new.size
         if not count:
             return detection_of
@@ -327,6 +338,16 @@ class Tracker:
         return reported
 
 
+def _merge(
+    i: np.ndarray, j: np.ndarray, overlap: np.ndarray, more_i: np.ndarray, more_j: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Add pairs without overlap to a list of pairs with overlap, each pair once."""
+    width = max(j.max(initial=0), more_j.max(initial=0)) + 1
+    new = ~np.isin(more_i * width + more_j, i * width + j)
+    more_i, more_j = more_i[new], more_j[new]
+    return np.concatenate([i, more_i]), np.concatenate([j, more_j]), np.concatenate([overlap, np.zeros(len(more_i))])
+
+
 class _FrameArrays:
     """One frame's usable detections as plain arrays; ``row`` says where each stands in the input."""
 
@@ -346,7 +367,7 @@ class _FrameArrays:
             embedding = np.asarray(detections.data["embedding"], dtype=np.float32)
             if embedding.ndim != 2 or len(embedding) != len(xyxy):
                 raise UserError(f"embeddings have the shape {embedding.shape}: one row per detection is needed.")
-            self.embedding = embedding[self.row]
+            self.embedding = embedding if usable.all() else embedding[self.row]
         self._good: np.ndarray | None = None
 
     def shows_person_well(self, settings: TrackerSettings) -> np.ndarray:

@@ -1,0 +1,47 @@
+"""What the tracker learns of a network's cosines."""
+
+import numpy as np
+import pytest
+
+from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics, RunningMoments
+
+
+def test_distance_is_0_for_one_person_and_1_for_strangers():
+    calibration = AppearanceCalibration(CosineStatistics(0.8, 0.1, 0.2, 0.1))
+    cosine = np.array([0.9, 0.8, 0.5, 0.2, -0.3, np.nan])
+    np.testing.assert_allclose(calibration.distance(cosine), [0, 0, 0.5, 1, 1, np.nan])
+    assert calibration.cosine(0.5) == pytest.approx(0.5)
+
+
+def test_nothing_is_trusted_before_enough_was_seen():
+    calibration = AppearanceCalibration()
+    calibration.learn(np.full(5, 0.9), np.full(1000, 0.1))
+    assert calibration.statistics is None
+    calibration.learn(np.full(100, 0.9), np.zeros(0))
+    known = calibration.statistics
+    assert known is not None
+    assert (known.same_mean, known.stranger_mean) == (pytest.approx(0.9), pytest.approx(0.1))
+
+
+def test_vectors_that_tell_nothing_apart_are_not_used():
+    calibration = AppearanceCalibration()
+    calibration.learn(np.full(100, 0.5), np.full(100, 0.5))
+    assert calibration.statistics is None
+
+
+def test_a_model_s_own_statistics_are_not_overwritten():
+    given = CosineStatistics(0.8, 0.1, 0.2, 0.1)
+    calibration = AppearanceCalibration(given)
+    calibration.learn(np.full(1000, 0.1), np.full(1000, 0.9))
+    assert calibration.statistics == given and not calibration.learning
+
+
+def test_moments_are_exact_until_memory_is_full_and_then_follow():
+    values = np.random.default_rng(0).normal(3, 2, 900)
+    moments = RunningMoments(memory=1000)
+    for part in np.split(values, 9):
+        moments.add(part)
+    assert moments.mean == pytest.approx(values.mean()) and moments.std == pytest.approx(values.std())
+    for _ in range(100):
+        moments.add(np.full(100, 7.0))
+    assert moments.mean == pytest.approx(7, abs=0.01) and moments.count == 1000

@@ -1,0 +1,66 @@
+"""The camera's motion, on pictures that this test moves itself."""
+
+import cv2
+import numpy as np
+import pytest
+from tracking_world import detections
+
+from reid_tracker.config import TrackerSettings
+from reid_tracker.tracking.camera_motion import CameraMotion, warp
+from reid_tracker.tracking.kalman import boxes, initiate, measure
+from reid_tracker.tracking.tracker import Tracker
+
+
+@pytest.fixture(scope="module")
+def scene():
+    rng = np.random.default_rng(0)
+    picture = cv2.resize(rng.integers(0, 255, (60, 90, 3), dtype=np.uint8), (900, 600), interpolation=cv2.INTER_CUBIC)
+    return cv2.GaussianBlur(picture, (0, 0), 2)
+
+
+def view(scene, left, top):
+    return np.ascontiguousarray(scene[top : top + 400, left : left + 600])
+
+
+def test_a_pan_is_measured(scene):
+    camera = CameraMotion()
+    assert camera.estimate(view(scene, 100, 100), np.zeros((0, 4))) is None
+    matrix = camera.estimate(view(scene, 112, 95), np.zeros((0, 4)))
+    np.testing.assert_allclose(matrix, [[1, 0, -12], [0, 1, 5]], atol=0.7)
+    np.testing.assert_allclose(matrix[:, :2], np.eye(2), atol=0.005)
+
+
+def test_a_still_camera_and_a_blank_picture_move_nothing(scene):
+    camera = CameraMotion()
+    camera.estimate(view(scene, 100, 100), np.zeros((0, 4)))
+    assert camera.estimate(view(scene, 100, 100), np.zeros((0, 4))) is None
+    blank = np.zeros((400, 600, 3), dtype=np.uint8)
+    assert camera.estimate(blank, np.zeros((0, 4))) is None
+    assert camera.estimate(blank, np.zeros((0, 4))) is None
+
+
+def test_moving_people_are_not_taken_for_the_camera(scene):
+    camera, still = CameraMotion(), view(scene, 100, 100)
+    moved = still.copy()
+    moved[100:300, 100:450] = still[100:300, 130:480]
+    everywhere_but_the_rim = np.array([[90.0, 90, 500, 310]])
+    camera.estimate(still, everywhere_but_the_rim)
+    assert camera.estimate(moved, everywhere_but_the_rim) is None
+
+
+def test_warp_moves_boxes_as_the_picture_moves():
+    corners = np.array([[10.0, 20, 50, 120], [200, 30, 260, 170]])
+    mean, covariance = initiate(measure(corners))
+    moved, spread = warp(mean, covariance, np.array([[2.0, 0, 5], [0, 2, -7]]))
+    np.testing.assert_allclose(boxes(moved), corners * 2 + [5, -7, 5, -7])
+    np.testing.assert_allclose(spread, covariance * 4)
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_the_tracker_survives_a_jolt_only_when_it_follows_the_camera(scene, follow):
+    tracker = Tracker(TrackerSettings(camera_motion=follow), frame_rate=10)
+    person = np.array([[300.0, 100, 340, 200]])
+    tracker.update(detections(person), image=view(scene, 60, 100))
+    tracker.update(detections(person), image=view(scene, 60, 100))
+    after = [tracker.update(detections(person - [45, 0, 45, 0]), image=view(scene, 105, 100)) for _ in range(3)]
+    assert (after[0].tracker_id.tolist() == [1] if len(after[0]) else False) is follow

@@ -1,0 +1,212 @@
+"""What a tracker promises: who gets which number, and when."""
+
+import numpy as np
+import pytest
+import supervision as sv
+from tracking_world import detections, person, seen, unit_vectors
+
+from reid_tracker.config import TrackerSettings
+from reid_tracker.errors import UserError
+from reid_tracker.tracking.calibration import CosineStatistics
+from reid_tracker.tracking.tracker import Tracker
+
+FAR_APART = CosineStatistics(same_mean=0.9, same_std=0.05, stranger_mean=0.0, stranger_std=0.1)
+
+
+def ids(tracked: sv.Detections) -> list[int]:
+    return tracked.tracker_id.tolist()
+
+
+def walk(tracker: Tracker, frames: int, *starts: tuple[float, float], **columns) -> list[list[int]]:
+    """Let people walk from x at a speed (px a frame); the numbers reported in each frame."""
+    return [
+        ids(tracker.update(detections([person(x + speed * k) for x, speed in starts], **columns)))
+        for k in range(frames)
+    ]
+
+
+def test_whoever_is_there_at_the_start_is_reported_at_once_and_keeps_the_number():
+    assert walk(Tracker(frame_rate=10), 20, (0, 5), (300, -3)) == [[1, 2]] * 20
+
+
+def test_a_newcomer_is_reported_after_three_sightings():
+    tracker = Tracker(frame_rate=10)
+    tracker.update(sv.Detections.empty())
+    assert walk(tracker, 5, (0, 5)) == [[], [], [1], [1], [1]]
+
+
+def test_one_false_box_never_gets_a_number():
+    tracker = Tracker(frame_rate=10)
+    tracker.update(sv.Detections.empty())
+    assert ids(tracker.update(detections([person(0)]))) == []
+    for _ in range(5):
+        tracker.update(sv.Detections.empty())
+    assert tracker.identities == 0
+
+
+def test_an_unsure_box_does_not_begin_a_person_but_carries_one_on():
+    tracker = Tracker(frame_rate=10)
+    assert walk(tracker, 10, (0, 5), confidence=0.3) == [[]] * 10
+    walk(tracker, 5, (0, 5))
+    assert ids(tracker.update(detections([person(25)], confidence=0.2))) == [1]
+
+
+def test_a_short_gap_is_bridged_by_motion_and_a_long_one_is_not():
+    for seconds, expected in ((1.0, [1]), (4.0, [])):
+        tracker = Tracker(frame_rate=10)
+        walk(tracker, 20, (0, 6))
+        for _ in range(round(seconds * 10) - 1):
+            assert len(tracker.update(sv.Detections.empty())) == 0
+        assert ids(tracker.update(detections([person(6 * (19 + seconds * 10))]))) == expected
+
+
+def test_time_is_real_whatever_frames_are_dropped():
+    """A person walks at 30 px/s; frames come at irregular times."""
+    rng = np.random.default_rng(0)
+    tracker = Tracker()
+    times = np.cumsum(rng.uniform(0.03, 0.8, 60))
+    numbers = {tuple(ids(tracker.update(detections([person(30 * t)]), timestamp=t))) for t in times}
+    assert numbers == {(1,)}
+
+
+def test_appearance_keeps_people_apart_who_change_places_behind_a_pillar():
+    looks = unit_vectors(2)
+    for columns, expected in (({"embedding": looks[::-1]}, [2, 1]), ({}, [1, 2])):
+        tracker = Tracker(frame_rate=10, statistics=FAR_APART)
+        rows = [person(100), person(150)]
+        for _ in range(10):
+            tracker.update(detections(rows, embedding=looks) if columns else detections(rows))
+        for _ in range(5):
+            tracker.update(sv.Detections.empty())
+        assert ids(tracker.update(detections(rows, **columns))) == expected
+
+
+def test_appearance_alone_brings_back_whoever_could_have_walked_there():
+    looks = unit_vectors(2)
+    for distance, look, expected in ((150, 0, [1]), (1500, 0, []), (150, 1, [])):
+        tracker = Tracker(frame_rate=10, statistics=FAR_APART)
+        for _ in range(5):
+            tracker.update(detections([person(0)], embedding=looks[:1]))
+        for _ in range(14):
+            tracker.update(sv.Detections.empty())
+        back = detections([person(distance)], embedding=looks[look : look + 1])
+        assert ids(tracker.update(back)) == expected
+
+
+def test_foreign_vectors_are_calibrated_from_the_video_itself():
+    """The same crossing without given statistics: the two walk through each other and keep their numbers."""
+    rng, looks = np.random.default_rng(1), unit_vectors(3)
+    tracker = Tracker(frame_rate=10)
+    for k in range(60):
+        boxes = [person(6 * k), person(360 - 6 * k), person(100, 400)]
+        visible = [0, 2] if 26 <= k <= 33 else [0, 1, 2]  # the second is hidden while they cross
+        vectors = seen(looks, rng)[visible]
+        tracked = tracker.update(detections([boxes[i] for i in visible], embedding=vectors))
+    assert ids(tracked) == [1, 2, 3]
+
+
+def test_a_covered_crop_does_not_change_what_is_remembered():
+    looks = unit_vectors(2)
+    tracker = Tracker(frame_rate=10, statistics=FAR_APART)
+    behind, front = person(100, 100), person(110, 120)
+    for _ in range(5):
+        tracker.update(detections([behind, person(600)], embedding=looks))
+    for _ in range(20):  # the one behind shows the front one's clothes
+        tracker.update(detections([behind, front], embedding=looks[[1, 1]]))
+    for _ in range(5):
+        tracker.update(sv.Detections.empty())
+    assert ids(tracker.update(detections([person(140)], embedding=looks[:1]))) == [1]
+
+
+def test_classes_do_not_swap_identities_unless_asked():
+    for agnostic, expected in ((False, []), (True, [1])):
+        tracker = Tracker(TrackerSettings(class_agnostic=agnostic), frame_rate=10)
+        for _ in range(3):
+            tracker.update(detections([person(0)], class_id=[0]))
+        assert ids(tracker.update(detections([person(0)], class_id=[2]))) == expected
+
+
+def test_a_second_box_on_a_person_is_not_a_second_person():
+    tracker = Tracker(frame_rate=10)
+    for _ in range(10):
+        tracker.update(detections([person(0), person(3)], confidence=[0.9, 0.8]))
+    assert tracker.identities == 2  # two boxes from the first frame on are two people ...
+    tracker = Tracker(frame_rate=10)
+    tracker.update(detections([person(0)]))
+    for _ in range(10):
+        tracker.update(detections([person(0), person(3)], confidence=[0.9, 0.8]))
+    assert tracker.identities == 1  # ... but nobody arrives inside of another
+
+
+def test_rows_come_back_in_input_order_with_measured_boxes_and_all_their_data():
+    tracker = Tracker(frame_rate=10)
+    boxes = [person(500), person(0), person(250)]
+    tracker.update(detections(boxes))
+    frame = detections([*boxes[::-1], person(900)], confidence=[0.9, 0.8, 0.7, 0.9], class_id=[0, 0, 0, 0])
+    frame.data["colour"] = np.array(["red", "green", "blue", "white"])
+    tracked = tracker.update(frame)
+    assert ids(tracked) == [3, 2, 1]
+    np.testing.assert_array_equal(tracked.xyxy, frame.xyxy[:3])
+    assert tracked.data["colour"].tolist() == ["red", "green", "blue"]
+    assert tracked.data["tracklet"].tolist() == [3, 2, 1]
+    assert frame.tracker_id is None  # the caller's detections are left alone
+
+
+def test_trackers_share_nothing():
+    a, b = Tracker(frame_rate=10), Tracker(frame_rate=10)
+    walk(a, 3, (0, 0), (200, 0), (400, 0))
+    assert walk(b, 3, (0, 0)) == [[1]] * 3
+    assert walk(a, 1, (0, 0), (200, 0), (400, 0)) == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("bad", [[np.nan, 0, 10, 10], [0, 0, np.inf, 10], [10, 10, 10, 40], [30, 10, 10, 40]], ids=str)
+def test_boxes_that_are_none_are_ignored(bad):
+    tracker = Tracker(frame_rate=10)
+    for k in range(10):
+        frame = detections([person(0), person(5 * k)])
+        frame.xyxy[0] = bad  # supervision itself refuses NaN, but only when the object is made
+        assert ids(tracker.update(frame)) == [1]
+
+
+def test_boxes_outside_the_picture_and_missing_columns_are_fine():
+    tracker = Tracker(frame_rate=10)
+    bare = sv.Detections(xyxy=np.array([person(-500.0)], dtype=np.float32))
+    assert ids(tracker.update(bare)) == [1]
+
+
+def test_missing_vectors_are_nan_rows():
+    looks = unit_vectors(2)
+    tracker = Tracker(frame_rate=10, statistics=FAR_APART)
+    looks[1] = np.nan
+    for k in range(5):
+        tracked = tracker.update(detections([person(5 * k), person(400)], embedding=looks))
+    assert ids(tracked) == [1, 2]
+    assert ids(tracker.update(detections([person(25), person(400)]))) == [1, 2]  # and none at all for a frame
+
+
+def test_many_frames_with_nobody_leave_nothing_behind():
+    tracker = Tracker(frame_rate=10)
+    walk(tracker, 5, (0, 5), (300, 0))
+    for _ in range(100):
+        assert len(tracker.update(sv.Detections.empty())) == 0
+    assert len(tracker._table) == 0
+
+
+def test_errors_name_the_mistake():
+    tracker = Tracker(frame_rate=10)
+    tracker.update(detections([person(0)], embedding=unit_vectors(1, 32)), timestamp=5.0)
+    for time in (5.0, 4.0, float("nan")):
+        with pytest.raises(UserError, match="order of time"):
+            tracker.update(detections([person(0)]), timestamp=time)
+    with pytest.raises(UserError, match=r"64 numbers after embeddings of 32"):
+        tracker.update(detections([person(0)], embedding=unit_vectors(1, 64)), timestamp=6.0)
+    with pytest.raises(UserError, match="frame_rate"):
+        Tracker(frame_rate=0)
+
+
+def test_the_example_of_the_docstring():
+    import doctest
+
+    from reid_tracker.tracking import tracker
+
+    assert doctest.testmod(tracker).attempted > 0 and doctest.testmod(tracker).failed == 0
