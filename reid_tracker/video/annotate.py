@@ -1,0 +1,162 @@
+"""Drawing on frames: boxes, names and trails in a colour that stays with the identity; blur for privacy."""
+
+import colorsys
+from collections import deque
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import supervision as sv
+
+BLUR_MARGIN = np.array([-0.1, -0.1, 0.1, 0.1], np.float32)
+"""What the blur covers beyond a box, in box sizes: detectors cut off hair and hands."""
+COLORS = 64
+"""Different colours; identities whose numbers differ by a multiple of it share one."""
+SPREAD_LABELS = 50
+"""Up to so many labels are moved apart and into the picture; beyond, that takes longer than all other drawing."""
+TRAIL_POINTS = 256
+"""Most points that one trail keeps, whatever the frame rate."""
+
+
+class Annotator:
+    """Draws what the tracker found on a copy of each frame.
+
+    Parameters
+    ----------
+    trail_seconds : float
+        How long the path of an identity's foot point stays visible; 0 draws none.
+    blur_people : bool
+        Blur everything that the detector saw, confirmed or not, before drawing.
+    """
+
+    def __init__(self, trail_seconds: float = 2.0, blur_people: bool = False) -> None:
+        self._trail_seconds = trail_seconds
+        self._blur = sv.BlurAnnotator() if blur_people else None
+        self._trails: dict[tuple[int, int], deque[tuple[float, float, float]]] = {}
+        self._classes: set[int] = set()
+        self._size = (0, 0)
+
+    def draw(self, image: np.ndarray, tracks: sv.Detections, detections: sv.Detections, timestamp: float) -> np.ndarray:
+        """Draw one frame; call it in the order of time.
+
+        Parameters
+        ----------
+        image : ndarray, uint8 [H, W, 3], BGR
+            The frame; not changed.
+        tracks : supervision.Detections
+            Confirmed rows with ``tracker_id``. Boxes may reach outside the image or be void.
+        detections : supervision.Detections
+            Everything the detector saw; only its boxes are used, for the blur.
+        timestamp : float
+            Seconds, the source's clock.
+
+        Returns
+        -------
+        ndarray, uint8 [H, W, 3], BGR
+        """
+        scene = np.ascontiguousarray(image).copy()
+        height, width = scene.shape[:2]
+        if (width, height) != self._size:
+            self._set_up(width, height)
+        if self._blur:
+            boxes, _ = clip_boxes(np.unique(np.concatenate([detections.xyxy, tracks.xyxy]), axis=0), width, height)
+            boxes = boxes + (boxes[:, 2:] - boxes[:, :2])[:, [0, 1, 0, 1]] * BLUR_MARGIN
+            self._blur.annotate(scene, sv.Detections(clip_boxes(boxes, width, height)[0]))
+        boxes, is_visible = clip_boxes(tracks.xyxy, width, height)
+        tracks = replace(tracks, xyxy=np.nan_to_num(tracks.xyxy))[is_visible]  # supervision refuses non-finite rows
+        tracks.xyxy = boxes
+        self._draw_trails(scene, tracks, timestamp)
+        if len(tracks):
+            self._boxes.annotate(scene, tracks)
+            self._labels.smart_position = len(tracks) <= SPREAD_LABELS
+            self._labels.annotate(scene, tracks, labels=self._name(tracks))
+        return scene
+
+    def _set_up(self, width: int, height: int) -> None:
+        """Choose line and letter sizes for this size of picture."""
+        self._size = (width, height)
+        self._thickness = max(1, round(min(width, height) / 450))
+        scale = float(np.clip(min(width, height) / 1500, 0.42, 1.5))
+        lookup = sv.ColorLookup.TRACK
+        self._boxes = sv.BoxAnnotator(_PALETTE, thickness=self._thickness, color_lookup=lookup)
+        self._labels = sv.LabelAnnotator(
+            _PALETTE,
+            text_color=_TEXT_PALETTE,
+            text_scale=scale,
+            text_thickness=max(1, round(scale * 1.5)),
+            text_padding=max(2, round(scale * 6)),
+            color_lookup=lookup,
+        )
+
+    def _name(self, tracks: sv.Detections) -> list[str]:
+        """``#7``, and the class where more than one was met."""
+        names = [f"#{identity}" for identity in tracks.tracker_id]
+        if tracks.class_id is None:
+            return names
+        self._classes.update(tracks.class_id.tolist())
+        if len(self._classes) < 2:
+            return names
+        classes = tracks.data.get("class_name", tracks.class_id)
+        return [f"{name} {kind}" for name, kind in zip(names, classes, strict=True)]
+
+    def _draw_trails(self, scene: np.ndarray, tracks: sv.Detections, timestamp: float) -> None:
+        """Add this frame's foot points, forget old ones, draw the rest."""
+        identities = [] if tracks.tracker_id is None else tracks.tracker_id.tolist()
+        tracklets = tracks.data.get("tracklet", np.zeros(len(tracks), int)).tolist()
+        # One trail for each unbroken piece of motion: a return elsewhere must not draw a line across the picture.
+        for identity, tracklet, (left, _, right, bottom) in zip(
+            identities, tracklets, tracks.xyxy.tolist(), strict=True
+        ):
+            trail = self._trails.setdefault((identity, tracklet), deque(maxlen=TRAIL_POINTS))
+            trail.append((timestamp, (left + right) / 2, bottom))
+        for (identity, tracklet), trail in list(self._trails.items()):
+            while trail and trail[0][0] <= timestamp - self._trail_seconds:
+                trail.popleft()
+            if not trail:
+                del self._trails[identity, tracklet]
+                continue
+            points = np.array(trail)[:, 1:]
+            points = np.round(points * 16).astype(np.int32)  # shift=4 is sixteenths of a pixel: smooth when slow
+            color = _PALETTE.by_idx(identity).as_bgr()
+            cv2.polylines(scene, [points], False, color, self._thickness, cv2.LINE_AA, shift=4)
+
+
+def clip_boxes(xyxy: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut boxes to the image and drop what is not in it.
+
+    Parameters
+    ----------
+    xyxy : ndarray [N, 4]
+        Boxes in pixels; NaN, infinite, void and inverted ones are allowed.
+    width, height : int
+        Size of the image in pixels.
+
+    Returns
+    -------
+    clipped : ndarray, float32 [M, 4]
+        Boxes inside ``[0, width] x [0, height]``, at least one pixel wide and high.
+    is_inside : ndarray, bool [N]
+        Which rows they are.
+    """
+    clipped = np.clip(xyxy, 0, [width, height, width, height]).astype(np.float32)
+    is_inside: np.ndarray = np.all(clipped[:, 2:] - clipped[:, :2] >= 1, axis=1)  # false for NaN
+    return clipped[is_inside], is_inside
+
+
+def identity_color(identity: int) -> tuple[int, int, int]:
+    """The colour of an identity, uint8 (red, green, blue).
+
+    The hue advances by the golden angle, so neighbouring numbers differ most; lightness and saturation alternate.
+    """
+    saturation, value = ((0.85, 1.0), (0.6, 1.0), (0.95, 0.8))[identity % COLORS % 3]
+    red, green, blue = colorsys.hsv_to_rgb(identity % COLORS * 0.61803399 % 1, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _text_color(identity: int) -> sv.Color:
+    """Black or white, whichever stands out on the identity's colour (Rec. 601 luma)."""
+    return sv.Color.BLACK if np.dot(identity_color(identity), (0.299, 0.587, 0.114)) > 128 else sv.Color.WHITE
+
+
+_PALETTE = sv.ColorPalette([sv.Color(*identity_color(identity)) for identity in range(COLORS)])
+_TEXT_PALETTE = sv.ColorPalette([_text_color(identity) for identity in range(COLORS)])

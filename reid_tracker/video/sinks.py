@@ -1,0 +1,325 @@
+"""Where results go: annotated video, MOTChallenge text, JSON lines, crops; each readable up to the moment of a kill."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+import cv2
+import numpy as np
+import supervision as sv
+
+from reid_tracker.errors import UserError
+from reid_tracker.motchallenge import format_row
+from reid_tracker.video.annotate import Annotator, clip_boxes
+from reid_tracker.video.sources import Frame
+
+KEYFRAME_SECONDS = 2.0
+"""Longest distance of two keyframes: what a kill may lose, and how exactly a player can seek."""
+TIME_BASE = Fraction(1, 90_000)
+SMALLEST_CROP = 16
+"""Crops narrower or lower than this many pixels are not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """What is known about one frame.
+
+    Attributes
+    ----------
+    frame : Frame
+        The frame itself.
+    tracks : supervision.Detections
+        Confirmed rows, with ``tracker_id``.
+    detections : supervision.Detections
+        Everything the detector saw.
+    """
+
+    frame: Frame
+    tracks: sv.Detections
+    detections: sv.Detections
+
+
+class Sink(Protocol):
+    """Takes the results of a run one frame at a time.
+
+    ``write`` raises UserError, naming the file, when it cannot store them; ``close`` may follow and then never raises.
+    """
+
+    def write(self, result: FrameResult) -> None:
+        """Store one frame."""
+
+    def close(self) -> None:
+        """Finish the file."""
+
+
+class VideoSink:
+    """Annotated H.264 mp4 that browsers play, each frame at its own time.
+
+    The file is a fragmented mp4: a fragment (KEYFRAME_SECONDS at most) is complete in itself, so a kill or a full disk
+    leaves all finished ones playable. Odd sizes are padded by a pixel, as 4:2:0 colour needs even ones.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; its folder is made.
+    frame_rate : float
+        Nominal frames per second.
+    annotator : Annotator
+        Draws each frame.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written; from ``write`` also if a frame has no pixels.
+    """
+
+    def __init__(self, path: str | Path, frame_rate: float, annotator: Annotator) -> None:
+        self._path = Path(path)
+        with _naming(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._frame_rate = frame_rate
+        self._annotator = annotator
+        self._container: Any = None
+        self._stream: Any = None
+        self._has_failed = False
+        self._start = self._keyframe = 0.0
+        self._pts = -1
+
+    def write(self, result: FrameResult) -> None:
+        """Draw and encode one frame."""
+        frame = result.frame
+        if frame.image is None:
+            raise UserError(f"{self._path}: a source without pictures gives no video; choose another output.")
+        image = self._annotator.draw(frame.image, result.tracks, result.detections, frame.timestamp)
+        height, width = image.shape[:2]
+        image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        try:
+            with _naming(self._path):
+                self._encode(image, frame.timestamp)
+        except UserError:
+            self._has_failed = True
+            raise
+
+    def close(self) -> None:
+        """Write what the encoder still holds and end the file."""
+        container, self._container = self._container, None
+        if container is None:
+            return
+        with suppress(UserError) if self._has_failed else nullcontext(), _naming(self._path):
+            try:
+                container.mux(self._stream.encode(None))
+            finally:
+                container.close()
+
+    def _encode(self, image: np.ndarray, timestamp: float) -> None:
+        is_keyframe = self._container is None
+        if self._container is None:
+            self._open(image.shape[1], image.shape[0])
+            self._start = timestamp
+        picture = av.VideoFrame.from_ndarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
+        self._pts = max(self._pts + 1, round((timestamp - self._start) / TIME_BASE))
+        picture.pts, picture.time_base = self._pts, TIME_BASE
+        # By time, not by count, as the rate may vary; a frame early, so that the next does not come too late.
+        if is_keyframe or timestamp - self._keyframe > KEYFRAME_SECONDS - 1.5 / self._frame_rate:
+            picture.pict_type = av.video.frame.PictureType.I
+            self._keyframe = timestamp
+        self._container.mux(self._stream.encode(picture))
+
+    def _open(self, width: int, height: int) -> None:
+        muxing = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+        container = av.open(f"file:{self._path}", "w", format="mp4", container_options=muxing)
+        # No B-frames: an mp4 whose header comes first cannot say that pictures are delayed, and all times would shift.
+        coding = {"preset": "veryfast", "crf": "23", "bf": "0"}
+        stream = container.add_stream(
+            "libx264", rate=Fraction(self._frame_rate).limit_denominator(100_000), options=coding
+        )
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = TIME_BASE
+        # What OpenCV converts BGR to; untagged, players would guess by the picture's size.
+        stream.codec_context.colorspace = av.video.reformatter.Colorspace.ITU601
+        stream.codec_context.color_range = av.video.reformatter.ColorRange.MPEG
+        container.start_encoding()
+        self._container, self._stream = container, stream
+
+
+class MotSink:
+    """MOTChallenge result text: ``frame,id,left,top,width,height,conf,-1,-1,-1``, frames counted from 1.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; its folder is made.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._file = _LineFile(Path(path))
+
+    def write(self, result: FrameResult) -> None:
+        """Append the rows of one frame."""
+        tracks = result.tracks
+        scores = np.ones(len(tracks)) if tracks.confidence is None else tracks.confidence
+        rows = zip(_identities(tracks), tracks.xyxy, scores, strict=True)
+        self._file.append("".join(format_row(result.frame.index + 1, *row) for row in rows))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class JsonLinesSink:
+    """One JSON object a frame, also for frames without tracks.
+
+    ::
+
+        {"index": 41, "timestamp": 1.64, "tracks": [
+            {"id": 7, "tracklet": 9, "xyxy": [10.0, 20.5, 50.25, 120.0], "confidence": 0.913, "class_id": 0,
+             "class": "person"}]}
+
+    ``index`` counts from 0 (MOTChallenge text from 1), ``timestamp`` is in seconds by the source's clock, ``id`` the
+    identity, ``tracklet`` the unbroken piece of motion, ``xyxy`` the box in pixels. What is not known is null.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; its folder is made.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._file = _LineFile(Path(path))
+
+    def write(self, result: FrameResult) -> None:
+        """Append one line."""
+        tracks = result.tracks
+        unknown = [None] * len(tracks)
+        columns = {
+            "id": _identities(tracks),
+            "tracklet": _to_list(tracks.data.get("tracklet"), unknown),
+            "xyxy": [[round(value, 2) for value in box] for box in tracks.xyxy.tolist()],
+            "confidence": [value and round(value, 4) for value in _to_list(tracks.confidence, unknown)],
+            "class_id": _to_list(tracks.class_id, unknown),
+            "class": _to_list(tracks.data.get("class_name"), unknown),
+        }
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        frame = {"index": result.frame.index, "timestamp": round(result.frame.timestamp, 6), "tracks": rows}
+        self._file.append(json.dumps(frame, ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class CropSink:
+    """Pictures of each identity: ``folder/<identity>/<frame from 1>.jpg``, both of 6 digits.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the folders of the identities go; it is made.
+    every_seconds : float
+        Least time between two pictures of one identity.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be written; from ``write`` also if a frame has no pixels.
+    """
+
+    def __init__(self, folder: str | Path, every_seconds: float = 1.0) -> None:
+        self._folder = Path(folder)
+        with _naming(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self._every_seconds = every_seconds
+        self._written: dict[int, float] = {}
+
+    def write(self, result: FrameResult) -> None:
+        """Cut out those identities whose time has come."""
+        image, now = result.frame.image, result.frame.timestamp
+        if image is None:
+            raise UserError(f"{self._folder}: a source without pictures gives no crops; choose another output.")
+        # A microsecond of grace for sums of frame times; whoever is due anyway is forgotten.
+        self._written = {key: time for key, time in self._written.items() if now - time < self._every_seconds - 1e-6}
+        boxes, is_inside = clip_boxes(result.tracks.xyxy, image.shape[1], image.shape[0])
+        for identity, box in zip(np.array(_identities(result.tracks), int)[is_inside].tolist(), boxes, strict=True):
+            left, top, right, bottom = box.round().astype(int)
+            if identity in self._written or min(right - left, bottom - top) < SMALLEST_CROP:
+                continue
+            path = self._folder / f"{identity:06d}" / f"{result.frame.index + 1:06d}.jpg"
+            with _naming(path):
+                path.parent.mkdir(exist_ok=True)
+                _write_whole(path, cv2.imencode(".jpg", image[top:bottom, left:right])[1].tobytes())
+            self._written[identity] = now
+
+    def close(self) -> None:
+        """Nothing is left to do: each picture is written whole."""
+
+
+class _LineFile:
+    """A text file that grows by whole frames: one unbuffered write each; one that fails half-way is cut off again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size = 0
+        with _naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("wb", buffering=0)
+
+    def append(self, text: str) -> None:
+        left = data = text.encode()
+        with _naming(self._path):
+            try:
+                while left:
+                    left = left[self._file.write(left) :]
+            except OSError:
+                with suppress(OSError):
+                    self._file.truncate(self._size)
+                raise
+        self._size += len(data)
+
+    def close(self) -> None:
+        with suppress(OSError):  # every write has been checked; nothing is buffered
+            self._file.close()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn a failing system or FFmpeg call into a UserError that names the file."""
+    try:
+        yield
+    except (OSError, av.error.FFmpegError) as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{path}: cannot be written ({reason}); what was stored before is kept.") from error
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write and rename, so that no half file bears the name."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _identities(tracks: sv.Detections) -> list[int]:
+    """The identities' numbers; an empty ``Detections`` has none."""
+    return [] if tracks.tracker_id is None else tracks.tracker_id.tolist()
+
+
+def _to_list(column: np.ndarray | None, unknown: list[None]) -> list[Any]:
+    return unknown if column is None else column.tolist()
