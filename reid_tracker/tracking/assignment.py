@@ -36,12 +36,18 @@ def assign(rows: np.ndarray, columns: np.ndarray, cost: np.ndarray, limit: float
     if alone.all():
         return possible
     contested = possible[~alone]
-    row_names, r = np.unique(rows[contested], return_inverse=True)
-    column_names, c = np.unique(columns[contested], return_inverse=True)
-    matrix = np.full((len(row_names), len(column_names)), limit, dtype=np.float64)
+    (r, height), (c, width) = _renumber(rows[contested]), _renumber(columns[contested])
+    matrix = np.full((height, width), limit, dtype=np.float64)
     matrix[r, c] = cost[contested]
     position = np.zeros(matrix.shape, dtype=np.intp)
     position[r, c] = contested
     i, j = linear_sum_assignment(matrix)
     chosen = matrix[i, j] < limit
     return np.sort(np.concatenate([possible[alone], position[i[chosen], j[chosen]]]))
+
+
+def _renumber(names: np.ndarray) -> tuple[np.ndarray, int]:
+    """Small integers [K] as places among their sorted distinct values, and how many of those there are."""
+    used = np.bincount(names) > 0
+    place = np.cumsum(used) - 1
+    return place[names], int(place[-1]) + 1

@@ -195,9 +195,9 @@ class Tracker:
         if frame.embedding is not None and not motion_only:
             cosine = table.embedding[rows] @ frame.embedding[columns].T
             if self._calibration.statistics is not None:
-                i, j, overlap = _merge(
-                    i, j, overlap, *self._alike_within_reach(rows, unseen, frame.measurement[columns], cosine)
-                )
+                far_i, far_j = self._alike_within_reach(rows, unseen, frame.measurement[columns], cosine, i, j)
+                i, j = np.concatenate([i, far_i]), np.concatenate([j, far_j])
+                overlap = np.concatenate([overlap, np.zeros(len(far_i))])
                 distance = self._calibration.distance(cosine[i, j])
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 # Scaled so that one limit serves pairs with and without a vector.
@@ -211,11 +211,19 @@ class Tracker:
         detection_of[rows[i[chosen]]] = columns[j[chosen]]
 
     def _alike_within_reach(
-        self, rows: np.ndarray, unseen: np.ndarray, measurement: np.ndarray, cosine: np.ndarray
+        self,
+        rows: np.ndarray,
+        unseen: np.ndarray,
+        measurement: np.ndarray,
+        cosine: np.ndarray,
+        near_i: np.ndarray,
+        near_j: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs that look the same and that walking could explain: positions in ``rows``, positions of detections."""
+        """Pairs that look the same and that walking could explain, besides the near ones: rows and columns."""
         s, mean = self.settings, self._table.mean
-        i, j = costs.pairs(cosine > self._calibration.cosine(s.distant_appearance))
+        alike = cosine > self._calibration.cosine(s.distant_appearance)
+        alike[near_i, near_j] = False
+        i, j = costs.pairs(alike)
         height = mean[rows[i], 0, 3]
         offset = measurement[j, :2] - mean[rows[i], 0, :2]
         reach = (REACH_SLACK + s.walking_speed * (unseen[i] + self._step)) * height
@@ -336,16 +344,6 @@ class Tracker:
         reported.tracker_id = table.identity[rows]
         reported.data["tracklet"] = table.tracklet[rows]
         return reported
-
-
-def _merge(
-    i: np.ndarray, j: np.ndarray, overlap: np.ndarray, more_i: np.ndarray, more_j: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Add pairs without overlap to a list of pairs with overlap, each pair once."""
-    width = max(j.max(initial=0), more_j.max(initial=0)) + 1
-    new = ~np.isin(more_i * width + more_j, i * width + j)
-    more_i, more_j = more_i[new], more_j[new]
-    return np.concatenate([i, more_i]), np.concatenate([j, more_j]), np.concatenate([overlap, np.zeros(len(more_i))])
 
 
 class _FrameArrays:
