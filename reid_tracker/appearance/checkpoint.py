@@ -1,0 +1,88 @@
+"""Checkpoints of the appearance network: safetensors with a JSON header in their metadata. Nothing is unpickled."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from reid_tracker.appearance.network import EmbeddingNetwork
+from reid_tracker.errors import UserError
+
+FORMAT = "reid_tracker.appearance/1"
+
+
+def save_checkpoint(path: Path, network: EmbeddingNetwork, header: dict[str, Any], half: bool = False) -> None:
+    """Write a network; an older file at `path` is replaced only once the new one is whole.
+
+    Parameters
+    ----------
+    path : Path
+        Where to write (.safetensors).
+    network : EmbeddingNetwork
+        What to store.
+    header : dict
+        What JSON can hold. `load_checkpoint` needs `input_size` ([H, W] in pixels), `mean` and `std` (BGR, scale 0..1);
+        `calibration`, `training`, `figures` and `licence` are carried along. `format` and `network` are filled in here.
+    half : bool
+        Store float16: half the size, and no loss of accuracy that retrieval notices.
+    """
+    path = Path(path)
+    header = {**header, "format": FORMAT, "network": network.settings}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if half:
+        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    unfinished = path.with_name(path.name + ".part")
+    save_file(tensors, unfinished, metadata={"header": json.dumps(header, sort_keys=True)})
+    unfinished.chmod(0o644)  # safetensors makes files that only their owner can read
+    unfinished.replace(path)
+
+
+def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[EmbeddingNetwork, dict[str, Any]]:
+    """Read a network.
+
+    Returns
+    -------
+    network : EmbeddingNetwork
+        In evaluation mode, float32, on `device`.
+    header : dict
+        As `save_checkpoint` wrote it.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is no safetensors file, has no header of this package, or its weights do not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such model file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("header", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, no iteration
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error}).") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise UserError(f"{path}: not an appearance model of reid-tracker; train one or use the bundled model.")
+    missing = [key for key in ("network", "input_size", "mean", "std") if key not in header]
+    if missing:
+        raise UserError(f"{path}: its header lacks {', '.join(missing)}; the file is damaged, fetch or train it again.")
+    try:
+        network = EmbeddingNetwork(**header["network"])
+        network.load_state_dict(tensors)
+    except (TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: its weights do not fit its header ({reason}); fetch or train it again.") from error
+    return network.float().eval().to(device), header
+
+
+def model_hash(path: Path) -> str:
+    """SHA-256 of the file in hexadecimal: vectors of two models are comparable only if their hashes are equal."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: the model file cannot be read ({error.strerror}).") from error

@@ -1,0 +1,155 @@
+"""Appearance vectors for the boxes of a frame: cut, one network call, unit rows."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from reid_tracker.appearance.checkpoint import load_checkpoint, model_hash
+from reid_tracker.appearance.crops import align_crops, clip_boxes, cut_crops, normalise
+from reid_tracker.appearance.network import EmbeddingNetwork, fold_batch_norms
+from reid_tracker.errors import UserError
+from reid_tracker.tracking.calibration import CosineStatistics
+
+BUNDLED = Path(__file__).parents[1] / "weights" / "appearance.safetensors"
+
+
+class Embedder:
+    """The appearance network, ready for the tracker.
+
+    Parameters
+    ----------
+    path : Path, optional
+        A checkpoint (`save_checkpoint`); without it the bundled one.
+    device : str
+        "auto" picks CUDA, then MPS, then the CPU; or a torch device.
+    batch : int
+        Crops in one network call; a frame with more is done in several, which bounds the memory.
+
+    Attributes
+    ----------
+    dimension : int
+        Length D of a vector.
+    header : dict
+        The checkpoint's header, with `calibration`.
+    hash : str
+        Identifies the model; vectors of another model are not comparable.
+    statistics : CosineStatistics or None
+        How alike one person's crops and strangers' are within one camera, by the header; None where it does not say.
+    """
+
+    def __init__(self, path: Path | str | None = None, device: str = "auto", batch: int = 256) -> None:
+        path = Path(path) if path else BUNDLED
+        self.device = pick_device(device)
+        self.network, self.header = load_checkpoint(path, self.device)
+        fold_batch_norms(self.network)
+        self.network = self.network.to(memory_format=torch.channels_last)
+        self.half = self.device.type != "cpu" or _cpu_is_fast_in_half()
+        self.dimension = self.network.dimension
+        self.hash = model_hash(path)
+        self.statistics = _read_statistics(path, self.header)
+        self.batch = batch
+        height, width = self.header["input_size"]
+        self._size = (int(height), int(width))
+
+    def embed(self, image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
+        """Describe the boxes of a frame.
+
+        Parameters
+        ----------
+        image : ndarray, uint8 [H, W, 3]
+            BGR.
+        xyxy : ndarray [N, 4]
+            Boxes in pixels, clipped to the frame here.
+
+        Returns
+        -------
+        ndarray, float32 [N, D]
+            Unit rows; NaN for a box that is not finite or lies outside the frame.
+        """
+        boxes, usable = clip_boxes(xyxy, *image.shape[:2])
+        embeddings = np.full((len(boxes), self.dimension), np.nan, dtype=np.float32)
+        boxes = boxes[usable]
+        if not len(boxes):
+            return embeddings
+        if self.device.type == "cpu":
+            crops = torch.from_numpy(cut_crops(image, boxes, self._size))
+        else:
+            crops = align_crops(torch.from_numpy(np.ascontiguousarray(image)).to(self.device), boxes, self._size)
+        mean, std = self.header["mean"], self.header["std"]
+        embeddings[usable] = embed_crops(self.network, crops, mean, std, self.batch, self.half)
+        return embeddings
+
+
+def _read_statistics(path: Path, header: dict[str, Any]) -> CosineStatistics | None:
+    """Cosines within one camera, by the header's calibration."""
+    within_camera = header.get("calibration", {}).get("same_camera")
+    try:
+        return CosineStatistics(**within_camera) if within_camera else None
+    except TypeError as error:
+        raise UserError(
+            f"{path}: its calibration is not that of a checkpoint of this package; train it anew."
+        ) from error
+
+
+def embed_crops(
+    network: EmbeddingNetwork,
+    crops: torch.Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch: int = 256,
+    half: bool = False,
+) -> np.ndarray:
+    """Describe crops that have the network's input size already.
+
+    Parameters
+    ----------
+    network : EmbeddingNetwork
+        In evaluation mode.
+    crops : Tensor, uint8 or float [N, H, W, 3]
+        BGR, 0..255, on any device.
+    mean, std : sequence of 3 floats
+        As in the checkpoint's header.
+    batch : int
+        Crops in one network call.
+    half : bool
+        Compute the backbone in half precision.
+
+    Returns
+    -------
+    ndarray, float32 [N, D]
+        Unit rows.
+    """
+    device = network.neck.weight.device
+    kind = torch.bfloat16 if device.type == "cpu" else torch.float16
+    parts = []
+    with torch.inference_mode(), torch.autocast(device.type, kind, enabled=half):
+        for part in crops.split(batch):
+            parts.append(network(normalise(part.to(device), mean, std)).cpu())
+    return torch.cat(parts).numpy() if parts else np.zeros((0, network.dimension), dtype=np.float32)
+
+
+def _cpu_is_fast_in_half() -> bool:
+    """Whether the processor itself computes in bfloat16; where it does not, that is emulated and slow."""
+    capabilities: Callable[[], dict[str, object]] = getattr(torch.cpu, "get_capabilities", dict)  # not in older torch
+    return bool(capabilities().get("avx512_bf16", False))
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn "auto" or a device's name into a torch device.
+
+    Raises
+    ------
+    UserError
+        If this machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} is not available here; choose auto or cpu.") from error
+    return device
