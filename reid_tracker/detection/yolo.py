@@ -1,0 +1,224 @@
+"""Detection by any YOLO that ultralytics loads: PyTorch checkpoints, and OpenVINO, ONNX or TensorRT exports."""
+
+import difflib
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import supervision as sv
+import torch
+
+from reid_tracker.detection.detector import usable_boxes
+from reid_tracker.errors import UserError
+from reid_tracker.offline import import_ultralytics, process_unchanged
+
+if TYPE_CHECKING:
+    from reid_tracker.video.sources import Frame
+
+logger = logging.getLogger(__name__)
+
+TASKS_WITH_BOXES = ("detect", "segment", "pose")
+EXTRAS = {"openvino": "reid-tracker[openvino]", "onnxruntime": "reid-tracker[onnx]"}
+
+
+class YoloDetector:
+    """A YOLO network as a `Detector`.
+
+    Parameters
+    ----------
+    model : str or Path
+        Path of a YOLO: a .pt checkpoint, an .onnx or .engine file, an ..._openvino_model folder; or the name of one of
+        ultralytics' own models, which is downloaded into the current folder unless it is there.
+    classes : sequence of str or int, optional
+        Names or numbers of the classes to find; "all" finds every class. By default persons, or every class of a model
+        that knows no person.
+    confidence : float
+        Weaker detections are dropped. Keep it low: association gives weak boxes a second chance.
+    image_size : int, optional
+        Longer side in pixels to which frames are scaled for the network; more finds smaller people, in more time. By
+        default the size that the model was trained or exported for. Most exports have one fixed size.
+    device : str
+        "auto", "cpu", "cuda", "cuda:1" or "mps". Automatic is a GPU for checkpoints and TensorRT engines, the CPU for
+        other exports. Checkpoints run in half precision on CUDA.
+
+    Attributes
+    ----------
+    class_names : dict of int to str
+        The classes that are looked for.
+    image_size : tuple of int
+        Height and width of the network's input. A checkpoint pads no further than a frame's own shape needs.
+
+    Raises
+    ------
+    UserError
+        If the model is missing, cannot be downloaded, is no YOLO that gives boxes, or needs a package that is not
+        installed; if a class, the confidence, the size or the device is not possible.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        classes: Sequence[str | int] | None = None,
+        confidence: float = 0.1,
+        image_size: int | None = None,
+        device: str = "auto",
+    ) -> None:
+        if not 0 <= confidence <= 1:
+            raise UserError(f"Confidence {confidence:g}: must be between 0 and 1.")
+        if image_size is not None and image_size < 32:
+            raise UserError(f"Image size {image_size}: must be at least 32 pixels.")
+        path = find_model(model)
+        self._options: dict[str, Any] = {"conf": confidence, "device": _choose_device(device, path), "verbose": False}
+        if image_size is not None:
+            self._options["imgsz"] = image_size
+        if self._options["device"].startswith("cuda") and path.suffix == ".pt":
+            self._options["quantize"] = 16
+        with process_unchanged(), _errors_about(path):
+            self._yolo = import_ultralytics().YOLO(path)
+            if self._yolo.task not in TASKS_WITH_BOXES:
+                raise UserError(f"{path}: made for the task {self._yolo.task!r}; a YOLO for detection is needed.")
+            # Exports are only opened when they first run: do it here, so that a fault shows before the video starts.
+            self._yolo.predict(np.zeros((64, 64, 3), np.uint8), **self._options)
+        network = self._yolo.predictor.model
+        height, width = self._yolo.predictor.imgsz
+        self.image_size: tuple[int, int] = height, width
+        # Ultralytics rounds sizes up to the stride, and silently keeps to an export's fixed size.
+        if image_size is not None and not 0 <= max(self.image_size) - image_size < network.stride:
+            raise UserError(f"Image size {image_size}: {path.name} was exported for {width} x {height} only.")
+        self.class_names = _select_classes(classes, network.names, path)
+        self._options["classes"] = list(self.class_names)
+
+    def detect(self, frame: "Frame") -> sv.Detections:
+        """Find the objects of one frame.
+
+        Parameters
+        ----------
+        frame : Frame
+            A frame with pixels: uint8 [H, W, 3], BGR.
+
+        Returns
+        -------
+        supervision.Detections
+            ``xyxy`` float32 [N, 4] in pixels of the frame, ``confidence`` float32 [N], ``class_id`` int64 [N],
+            ``data["class_name"]`` str [N], by falling confidence.
+
+        Raises
+        ------
+        UserError
+            If the frame has no pixels.
+        """
+        if frame.image is None:
+            raise UserError(f"Frame {frame.index}: no pixels for a YOLO to look at; use recorded detections.")
+        boxes = self._yolo.predict(frame.image, **self._options)[0].boxes.data.float().cpu().numpy()
+        boxes = boxes[usable_boxes(boxes[:, :4], boxes[:, 4])]
+        class_id = boxes[:, 5].astype(np.int64)
+        class_name = np.array([self.class_names[number] for number in class_id.tolist()], dtype=str)
+        return sv.Detections(boxes[:, :4], confidence=boxes[:, 4], class_id=class_id, data={"class_name": class_name})
+
+
+def find_model(model: str | Path) -> Path:
+    """Find a model by its path, or download it where it is one of ultralytics' own and named without a folder.
+
+    Parameters
+    ----------
+    model : str or Path
+        A path, or a name such as "yolo26n.pt" or "yolo26n".
+
+    Returns
+    -------
+    Path
+        Absolute path of what is there.
+
+    Raises
+    ------
+    UserError
+        If there is nothing, or nothing could be downloaded.
+    """
+    path = Path(model).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        raise UserError(f"{model}: only describes a network; give the trained weights, such as a .pt file.")
+    if path.exists():
+        return path.absolute()
+    if os.sep in str(model) or "/" in str(model):
+        raise UserError(f"{model}: no such model; check the path of the YOLO.")
+    known = import_ultralytics().utils.downloads.GITHUB_ASSETS_NAMES
+    name = path.name if path.suffix else f"{path.name}.pt"
+    if name not in known:
+        near = _nearest(name, (own for own in known if own.startswith("yolo")))
+        raise UserError(f"{model}: no such file, nor a model that ultralytics offers (nearest: {near}).")
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    """Fetch one of ultralytics' own models into the current folder."""
+    path = Path(name).absolute()
+    if path.exists():
+        return path
+    logger.warning("%s is not here: downloading it from github.com/ultralytics/assets to %s", name, path)
+    with process_unchanged():
+        os.environ["YOLO_OFFLINE"] = "1"  # fail at once, rather than ask two other hosts whether there is a network
+        try:
+            import_ultralytics().utils.downloads.attempt_download_asset(name)
+        except OSError as error:
+            raise UserError(f"{name}: the download failed; give the path of a model that you have.") from error
+    return path
+
+
+def _choose_device(device: str, model: Path) -> str:
+    """The device to run on, checked, for what "auto" or the user asks."""
+    kind, _, number = device.partition(":")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device == "auto":
+        # Other runtimes' GPU support is a separate package each, and not there by default: only on request.
+        candidates = ("cuda", "mps", "cpu") if model.suffix in (".pt", ".engine") else ("cpu",)
+        return next(candidate for candidate in candidates if count[candidate])
+    if kind not in count or not (number or "0").isdigit():
+        raise UserError(f"Device {device!r}: must be auto, cpu, cuda, cuda:1 or mps.")
+    if int(number or 0) >= count[kind]:
+        raise UserError(f"Device {device!r}: torch sees no such device here; use auto or cpu.")
+    return device
+
+
+def _select_classes(wanted: Sequence[str | int] | None, names: dict[int, str], model: Path) -> dict[int, str]:
+    """The part of a model's classes that is wanted, by number."""
+    if not wanted:
+        return {number: name for number, name in names.items() if name.casefold() == "person"} or names
+    wanted = [wanted] if isinstance(wanted, str) else wanted
+    if list(wanted) == ["all"]:
+        return names
+    numbers = {str(number): number for number in names} | {name.casefold(): number for number, name in names.items()}
+    for item in wanted:
+        if str(item).casefold() not in numbers:
+            near = _nearest(str(item), names.values())
+            raise UserError(f"Class {item!r}: not one of the {len(names)} classes of {model.name} (nearest: {near}).")
+    return {number: names[number] for number in (numbers[str(item).casefold()] for item in wanted)}
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """The known words most like a word, as a list to read."""
+    known = sorted(known)
+    return ", ".join(difflib.get_close_matches(word, known, n=3, cutoff=0.3) or known[:3])
+
+
+@contextmanager
+def _errors_about(path: Path) -> Iterator[None]:
+    """Turn whatever ultralytics and its runtimes raise over a model into one sentence about it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except ImportError as error:
+        package = EXTRAS.get(error.name or "", error.name)
+        raise UserError(f"{path}: needs a package that is missing; install it with: pip install '{package}'") from error
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+        reason = reason.replace(f"{path} ", "").replace("ERROR ❌️ ", "")[:200].rstrip(".")
+        mend = "give a .pt, .onnx or .engine file or an ..._openvino_model folder"
+        if "unsupported global" in str(error.__cause__).lower():
+            mend = "to load it all the same, where you trust it to run code, set ULTRALYTICS_SAFE_LOAD=0"
+        raise UserError(f"{path}: cannot be used as a YOLO ({reason}); {mend}.") from error
