@@ -1,3 +1,60 @@
-"""Multi-object tracking with re-identification: who is who in a video, and how well it went."""
+"""Multi-object tracking with re-identification: who is who in a video, and how well it went.
+
+The public names are imported when first used, so that ``import reid_tracker`` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reid_tracker.appearance.embedder import Embedder
+    from reid_tracker.config import TrackConfig, TrackerSettings
+    from reid_tracker.detection.recorded import RecordedDetections
+    from reid_tracker.detection.yolo import YoloDetector
+    from reid_tracker.errors import UserError
+    from reid_tracker.evaluation.mot import evaluate_mot
+    from reid_tracker.pipeline import RunSummary, track
+    from reid_tracker.tracking.tracker import Tracker
+    from reid_tracker.video.sources import Frame, open_source
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Embedder": "appearance.embedder",
+    "Frame": "video.sources",
+    "RecordedDetections": "detection.recorded",
+    "RunSummary": "pipeline",
+    "TrackConfig": "config",
+    "Tracker": "tracking.tracker",
+    "TrackerSettings": "config",
+    "UserError": "errors",
+    "YoloDetector": "detection.yolo",
+    "evaluate_mot": "evaluation.mot",
+    "open_source": "video.sources",
+    "track": "pipeline",
+}
+
+__all__ = [
+    "Embedder",
+    "Frame",
+    "RecordedDetections",
+    "RunSummary",
+    "TrackConfig",
+    "Tracker",
+    "TrackerSettings",
+    "UserError",
+    "YoloDetector",
+    "evaluate_mot",
+    "open_source",
+    "track",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'reid_tracker' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"reid_tracker.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

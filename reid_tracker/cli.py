@@ -1,0 +1,288 @@
+"""The command line: parse, call one function of the package, print."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reid_tracker import __version__
+from reid_tracker.errors import UserError
+
+if TYPE_CHECKING:  # the rest of the package is imported by the command that needs it: --help stays quick
+    from rich.table import Table
+
+    from reid_tracker.pipeline import RunSummary
+
+app = typer.Typer(
+    name="reid-tracker",
+    help="Who is who in a video: multi-object tracking with re-identification.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+evaluate = typer.Typer(help="Measure results against the truth.", no_args_is_help=True)
+app.add_typer(evaluate, name="evaluate")
+
+INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one sentence and status 2."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("Note: %(message)s"))
+    logging.getLogger("reid_tracker").addHandler(handler)
+    try:
+        app()
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"reid-tracker {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def track(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Video files, globs, folders of images, MOTChallenge sequence folders."
+        ),
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help="Settings (YAML), see 'reid-tracker config track'; flags override it.")
+    ] = None,
+    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name that ultralytics downloads.")] = None,
+    detections: Annotated[
+        str | None,
+        typer.Option(
+            help="Recorded detections instead (MOT det.txt or .npz); {source} and {name} stand for each "
+            "source's path and name."
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Class names or numbers, comma-separated, or 'all'. Default: person.")
+    ] = None,
+    conf: Annotated[float | None, typer.Option(help="Drop boxes below this confidence.")] = None,
+    imgsz: Annotated[int | None, typer.Option(help="Longer side that the detector sees, px.")] = None,
+    embedder: Annotated[str | None, typer.Option(help="Appearance network (.safetensors).")] = None,
+    appearance: Annotated[
+        bool | None, typer.Option("--appearance/--no-appearance", help="Use appearance, or motion only.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="First frame: a number from 1, or a time: 12.5s, 1:30.")] = None,
+    end: Annotated[str | None, typer.Option(help="Last frame, the same way.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Take every n-th frame.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second, instead of the source's own clock.")] = None,
+    roi: Annotated[str | None, typer.Option(help='Track only inside this polygon: "x1,y1 x2,y2 x3,y3".')] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the results [runs].")] = None,
+    video: Annotated[bool | None, typer.Option("--video", help="Write an annotated mp4.")] = None,
+    mot: Annotated[bool | None, typer.Option("--mot", help="Write MOTChallenge text.")] = None,
+    jsonl: Annotated[bool | None, typer.Option("--jsonl", help="Write JSON lines, one object a frame.")] = None,
+    crops: Annotated[bool | None, typer.Option("--crops", help="Write crops per identity.")] = None,
+    blur_people: Annotated[bool | None, typer.Option("--blur-people", help="Blur everyone in the video.")] = None,
+    class_agnostic: Annotated[
+        bool | None, typer.Option("--class-agnostic", help="Let a track change its class.")
+    ] = None,
+    camera_motion: Annotated[
+        bool | None, typer.Option("--camera-motion", help="Follow the camera's own motion.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set tracker.lost_seconds=5")
+    ] = None,
+) -> None:
+    """Track people (or any class) through videos.
+
+    Without output flags an annotated video and a MOTChallenge text file are written under runs/.
+    """
+    from reid_tracker.config import TrackConfig, load
+
+    overrides: dict[str, Any] = {
+        "device": device,
+        "source.fps": fps,
+        "source.start": start,
+        "source.end": end,
+        "source.stride": stride,
+        "source.roi": roi,
+        "detector.model": detector,
+        "detector.recorded": detections,
+        "detector.classes": classes.split(",") if classes else None,
+        "detector.confidence": conf,
+        "detector.image_size": imgsz,
+        "embedder.model": embedder,
+        "embedder.enabled": appearance,
+        "output.folder": str(output) if output else None,
+        "output.video": video,
+        "output.mot": mot,
+        "output.jsonl": jsonl,
+        "output.crops": crops,
+        "output.blur_people": blur_people,
+        "tracker.class_agnostic": class_agnostic,
+        "tracker.camera_motion": camera_motion,
+    }
+    chosen = load(TrackConfig, config, {**overrides, **_parse_settings(settings or [])})
+    _run_track(sources, chosen)
+
+
+def _parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs as settings; values are YAML, so that numbers, lists and null can be written."""
+    import yaml
+
+    parsed: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UserError(f"--set {pair}: write NAME=VALUE, such as tracker.lost_seconds=5.")
+        try:
+            parsed[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {pair}: the value is not YAML.") from error
+    return parsed
+
+
+def _run_track(sources: list[str], config: Any) -> None:
+    """Run with a progress bar and print the summary."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from reid_tracker.pipeline import track as run
+    from reid_tracker.video.sources import Source
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} fps"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[int, Any] = {}
+
+        def advance(source: Source, done: int) -> None:
+            if id(source) not in tasks:
+                for note in source.notes:
+                    console.print(f"Note: {note}", highlight=False, markup=False)
+                tasks[id(source)] = bar.add_task(source.name, total=source.frame_count, rate="-")
+            task = bar.tasks[bar.task_ids.index(tasks[id(source)])]
+            bar.update(task.id, completed=done, rate=f"{task.speed:.1f}" if task.speed else "-")
+
+        summaries = run(sources, config, progress=advance)
+    _print_summaries(summaries)
+    interrupted = next((each for each in summaries if each.interrupted), None)
+    if interrupted is not None:
+        print(
+            f"Interrupted: {interrupted.source} is written up to frame {interrupted.last_frame}.",
+            file=sys.stderr,
+        )
+        raise typer.Exit(INTERRUPTED)
+
+
+def _print_summaries(summaries: "list[RunSummary]") -> None:
+    stages = list(summaries[0].stage_seconds)
+    table = _table("source", "frames", "identities", "fps", *(f"{stage} ms" for stage in stages))
+    for each in summaries:
+        frames = max(each.frames, 1)
+        rate = each.frames / each.seconds if each.seconds else 0.0
+        milliseconds = [f"{1000 * each.stage_seconds[stage] / frames:.1f}" for stage in stages]
+        table.add_row(each.source, str(each.frames), str(each.identities), f"{rate:.1f}", *milliseconds)
+    _print_table(table)
+    for each in summaries:
+        for line in (*(f"Note: {note}" for note in each.notes), *each.outputs):
+            print(line)
+
+
+def _table(first: str, *numbers: str) -> "Table":
+    """A table of one name and many numbers a row."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _print_table(table: "Table") -> None:
+    """Print all of a table, also where the terminal is narrower: figures cut short are wrong figures."""
+    from rich.console import Console
+
+    console = Console()
+    needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    Console(width=max(console.width, needed)).print(table)
+
+
+@evaluate.command("mot")
+def evaluate_mot(
+    truth: Annotated[Path, typer.Option(help="Folder with <sequence>/{gt/gt.txt,seqinfo.ini}.")],
+    results: Annotated[Path, typer.Option(help="Folder with <sequence>.txt.")],
+    benchmark: Annotated[
+        str | None, typer.Option(help="Rules: MOT15, MOT16, MOT17, MOT20, DanceTrack, SportsMOT. Default: detected.")
+    ] = None,
+    sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence (repeatable).")] = None,
+    engine: Annotated[str, typer.Option(help="native (equal to TrackEval) or motmetrics (second opinion).")] = "native",
+    json: Annotated[Path | None, typer.Option(help="Write every figure as JSON.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write every figure as CSV.")] = None,
+) -> None:
+    """HOTA, CLEAR and identity figures, per sequence and combined."""
+    from reid_tracker.evaluation import mot
+
+    if engine not in ("native", "motmetrics"):
+        raise UserError(f"--engine {engine}: choose native or motmetrics.")
+    figures = mot.evaluate_mot(truth, results, benchmark, engine, sequence or None)  # type: ignore[arg-type]
+    if json is not None:
+        mot.write_json(figures, json)
+    if csv is not None:
+        mot.write_csv(figures, csv)
+    _print_figures(figures, mot.SUMMARY_FIGURES)
+
+
+def _print_figures(figures: dict[str, dict[str, float]], wanted: tuple[str, ...]) -> None:
+    shown = [name for name in wanted if all(name in row for row in figures.values())]
+    table = _table("sequence", *(name.removeprefix("CLR_") for name in shown))
+    for sequence, row in figures.items():
+        cells = [f"{row[name]:.0f}" if name in COUNTS else f"{100 * row[name]:.2f}" for name in shown]
+        table.add_row(sequence, *cells, style="bold" if sequence == "COMBINED_SEQ" else None)
+    _print_table(table)
+
+
+COUNTS = ("IDSW", "CLR_FP", "CLR_FN", "MT", "ML", "Frag")
+
+
+@app.command()
+def config(
+    command: Annotated[str, typer.Argument(help="Whose settings: track.")] = "track",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of the screen.")] = None,
+) -> None:
+    """Write out every setting with its default and meaning, as YAML."""
+    from reid_tracker.config import CONFIGS, write_yaml
+
+    if command not in CONFIGS:
+        raise UserError(f"config {command}: there are settings for {', '.join(CONFIGS)}.")
+    text = write_yaml(CONFIGS[command]())
+    if output is None:
+        print(text, end="")
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror}).") from error

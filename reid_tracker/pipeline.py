@@ -1,0 +1,341 @@
+"""The loop: frames in, identities out. The only place where source, detector, embedder, tracker and sinks meet."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import supervision as sv
+
+from reid_tracker.config import OutputSettings, TrackConfig
+from reid_tracker.detection.detector import Detector
+from reid_tracker.errors import UserError
+from reid_tracker.tracking.calibration import CosineStatistics
+from reid_tracker.tracking.tracker import Tracker
+from reid_tracker.video.sinks import CropSink, FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
+from reid_tracker.video.sources import Frame, Source, expand_sources, open_source
+
+Progress = Callable[[Source, int], None]
+STAGES = ("read", "detect", "embed", "associate", "write")
+
+
+class AppearanceModel(Protocol):
+    """What turns boxes into vectors: `Embedder`, or your own."""
+
+    def embed(self, image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
+        """Unit vectors float32 [N, D] of the boxes [N, 4] (px) of a BGR image; a NaN row where there is none."""
+
+
+@dataclass
+class RunSummary:
+    """What came of one source.
+
+    Attributes
+    ----------
+    source : str
+        Name of the source.
+    frames : int
+        Frames tracked.
+    last_frame : int
+        Number of the last one in the source, from 1; 0 before the first.
+    identities : int
+        Identities given.
+    seconds : float
+        Wall-clock time.
+    stage_seconds : dict
+        Time by stage: read, detect, embed, associate, write.
+    outputs : list of Path
+        What was written.
+    notes : list of str
+        Sentences for the user.
+    interrupted : bool
+        Whether Ctrl-C ended the run before its source did.
+    """
+
+    source: str
+    frames: int = 0
+    last_frame: int = 0
+    identities: int = 0
+    seconds: float = 0.0
+    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    outputs: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time that the block takes to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_seconds[stage] += time.perf_counter() - start
+
+
+def track(
+    source: str | Path | Sequence[str | Path],
+    config: TrackConfig | None = None,
+    *,
+    detector: Detector | None = None,
+    embedder: AppearanceModel | None = None,
+    progress: Progress | None = None,
+) -> list[RunSummary]:
+    """Track everyone in one or more videos and write what the settings ask for.
+
+    Parameters
+    ----------
+    source : path or sequence of paths
+        Video files, globs, folders of images, MOTChallenge sequence folders. Each has its own tracker.
+    config : TrackConfig, optional
+        All settings; the defaults are those of configs/track.yaml.
+    detector : Detector, optional
+        Used instead of the one that the settings name.
+    embedder : AppearanceModel, optional
+        Used instead of the one that the settings name.
+    progress : callable, optional
+        Called after each frame with the source and the number of frames done.
+
+    Returns
+    -------
+    list of RunSummary
+        One per source. Ctrl-C ends the list with a summary whose ``interrupted`` is true; its files are complete up to
+        ``last_frame``.
+
+    Raises
+    ------
+    UserError
+        If something given cannot be used, or a result cannot be stored. What was written stays readable, and the
+        message says up to which frame.
+    """
+    config = config or TrackConfig()
+    if config.output.blur_people and config.output.crops:
+        raise UserError("blur_people and crops contradict each other: crops show people. Leave one out.")
+    patterns: list[str | Path] = [source] if isinstance(source, str | Path) else list(source)
+    paths = expand_sources(patterns)
+    models = _Models(config, detector, embedder)
+    polygon = parse_polygon(config.source.roi) if config.source.roi else None
+    summaries: list[RunSummary] = []
+    names: set[str] = set()
+    for path in paths:
+        opened = open_source(path, **config.source.model_dump(exclude={"roi"}))
+        name = _unused(opened.name, names)
+        run_detector = models.detector_for(path, opened)
+        run_embedder, statistics = models.embedder_for(run_detector, opened)
+        summary = RunSummary(source=name, notes=[*opened.notes])
+        sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary)
+        tracker = Tracker(config.tracker, frame_rate=opened.frame_rate, statistics=statistics)
+        _run(opened, run_detector, run_embedder, tracker, sinks, polygon, summary, progress)
+        summary.notes += [note for note in opened.notes if note not in summary.notes]
+        summaries.append(summary)
+        if summary.interrupted:
+            break
+    return summaries
+
+
+def _run(
+    source: Source,
+    detector: Detector,
+    embedder: AppearanceModel | None,
+    tracker: Tracker,
+    sinks: Sequence[Sink],
+    polygon: np.ndarray | None,
+    summary: RunSummary,
+    progress: Progress | None,
+) -> None:
+    """The loop itself; fills ``summary``."""
+    began = time.perf_counter()
+    high = tracker.settings.high_confidence
+    try:
+        for frame in _timed(source, summary):
+            with summary.timed("detect"):
+                detections = detector.detect(frame)
+            inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
+            with summary.timed("embed"):
+                if embedder is not None and frame.image is not None and "embedding" not in inside.data:
+                    _embed(embedder, frame.image, inside, high)
+            with summary.timed("associate"):
+                tracks = tracker.update(inside, frame.timestamp, frame.image)
+            with summary.timed("write"):
+                result = FrameResult(frame, tracks, detections)
+                for sink in sinks:
+                    sink.write(result)
+            summary.frames += 1
+            summary.last_frame = frame.index + 1
+            summary.identities = tracker.identities
+            if progress is not None:
+                progress(source, summary.frames)
+    except KeyboardInterrupt:
+        summary.interrupted = True
+    except UserError as error:
+        if not summary.frames:
+            raise
+        raise UserError(f"{error} Stopped; frames up to {summary.last_frame} are kept.") from error
+    finally:
+        _close_all(sinks, summary)
+        summary.seconds = time.perf_counter() - began
+
+
+def _close_all(sinks: Sequence[Sink], summary: RunSummary) -> None:
+    """Finish every file, also when finishing another one fails."""
+    failure: UserError | None = None
+    with summary.timed("write"):
+        for sink in sinks:
+            try:
+                sink.close()
+            except UserError as error:
+                failure = failure or error
+    if failure is not None:
+        raise failure
+
+
+def _embed(embedder: AppearanceModel, image: np.ndarray, detections: sv.Detections, high: float) -> None:
+    """Give the detections their vectors; those that association matches by motion alone stay NaN."""
+    confidence = detections.confidence
+    rows = np.flatnonzero(np.ones(len(detections)) if confidence is None else confidence >= high)
+    vectors = embedder.embed(image, detections.xyxy[rows])
+    embedding = np.full((len(detections), vectors.shape[1]), np.nan, dtype=np.float32)
+    embedding[rows] = vectors
+    detections.data["embedding"] = embedding
+
+
+def _timed(source: Iterable[Frame], summary: RunSummary) -> Iterator[Frame]:
+    """Yield the frames and count the time that reading takes."""
+    frames = iter(source)
+    while True:
+        with summary.timed("read"):
+            frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame
+
+
+class _Models:
+    """The networks, loaded once for all sources, and the files of recorded detections, one for each."""
+
+    def __init__(self, config: TrackConfig, detector: Detector | None, embedder: AppearanceModel | None) -> None:
+        self._config = config
+        self._detector = detector
+        self._embedder = embedder
+        self._recorded = config.detector.recorded if detector is None else None
+        if self._recorded and config.detector.model:
+            raise UserError("Both a detector and recorded detections are named; choose one.")
+        if detector is None and not self._recorded and not config.detector.model:
+            raise UserError(
+                "No detector: name a YOLO model with --detector (a file, or a name such as yolo11n.pt to download), "
+                "or recorded detections with --detections."
+            )
+
+    def detector_for(self, path: Path, source: Source) -> Detector:
+        """Give the detector for one source."""
+        settings = self._config.detector
+        if self._recorded:
+            from reid_tracker.detection.recorded import RecordedDetections
+
+            # Not str.format: a path may hold other braces.
+            where = self._recorded.replace("{source}", str(path)).replace("{name}", source.name)
+            return RecordedDetections(where, settings.confidence)
+        if self._detector is None:
+            from reid_tracker.detection.yolo import YoloDetector
+
+            assert settings.model is not None
+            self._detector = YoloDetector(
+                settings.model,
+                classes=settings.classes,
+                confidence=settings.confidence,
+                image_size=settings.image_size,
+                device=self._config.device,
+            )
+        return self._detector
+
+    def embedder_for(
+        self, detector: Detector, source: Source
+    ) -> tuple[AppearanceModel | None, CosineStatistics | None]:
+        """Give the appearance model for one source, and what its header says of its cosines; None = none needed."""
+        settings = self._config.embedder
+        if not settings.enabled or not source.has_pixels or getattr(detector, "dimension", None) is not None:
+            return None, None
+        if self._embedder is None:
+            from reid_tracker.appearance.embedder import Embedder
+
+            self._embedder = Embedder(settings.model, device=self._config.device)
+        return self._embedder, getattr(self._embedder, "statistics", None)
+
+
+def _open_sinks(
+    output: OutputSettings, path: Path, name: str, source: Source, summary: RunSummary
+) -> tuple[list[Sink], list[Path]]:
+    """The sinks that the settings ask for and what they write."""
+    from reid_tracker.video.annotate import Annotator
+
+    folder = Path(output.folder).expanduser()
+    nothing_asked = not (output.video or output.mot or output.jsonl or output.crops)
+    wants_video = output.video or (nothing_asked and source.has_pixels)
+    if nothing_asked and not source.has_pixels:
+        summary.notes.append(f"{name} has no pictures: no video is written.")
+    wanted: dict[Path, Callable[[Path], Sink]] = {}
+    if wants_video:
+        annotator = Annotator(trail_seconds=output.trail_seconds, blur_people=output.blur_people)
+        wanted[folder / f"{name}.mp4"] = lambda file: VideoSink(file, source.frame_rate, annotator)
+    if output.mot or nothing_asked:
+        wanted[folder / f"{name}.txt"] = MotSink
+    if output.jsonl:
+        wanted[folder / f"{name}.jsonl"] = JsonLinesSink
+    if output.crops:
+        wanted[folder / f"{name}_crops"] = CropSink
+    for file in wanted:
+        if file.resolve() == path.resolve():
+            raise UserError(f"{file}: the result would overwrite its own source; name another folder with --output.")
+    sinks: list[Sink] = []
+    try:
+        for file, make in wanted.items():
+            sinks.append(make(file))
+    except UserError:
+        _close_all(sinks, summary)
+        raise
+    return sinks, list(wanted)
+
+
+def _unused(name: str, names: set[str]) -> str:
+    """A name that no source of this run has yet: two folders may hold videos of one name."""
+    candidate, number = name, 2
+    while candidate in names:
+        candidate, number = f"{name}-{number}", number + 1
+    names.add(candidate)
+    return candidate
+
+
+def parse_polygon(text: str) -> np.ndarray:
+    """Read a region of interest.
+
+    Parameters
+    ----------
+    text : str
+        ``"x1,y1 x2,y2 x3,y3 ..."`` in px, at least three corners.
+
+    Returns
+    -------
+    ndarray float32 [K, 2]
+        Its corners.
+
+    Raises
+    ------
+    UserError
+        If it is not that.
+    """
+    try:
+        corners: np.ndarray = np.array([[float(value) for value in corner.split(",")] for corner in text.split()])
+    except ValueError:
+        corners = np.zeros(0)
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3 or not np.isfinite(corners).all():
+        raise UserError(f'roi {text!r}: a polygon is written as "x1,y1 x2,y2 x3,y3", with three corners at least.')
+    return corners.astype(np.float32)
+
+
+def _feet_inside(xyxy: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """Mask [N] of the boxes whose foot point (middle of the lower edge) lies in the polygon."""
+    feet = [((box[0] + box[2]) / 2, box[3]) for box in xyxy.tolist()]
+    return np.array([cv2.pointPolygonTest(polygon, foot, False) >= 0 for foot in feet], dtype=bool)

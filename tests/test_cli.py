@@ -1,0 +1,274 @@
+"""The command line as a user calls it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import av
+import numpy as np
+import pytest
+
+from reid_tracker.cli import main
+from reid_tracker.motchallenge import read_rows
+from reid_tracker.video.sources import open_source
+
+DETECTION = "{},-1,{},30,20,60,0.9\n"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Call the command line in this process; its exit status, standard output and standard error."""
+
+    def call(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["reid-tracker", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Forty frames of a moving square, and its boxes."""
+    folder = tmp_path_factory.mktemp("clip")
+    with av.open(str(folder / "walk.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "10"})
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for index in range(40):
+            image = np.random.default_rng(index).integers(0, 60, (120, 160, 3), dtype=np.uint8)
+            image[30:90, 3 * index : 3 * index + 20] = 200
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode(None))
+    (folder / "det.txt").write_text("".join(DETECTION.format(n, 3 * (n - 1)) for n in range(1, 41)))
+    return folder / "walk.mp4"
+
+
+@pytest.fixture
+def arguments(clip, tmp_path):
+    return ["--detections", clip.with_name("det.txt"), "--no-appearance", "-o", tmp_path / "out"]
+
+
+def refused(result, *words: str) -> None:
+    """A user's mistake: status 2, one sentence with these words, no traceback."""
+    status, _, error = result
+    assert status == 2, error
+    lines = [line for line in error.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1 and "Traceback" not in error
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def test_track_then_evaluate(run, clip, arguments, tmp_path):
+    status, out, _ = run("track", clip, *arguments)
+    assert status == 0
+    assert re.search(r"walk\s+40\s+1\s+[\d.]+", out)
+    assert str(tmp_path / "out" / "walk.mp4") in out and str(tmp_path / "out" / "walk.txt") in out
+
+    truth = tmp_path / "truth" / "walk"
+    (truth / "gt").mkdir(parents=True)
+    (truth / "seqinfo.ini").write_text("[Sequence]\nname=walk\nframeRate=10\nseqLength=40\nimWidth=160\nimHeight=120\n")
+    (truth / "gt" / "gt.txt").write_text("".join(f"{n},1,{3 * (n - 1)},30,20,60,1,-1,-1,-1\n" for n in range(1, 41)))
+    told = ["--truth", truth.parent, "--results", tmp_path / "out"]
+    status, out, _ = run("evaluate", "mot", *told, "--json", tmp_path / "f.json", "--csv", tmp_path / "f.csv")
+    assert status == 0 and "100.00" in out and "COMBINED_SEQ" in out
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert figures["walk"]["HOTA"] == figures["COMBINED_SEQ"]["IDF1"] == pytest.approx(1)
+    assert (tmp_path / "f.csv").read_text().count("\n") == 3
+    status, out, _ = run("evaluate", "mot", *told, "--engine", "motmetrics")
+    assert status == 0 and "HOTA" not in out and "100.00" in out
+
+
+def test_settings_file_and_flags(run, clip, arguments, tmp_path):
+    settings = tmp_path / "my.yaml"
+    settings.write_text("tracker: {confirm_sightings: 60}\noutput: {jsonl: true}\n")
+    assert run("track", clip, *arguments, "--config", settings, "--mot", "--end", "20")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["walk.jsonl", "walk.txt"]
+    assert read_rows(tmp_path / "out" / "walk.txt")[:, 0].max() == 20
+    assert run("track", clip, *arguments, "--set", "tracker.high_confidence=0.95", "--mot")[0] == 0
+    refused(run("track", clip, *arguments, "--set", "tracker.lost_second=3"), "tracker.lost_second", "did you mean")
+    refused(run("track", clip, *arguments, "--set", "lost"), "NAME=VALUE")
+    refused(run("track", clip, *arguments, "--stride", "0"), "source.stride")
+
+
+def test_config_writes_what_track_reads(run, tmp_path):
+    assert run("config", "track", "-o", tmp_path / "track.yaml")[0] == 0
+    assert (tmp_path / "track.yaml").read_text() == run("config")[1]
+    refused(run("config", "track", "-o", tmp_path / "track.yaml"), "track.yaml", "cannot be written")
+    refused(run("config", "nothing"), "nothing", "track")
+
+
+def test_blurring_changes_the_people_and_nothing_else(run, clip, arguments, tmp_path):
+    def picture(*flags):
+        assert (
+            run("track", clip, *arguments, "--video", "--end", "5", "--set", "output.trail_seconds=0", *flags)[0] == 0
+        )
+        with av.open(str(tmp_path / "out" / "walk.mp4")) as container:
+            return next(container.decode(video=0)).to_ndarray(format="bgr24").astype(int)
+
+    difference = np.abs(picture("--blur-people") - picture()).max(axis=2)
+    assert difference[40:80, 2:18].mean() > 3 * difference[:, 80:].mean()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: folder / "missing.mp4", ["missing.mp4"]),
+        (lambda folder: folder / "*.mkv", ["*.mkv"]),
+        (lambda folder: write(folder / "text.mp4", b"this is no video"), ["text.mp4"]),
+        (lambda folder: write(folder / "empty.mp4", b""), ["empty.mp4"]),
+        (lambda folder: folder, ["no pictures"]),
+    ],
+    ids=["missing file", "glob of nothing", "not a video", "zero bytes", "empty folder"],
+)
+def test_bad_sources(run, arguments, tmp_path, make, words):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    refused(run("track", make(folder), *arguments), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def write(path, content):
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--detector", "missing.pt"], ["missing.pt"]),
+        (["--detector", "folder/missing.pt"], ["folder/missing.pt", "no such"]),
+        (["--detections", "missing.txt"], ["missing.txt", "no such file"]),
+        ([], ["No detector"]),
+        (["--detections", "{det}", "--embedder", "missing.safetensors"], ["missing.safetensors"]),
+        (["--detections", "{det}", "--device", "cuda:99"], ["cuda:99"]),
+        (["--detections", "{det}", "--start", "30", "--end", "10"], ["start", "end"]),
+        (["--detections", "{det}", "--start", "1000"], ["walk"]),
+        (["--detections", "{det}", "--start", "soon"], ["soon"]),
+        (["--detections", "{det}", "--fps", "0"], ["source.fps"]),
+        (["--detections", "{det}", "--roi", "1,2"], ["polygon"]),
+        (["--detections", "{det}", "--conf", "7"], ["detector.confidence"]),
+        (["--detections", "{det}", "--config", "missing.yaml"], ["missing.yaml"]),
+        (["--detections", "{det}", "--no-appearance", "-o", "{det}/inside"], ["det.txt"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_flags(run, clip, tmp_path, monkeypatch, flags, words):
+    monkeypatch.chdir(tmp_path)
+    flags = [flag.replace("{det}", str(clip.with_name("det.txt"))) for flag in flags]
+    refused(run("track", clip, *flags), *words)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_video_damaged_half_way_keeps_what_could_be_read(run, clip, arguments, tmp_path):
+    content = bytearray(clip.read_bytes())
+    start = content.index(b"mdat") + 4
+    middle = start + (len(content) - start) // 2
+    content[middle : middle + 400] = os.urandom(400)
+    damaged = write(tmp_path / "damaged.mp4", bytes(content))
+    status, out, _ = run("track", damaged, *arguments, "--mot", "--jsonl")
+    frames = [json.loads(line)["index"] for line in (tmp_path / "out" / "damaged.jsonl").read_text().splitlines()]
+    assert status == 0 and len(frames) >= 10
+    assert len(frames) == 40 or "damaged" in out
+
+
+def test_a_truncated_video_says_up_to_which_frame(run, clip, arguments, tmp_path):
+    # Remuxed with the index first, as cameras and downloads leave it, then cut.
+    with (
+        av.open(str(clip)) as source,
+        av.open(str(tmp_path / "whole.mp4"), "w", options={"movflags": "faststart"}) as out,
+    ):
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    content = (tmp_path / "whole.mp4").read_bytes()
+    cut = write(tmp_path / "cut.mp4", content[: len(content) * 2 // 3])
+    status, out, _ = run("track", cut, *arguments, "--mot")
+    last = int(read_rows(tmp_path / "out" / "cut.txt")[:, 0].max())
+    assert status == 0 and 10 < last < 40 and re.search(rf"after frame {last}\b", out), out
+
+
+def test_detections_that_are_none(run, clip, arguments, tmp_path):
+    empty = write(tmp_path / "empty.txt", b"")
+    assert run("track", clip, "--detections", empty, "-o", tmp_path / "out", "--no-appearance")[0] == 0
+    assert (tmp_path / "out" / "walk.txt").read_text() == ""
+    odd = "1,-1,nan,30,20,60,0.9\n2,-1,5,30,-4,60,0.9\n3,-1,900,900,20,60,0.9\n3,-1,-50,-50,20,20,0.9\n"
+    strange = write(tmp_path / "strange.txt", odd.encode())
+    assert run("track", clip, "--detections", strange, "-o", tmp_path / "out", "--no-appearance")[0] == 0
+    refused(run("track", clip, "--detections", write(tmp_path / "bad.txt", b"a,b,c\n"), *arguments[2:]), "bad.txt")
+
+
+def test_vectors_that_change_their_length_are_refused(run, clip, tmp_path):
+    arrays = {"frame": np.array([1, 2]), "xyxy": np.array([[0, 0, 9, 9]] * 2), "confidence": np.ones(2)}
+    np.savez(tmp_path / "v.npz", **arrays, embedding=np.ones((3, 8)))
+    refused(run("track", clip, "--detections", tmp_path / "v.npz", "-o", tmp_path / "out"), "v.npz", "embedding")
+
+
+def test_a_full_disk_ends_with_the_frame_that_was_kept(clip, arguments, tmp_path):
+    """A limit on file sizes stands for the full disk: writing fails half-way just the same."""
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000));"
+        "from reid_tracker.cli import main; main()"
+    )
+    command = [sys.executable, "-c", limited, "track", clip, *arguments]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
+    refused((done.returncode, done.stdout, done.stderr), "walk.mp4", "cannot be written", "frames up to")
+    kept = int(re.search(r"frames up to (\d+)", done.stderr).group(1))
+    assert read_rows(tmp_path / "out" / "walk.txt")[:, 0].max() >= kept
+    assert len(list(open_source(tmp_path / "out" / "walk.mp4"))) > 0
+
+
+def test_ctrl_c_says_up_to_which_frame(clip, arguments, tmp_path):
+    slow = (
+        "import time; from reid_tracker.detection.recorded import RecordedDetections as R; d = R.detect\n"
+        "R.detect = lambda self, frame: (time.sleep(0.2), d(self, frame))[1]\n"
+        "from reid_tracker.cli import main; main()"
+    )
+    command = [*map(str, [sys.executable, "-c", slow, "track", clip, *arguments, "--mot", "--jsonl"])]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    written = tmp_path / "out" / "walk.jsonl"
+    deadline = time.monotonic() + 60
+    while not (written.exists() and written.read_text().count("\n") >= 3) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in error
+    kept = int(re.search(r"walk is written up to frame (\d+)", error).group(1))
+    assert len(written.read_text().splitlines()) == kept < 40
+
+
+def test_bad_evaluation_input(run, tmp_path):
+    refused(run("evaluate", "mot", "--truth", tmp_path / "no", "--results", tmp_path), "no")
+    refused(run("evaluate", "mot", "--truth", tmp_path, "--results", tmp_path, "--engine", "guess"), "guess")
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported():
+    program = (
+        "import sys; sys.argv = ['reid-tracker', '--help']\n"
+        "from reid_tracker.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'cv2', 'av', 'scipy', 'supervision', 'pydantic') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]" and "track" in done.stdout
+
+
+def test_the_package_imports_lazily_and_names_what_it_offers():
+    program = (
+        "import sys, reid_tracker; assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+        "assert all(getattr(reid_tracker, name) for name in reid_tracker.__all__)\n"
+        "try: reid_tracker.nothing\n"
+        "except AttributeError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert "has no attribute 'nothing'" in done.stdout, done.stderr

@@ -1,0 +1,65 @@
+"""Settings: written out, read back, refused by name."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reid_tracker.config import CONFIGS, TrackConfig, load, write_yaml
+from reid_tracker.errors import UserError
+
+CONFIG_FOLDER = Path(__file__).parents[1] / "configs"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_file_in_configs_is_what_the_settings_write(name):
+    assert (CONFIG_FOLDER / f"{name}.yaml").read_text() == write_yaml(CONFIGS[name]())
+
+
+def test_every_setting_is_written_with_its_meaning_and_read_back(tmp_path):
+    config = TrackConfig()
+    config.tracker.lost_seconds = 7.5
+    config.source.start = "1:30"
+    config.detector.classes = ["person", 2]
+    path = tmp_path / "track.yaml"
+    path.write_text(write_yaml(config))
+    assert load(TrackConfig, path) == config
+    lines = path.read_text().splitlines()
+    settings = [i for i, line in enumerate(lines) if line.strip() and not line.strip().startswith("#")]
+    assert len(settings) > 30 and all(lines[i - 1].strip().startswith("# ") for i in settings)
+
+
+def test_flags_override_the_file_and_none_does_not(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("tracker: {lost_seconds: 9}\noutput:\n")
+    config = load(TrackConfig, path, {"tracker.lost_seconds": None, "tracker.occlusion": 0.5, "output.mot": True})
+    assert (config.tracker.lost_seconds, config.tracker.occlusion, config.output.mot) == (9, 0.5, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tracker: {lost_second: 3}", r"no setting tracker.lost_second; did you mean tracker.lost_seconds\?"),
+        ("trackr: {}", r"no setting trackr; did you mean tracker\?"),
+        ("tracker: {lost_seconds: -1}", "tracker.lost_seconds cannot be -1"),
+        ("tracker: {confirm_sightings: many}", "tracker.confirm_sightings cannot be 'many'"),
+        ("tracker: 3", "tracker cannot be 3"),
+        ("- a list", "name: value"),
+        ("a: b: c", "not YAML"),
+    ],
+)
+def test_mistakes_are_refused_by_name(tmp_path, text, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        load(TrackConfig, path)
+    assert "bad.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(UserError, match=r"nowhere.yaml: cannot be read"):
+        load(TrackConfig, "nowhere.yaml")
+
+
+def test_yaml_of_the_defaults_is_plain_yaml():
+    assert yaml.safe_load(write_yaml(TrackConfig()))["tracker"]["confirm_sightings"] == 3

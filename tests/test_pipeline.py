@@ -1,0 +1,217 @@
+"""The whole way from a video to files, on a clip that the test draws itself."""
+
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import supervision as sv
+from tracking_world import detections, unit_vectors
+
+from reid_tracker import RunSummary, TrackConfig, UserError, track
+from reid_tracker.config import load
+from reid_tracker.motchallenge import read_rows
+from reid_tracker.pipeline import parse_polygon
+
+FRAMES, RATE, SIZE = 30, 10, (160, 120)
+SPEEDS = {1: (10, 3), 2: (120, -2)}  # identity: first x, px a frame
+
+
+def truth_boxes(index: int) -> np.ndarray:
+    """Where the two people are."""
+    return np.array([[x + v * index, 30, x + v * index + 20, 90] for x, v in SPEEDS.values()], dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A video of two grey people, and their boxes as a det.txt."""
+    folder = tmp_path_factory.mktemp("clip")
+    with av.open(str(folder / "walk.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        lines = []
+        for index in range(FRAMES):
+            image = np.full((SIZE[1], SIZE[0], 3), 40, dtype=np.uint8)
+            for (left, top, right, bottom), shade in zip(truth_boxes(index).astype(int), (120, 220), strict=True):
+                image[top:bottom, max(left, 0) : right] = shade
+                lines.append(f"{index + 1},-1,{left},{top},{right - left},{bottom - top},0.9\n")
+            picture = av.VideoFrame.from_ndarray(image, format="bgr24")
+            picture.pts, picture.time_base = index, Fraction(1, RATE)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    (folder / "walk_det.txt").write_text("".join(lines))
+    return folder / "walk.mp4"
+
+
+def configured(clip, tmp_path, **settings) -> TrackConfig:
+    recorded = str(clip.with_name("walk_det.txt"))
+    fixed = {"detector.recorded": recorded, "embedder.enabled": False, "output.folder": str(tmp_path / "out")}
+    return load(TrackConfig, None, {**fixed, **{name.replace("__", "."): value for name, value in settings.items()}})
+
+
+class TruthDetector:
+    """Somebody's own detector."""
+
+    def detect(self, frame):
+        return detections(truth_boxes(frame.index))
+
+
+class BrightnessEmbedder:
+    """Somebody's own appearance model: one vector for the dark, one for the bright."""
+
+    def __init__(self):
+        self.crops = 0
+
+    def embed(self, image, xyxy):
+        self.crops += len(xyxy)
+        shades = [image[60, min(max(int(box[0] + 10), 0), SIZE[0] - 1), 0] for box in xyxy]
+        return unit_vectors(2)[np.array([int(shade > 170) for shade in shades], dtype=int)].astype(np.float32)
+
+
+def test_without_output_settings_a_video_and_a_mot_file_are_written(clip, tmp_path):
+    (summary,) = track(clip, configured(clip, tmp_path))
+    assert isinstance(summary, RunSummary)
+    assert (summary.frames, summary.last_frame, summary.identities) == (FRAMES, FRAMES, 2)
+    assert [path.name for path in summary.outputs] == ["walk.mp4", "walk.txt"]
+    rows = read_rows(tmp_path / "out" / "walk.txt")
+    expected = np.concatenate([truth_boxes(index)[:, 0] for index in range(FRAMES)])
+    np.testing.assert_allclose(rows[:, 2], expected)
+    assert rows[:, 1].tolist() == [1, 2] * FRAMES
+    with av.open(str(tmp_path / "out" / "walk.mp4")) as container:
+        times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    np.testing.assert_allclose(times, np.arange(FRAMES) / RATE, atol=1e-3)
+    assert all(seconds > 0 for stage, seconds in summary.stage_seconds.items() if stage != "embed")
+
+
+def test_every_output_at_once(clip, tmp_path):
+    config = configured(clip, tmp_path, output__mot=True, output__jsonl=True, output__crops=True, output__video=True)
+    (summary,) = track(clip, config)
+    assert sorted(path.name for path in summary.outputs) == ["walk.jsonl", "walk.mp4", "walk.txt", "walk_crops"]
+    frames = [json.loads(line) for line in (tmp_path / "out" / "walk.jsonl").read_text().splitlines()]
+    assert [frame["index"] for frame in frames] == list(range(FRAMES))
+    assert [track["id"] for track in frames[-1]["tracks"]] == [1, 2]
+    assert {path.name for path in (tmp_path / "out" / "walk_crops").iterdir()} == {"000001", "000002"}
+
+
+def test_a_detector_and_an_embedder_of_one_s_own(clip, tmp_path):
+    config = load(TrackConfig, None, {"output.folder": str(tmp_path), "output.mot": True})
+    embedder = BrightnessEmbedder()
+    (summary,) = track(clip, config, detector=TruthDetector(), embedder=embedder)
+    assert summary.identities == 2 and embedder.crops == 2 * FRAMES and summary.stage_seconds["embed"] > 0
+
+
+def test_only_boxes_that_association_will_compare_are_embedded(clip, tmp_path):
+    class Unsure(TruthDetector):
+        def detect(self, frame):
+            return detections(truth_boxes(frame.index), confidence=[0.9, 0.2])
+
+    config = load(TrackConfig, None, {"output.folder": str(tmp_path), "output.mot": True})
+    track(clip, config, detector=Unsure(), embedder=(embedder := BrightnessEmbedder()))
+    assert embedder.crops == FRAMES
+
+
+def test_part_of_a_video_keeps_its_frame_numbers_and_true_times(clip, tmp_path):
+    config = configured(clip, tmp_path, source__start=11, source__end="2.0s", source__stride=2, output__jsonl=True)
+    (summary,) = track(clip, config)
+    frames = [json.loads(line) for line in (tmp_path / "out" / "walk.jsonl").read_text().splitlines()]
+    assert [frame["index"] for frame in frames] == [10, 12, 14, 16, 18, 20]
+    np.testing.assert_allclose([frame["timestamp"] for frame in frames], np.arange(1.0, 2.1, 0.2))
+    assert summary.last_frame == 21
+
+
+def test_only_feet_inside_the_region_are_tracked(clip, tmp_path):
+    config = configured(clip, tmp_path, source__roi="0,0 60,0 60,120 0,120", output__mot=True)
+    track(clip, config)
+    rows = read_rows(tmp_path / "out" / "walk.txt")
+    assert len(rows) and ((rows[:, 2] + rows[:, 4] / 2) <= 60).all()
+
+
+@pytest.mark.parametrize("text", ["", "1,2 3,4", "1,2 3,4 x,y", "1,2,3 4,5,6 7,8,9", "1,2 3,4 nan,1"])
+def test_a_region_that_is_none_is_refused(text):
+    with pytest.raises(UserError, match="polygon is written as"):
+        parse_polygon(text)
+
+
+def test_several_videos_of_one_name_do_not_overwrite_each_other(clip, tmp_path):
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    (other / "walk.mp4").write_bytes(clip.read_bytes())
+    summaries = track([clip, other / "walk.mp4"], configured(clip, tmp_path, output__mot=True))
+    assert [each.outputs[0].name for each in summaries] == ["walk.txt", "walk-2.txt"]
+    assert [each.identities for each in summaries] == [2, 2]  # each starts from 1: no state is shared
+
+
+def test_a_source_is_never_overwritten(clip, tmp_path):
+    copy = tmp_path / "walk.mp4"
+    copy.write_bytes(clip.read_bytes())
+    with pytest.raises(UserError, match="overwrite its own source"):
+        track(copy, configured(clip, tmp_path, output__folder=str(tmp_path)))
+    assert copy.read_bytes() == clip.read_bytes()
+
+
+def test_ctrl_c_keeps_what_was_done(clip, tmp_path):
+    class Interrupting(TruthDetector):
+        def detect(self, frame):
+            if frame.index == 12:
+                raise KeyboardInterrupt
+            return super().detect(frame)
+
+    config = load(TrackConfig, None, {"output.folder": str(tmp_path), "embedder.enabled": False})
+    (summary,) = track([clip], config, detector=Interrupting())
+    assert summary.interrupted and summary.last_frame == 12
+    assert read_rows(tmp_path / "walk.txt")[:, 0].max() == 12
+    with av.open(str(tmp_path / "walk.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 12
+
+
+def test_a_failure_half_way_says_how_far_it_came_and_keeps_that(clip, tmp_path):
+    class Failing(TruthDetector):
+        def detect(self, frame):
+            if frame.index == 7:
+                raise UserError("The disk is full.")
+            return super().detect(frame)
+
+    config = load(TrackConfig, None, {"output.folder": str(tmp_path), "embedder.enabled": False})
+    with pytest.raises(UserError, match="frames up to 7 are kept"):
+        track(clip, config, detector=Failing())
+    assert read_rows(tmp_path / "walk.txt")[:, 0].max() == 7
+    with av.open(str(tmp_path / "walk.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 7
+
+
+def test_a_video_without_anyone(clip, tmp_path):
+    class Blind:
+        def detect(self, frame):
+            return sv.Detections.empty()
+
+    config = load(TrackConfig, None, {"output.folder": str(tmp_path)})
+    (summary,) = track(clip, config, detector=Blind(), embedder=BrightnessEmbedder())
+    assert (summary.frames, summary.identities) == (FRAMES, 0)
+    assert (tmp_path / "walk.txt").read_text() == ""
+
+
+def test_a_sequence_without_pictures_gives_text_only(tmp_path):
+    folder = tmp_path / "SEQ-01"
+    (folder / "det").mkdir(parents=True)
+    (folder / "seqinfo.ini").write_text(
+        "[Sequence]\nname=SEQ-01\nimDir=img1\nframeRate=10\nseqLength=20\nimWidth=160\nimHeight=120\nimExt=.jpg\n"
+    )
+    (folder / "det" / "det.txt").write_text("".join(f"{n},-1,{3 * n},30,20,60,0.9\n" for n in range(1, 21)))
+    where = {"detector.recorded": "{source}/det/det.txt", "output.folder": str(tmp_path / "out")}
+    (summary,) = track(folder, load(TrackConfig, None, where))
+    assert [path.name for path in summary.outputs] == ["SEQ-01.txt"] and summary.identities == 1
+    assert any("no video is written" in note for note in summary.notes)
+    with pytest.raises(UserError, match="without pictures gives no video"):
+        track(folder, load(TrackConfig, None, {**where, "output.video": True}))
+
+
+def test_contradictions_are_refused(clip, tmp_path):
+    with pytest.raises(UserError, match="No detector"):
+        track(clip, TrackConfig())
+    with pytest.raises(UserError, match="choose one"):
+        track(clip, configured(clip, tmp_path, detector__model="yolo.pt"))
+    with pytest.raises(UserError, match="contradict each other"):
+        track(clip, configured(clip, tmp_path, output__blur_people=True, output__crops=True))
+    assert not (tmp_path / "out").exists()
