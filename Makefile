@@ -1,0 +1,34 @@
+# make demo: track a real sequence and measure it.   make test: lint, types, tests.   Both set up what is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.ready
+	@$(BIN)/python scripts/demo.py
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# OpenCV needs libGL and GLib from the system; they are installed only where it cannot be imported without.
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ $(ROOT) apt-get update -q && $(ROOT) apt-get install -qy python3-venv; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,openvino]'
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || \
+		{ $(ROOT) apt-get update -q && $(ROOT) apt-get install -qy libgl1 libglib2.0-0; }
+	@$(BIN)/python -c 'import cv2'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
