@@ -173,11 +173,13 @@ def _run_track(sources: list[str], config: Any) -> None:
         TextColumn("{task.fields[rate]} fps"),
         TimeRemainingColumn(),
     )
+    shown: set[str] = set()  # what is known at the start is said at the start, the rest at the end
     with Progress(*columns, console=console, transient=True) as bar:
         tasks: dict[int, Any] = {}
 
         def advance(source: Source, done: int) -> None:
             if id(source) not in tasks:
+                shown.update(source.notes)
                 for note in source.notes:
                     console.print(f"Note: {note}", highlight=False, markup=False)
                 tasks[id(source)] = bar.add_task(source.name, total=source.frame_count, rate="-")
@@ -185,7 +187,7 @@ def _run_track(sources: list[str], config: Any) -> None:
             bar.update(task.id, completed=done, rate=f"{task.speed:.1f}" if task.speed else "-")
 
         summaries = run(sources, config, progress=advance)
-    _print_summaries(summaries)
+    _print_summaries(summaries, shown)
     interrupted = next((each for each in summaries if each.interrupted), None)
     if interrupted is not None:
         print(
@@ -195,7 +197,7 @@ def _run_track(sources: list[str], config: Any) -> None:
         raise typer.Exit(INTERRUPTED)
 
 
-def _print_summaries(summaries: "list[RunSummary]") -> None:
+def _print_summaries(summaries: "list[RunSummary]", shown: set[str]) -> None:
     stages = list(summaries[0].stage_seconds)
     table = _table("source", "frames", "identities", "fps", *(f"{stage} ms" for stage in stages))
     for each in summaries:
@@ -205,7 +207,7 @@ def _print_summaries(summaries: "list[RunSummary]") -> None:
         table.add_row(each.source, str(each.frames), str(each.identities), f"{rate:.1f}", *milliseconds)
     _print_table(table)
     for each in summaries:
-        for line in (*(f"Note: {note}" for note in each.notes), *each.outputs):
+        for line in (*(f"Note: {note}" for note in each.notes if note not in shown), *each.outputs):
             print(line)
 
 
