@@ -196,15 +196,17 @@ class Tracker:
             cosine = table.embedding[rows] @ frame.embedding[columns].T
             if self._calibration.statistics is not None:
                 far_i, far_j = self._alike_within_reach(rows, unseen, frame.measurement[columns], cosine, i, j)
-                i, j = np.concatenate([i, far_i]), np.concatenate([j, far_j])
-                overlap = np.concatenate([overlap, np.zeros(len(far_i))])
+                if far_i.size:
+                    i, j = np.concatenate([i, far_i]), np.concatenate([j, far_j])
+                    overlap = np.concatenate([overlap, np.zeros(len(far_i))])
                 distance = self._calibration.distance(cosine[i, j])
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 # Scaled so that one limit serves pairs with and without a vector.
                 cost = np.where(np.isnan(distance), 1 - overlap, fused * (limit / s.fused_limit))
         if not s.class_agnostic:
             same_class = table.class_id[rows[i]] == frame.class_id[columns[j]]
-            i, j, cost, overlap = i[same_class], j[same_class], cost[same_class], overlap[same_class]
+            if not same_class.all():
+                i, j, cost, overlap = i[same_class], j[same_class], cost[same_class], overlap[same_class]
         chosen = assign(i, j, cost, limit)
         if cosine is not None and self._calibration.learning:
             self._learn(i, j, overlap, chosen, cosine)
