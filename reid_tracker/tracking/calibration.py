@@ -1,8 +1,9 @@
 """From cosine similarity to evidence: how alike are two crops of one person, and of two people, for this network?
 
-Cosine scales differ between networks: 0.6 is a stranger for one and the same person for another. A model trained by
-this project carries the two distributions in its header. For any other vectors they are learned while tracking: two
-detections in one frame are certain strangers, and a match that overlap alone makes certain is the same person.
+Cosine scales differ between networks: 0.6 is a stranger for one and the same person for another; and between scenes:
+under one camera, in one light, strangers look more alike than in a training set. So the two distributions are learned
+while tracking: two detections in one frame are certain strangers, and a match that overlap alone makes certain is the
+same person. Until enough of both has been seen, those in the header of a model trained by this project serve.
 """
 
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class AppearanceCalibration:
     Parameters
     ----------
     statistics : CosineStatistics, optional
-        From the model's header. Without it the distributions are learned from the video.
+        From the model's header, used until the video itself has shown enough. Without it appearance waits until then.
     """
 
     # Numbers needed before the learned distributions are trusted, and remembered at most (light changes).
@@ -74,23 +75,15 @@ class AppearanceCalibration:
         self._strangers = RunningMoments(self.MEMORY)
 
     def learn(self, same: np.ndarray, strangers: np.ndarray) -> None:
-        """Take in cosines of certain pairs (any shape, 1-d) unless the model brought its own statistics."""
-        if self.learning:
-            self._same.add(same)
-            self._strangers.add(strangers)
-
-    @property
-    def learning(self) -> bool:
-        """Whether `learn` has an effect: the model brought no statistics of its own."""
-        return self._given is None
+        """Take in cosines of certain pairs (1-d): of one person, and of two."""
+        self._same.add(same)
+        self._strangers.add(strangers)
 
     @property
     def statistics(self) -> CosineStatistics | None:
         """The distributions in use, or None while too little has been seen to trust appearance."""
-        if self._given is not None:
-            return self._given
         if self._same.count < self.MINIMUM_SAME or self._strangers.count < self.MINIMUM_STRANGERS:
-            return None
+            return self._given
         if self._same.mean <= self._strangers.mean:
             return None  # vectors that say nothing about identity
         return CosineStatistics(self._same.mean, self._same.std, self._strangers.mean, self._strangers.std)

@@ -50,8 +50,8 @@ class Tracker:
     frame_rate : float
         Frames per second, used only where `update` is not told the time.
     statistics : CosineStatistics, optional
-        How alike same and different people are for the model that made the embeddings. Without it the tracker learns
-        this from the video while it runs.
+        How alike same and different people are for the model that made the embeddings, used until the tracker has
+        learned it from the video itself.
 
     Examples
     --------
@@ -208,7 +208,7 @@ class Tracker:
             if not same_class.all():
                 i, j, cost, overlap = i[same_class], j[same_class], cost[same_class], overlap[same_class]
         chosen = assign(i, j, cost, limit)
-        if cosine is not None and self._calibration.learning:
+        if cosine is not None:
             self._learn(i, j, overlap, chosen, cosine)
         detection_of[rows[i[chosen]]] = columns[j[chosen]]
 

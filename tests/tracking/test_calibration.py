@@ -29,11 +29,13 @@ def test_vectors_that_tell_nothing_apart_are_not_used():
     assert calibration.statistics is None
 
 
-def test_a_model_s_own_statistics_are_not_overwritten():
+def test_a_model_s_own_statistics_serve_until_the_video_has_shown_enough():
     given = CosineStatistics(0.8, 0.1, 0.2, 0.1)
     calibration = AppearanceCalibration(given)
-    calibration.learn(np.full(1000, 0.1), np.full(1000, 0.9))
-    assert calibration.statistics == given and not calibration.learning
+    calibration.learn(np.full(10, 0.9), np.full(10, 0.5))
+    assert calibration.statistics == given
+    calibration.learn(np.full(100, 0.9), np.full(100, 0.5))
+    assert calibration.statistics.stranger_mean == pytest.approx(0.5)
 
 
 def test_moments_are_exact_until_memory_is_full_and_then_follow():
