@@ -1,5 +1,7 @@
 """Retrieval figures by the Market-1501 protocol: CMC, mAP and mINP (Zheng et al. 2015, Ye et al. 2021)."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,8 +9,11 @@ import torch
 
 from reid_tracker.errors import UserError
 
-# Distances held at a time: bounds the memory whatever the gallery's size (2^24 float32 are 64 MiB).
-_CHUNK = 1 << 24
+# Distances held at a time, whatever the gallery's size: 1,024 queries by 16,384 gallery rows in float32 are 64 MiB.
+_ROWS, _COLUMNS = 1 << 10, 1 << 14
+
+# distances(rows, columns) -> float32 [R, C], free to overwrite: from queries to gallery rows, given by their numbers
+Distances = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,8 @@ class RetrievalFigures:
     cmc : ndarray, float64 [50]
         cmc[k - 1]: share of queries with a match among the first k of the gallery.
     mean_average_precision, mean_inverse_negative_penalty : float
-        mAP (mean over the matches of k / rank_k) and mINP (matches / rank of the last match), 0..1.
+        mAP (mean over the matches of k / rank_k, as torchreid and fast-reid have it; Market-1501's own MATLAB script
+        takes the trapezoid under the curve, about a point lower) and mINP (matches / rank of the last match), 0..1.
     queries : int
         Queries that have a match in the gallery; the others are left out.
     """
@@ -52,12 +58,55 @@ def evaluate_retrieval(
 
     Parameters
     ----------
-    query, gallery : ndarray, float32 [Q, D] and [G, D]
-        Unit rows.
+    query, gallery : ndarray, float [Q, D] and [G, D]
+        Unit rows. The gallery is read piece by piece: it may be a float16 `numpy.memmap` larger than the memory.
+    query_identities, gallery_identities, query_cameras, gallery_cameras : ndarray
+        As `score_ranking` takes them.
+
+    Raises
+    ------
+    UserError
+        If no query has a match in the gallery, or an embedding is not finite.
+    """
+    distances = cosine_distances(query, gallery)
+    return score_ranking(distances, query_identities, gallery_identities, query_cameras, gallery_cameras)
+
+
+def cosine_distances(query: np.ndarray, gallery: np.ndarray) -> Distances:
+    """Distances between unit rows [Q, D] and [G, D]: the negative cosine, which unlike 1 - cosine loses no digits."""
+
+    def block(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        asked, searched = (np.asarray(part, dtype=np.float32) for part in (query[rows], gallery[columns]))
+        result = torch.from_numpy(-asked) @ torch.from_numpy(searched).T
+        # An entry that is not finite spoils its whole row or column.
+        if not (result[0].isfinite().all() and result[:, 0].isfinite().all()):
+            raise UserError("some embeddings are not finite; leave out the crops that have none.")
+        return result.numpy()
+
+    return block
+
+
+def score_ranking(
+    distances: Distances,
+    query_identities: np.ndarray,
+    gallery_identities: np.ndarray,
+    query_cameras: np.ndarray | None = None,
+    gallery_cameras: np.ndarray | None = None,
+) -> RetrievalFigures:
+    """Score the ranking of the gallery that each query's distances make; no ranking is ever written out.
+
+    The rank of a match is its place among the query's matches plus the number of strangers at most as far. So a match
+    needs only its own distance and a count, which adds up over pieces of the gallery: exact, in bounded memory.
+
+    Parameters
+    ----------
+    distances : callable
+        `cosine_distances(query, gallery)` or `k_reciprocal_distances(query, gallery)`.
     query_identities, gallery_identities : ndarray, int [Q] and [G]
         A gallery row of identity -1 is ignored (Market-1501's junk).
     query_cameras, gallery_cameras : ndarray, int [Q] and [G], optional
-        With cameras, a gallery row of the query's identity from the query's own camera is ignored.
+        With cameras, a gallery row of the query's identity from the query's own camera is ignored. A camera of -1 is
+        not known, and so no reason to ignore anything.
 
     Returns
     -------
@@ -67,58 +116,81 @@ def evaluate_retrieval(
     Raises
     ------
     UserError
-        If no query has a match in the gallery, or an embedding is not finite.
+        If no query has a match in the gallery.
     """
-    known = gallery_identities != -1
-    # Ordered by identity, each query's own people are one run of gallery rows.
-    order = np.flatnonzero(known)[np.argsort(gallery_identities[known], kind="stable")]
-    gallery, gallery_identities = gallery[order], gallery_identities[order]
-    first = np.searchsorted(gallery_identities, query_identities, side="left")
-    count = np.searchsorted(gallery_identities, query_identities, side="right") - first
-    widest = int(count.max(initial=0))
-    if widest == 0:
+    # Ordered by identity, each query's own people are one run of gallery rows, and a block of queries needs few pieces.
+    order = np.argsort(gallery_identities, kind="stable")
+    order = order[gallery_identities[order] != -1]
+    people = gallery_identities[order]
+    asking = np.argsort(query_identities, kind="stable")
+    first = np.searchsorted(people, query_identities[asking], side="left")
+    count = np.searchsorted(people, query_identities[asking], side="right") - first
+    if not count.any():
         raise UserError("no query identity is in the gallery, so there is nothing to score.")
-    if not (np.isfinite(query).all() and np.isfinite(gallery).all()):
-        raise UserError("some embeddings are not finite; leave out the crops that have none.")
-    own = first[:, None] + np.arange(widest)
-    is_own = np.arange(widest) < count[:, None]
-    # Short runs are padded with their own first row, or with row 0 (and no match) where there is none.
-    own = np.where(is_own, own, np.minimum(first, len(gallery) - 1)[:, None])
-    is_match = is_own
-    if query_cameras is not None and gallery_cameras is not None:
-        is_match = is_own & (gallery_cameras[order][own] != query_cameras[:, None])
+    asking, first, count = asking[count > 0], first[count > 0], count[count > 0]
 
-    ranks = np.full((len(query), widest), np.inf)
-    rows = max(1, _CHUNK // len(gallery))
-    vectors = torch.from_numpy(np.ascontiguousarray(gallery, dtype=np.float32)).T
-    for start in range(0, len(query), rows):
-        chunk = slice(start, start + rows)
-        distances = 1 - torch.from_numpy(np.ascontiguousarray(query[chunk], dtype=np.float32)) @ vectors
-        own_distances = distances.gather(1, torch.from_numpy(own[chunk]))
-        own_distances[~torch.from_numpy(is_match[chunk])] = torch.inf
-        own_distances = own_distances.sort(dim=1).values
-        strangers = _strangers(distances, own[chunk], is_own[chunk])
-        closer = torch.searchsorted(strangers, own_distances, right=True).numpy()
-        ranks[chunk] = np.where(np.isinf(own_distances.numpy()), np.inf, closer + np.arange(1, widest + 1))
-
-    matches = is_match.sum(axis=1)
-    scored = matches > 0
-    if not scored.any():
+    figures = []
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for start in range(0, len(asking), _ROWS):
+            rows = asking[start : start + _ROWS]
+            run = np.arange(count[start : start + _ROWS].max())
+            is_own = run < count[start : start + _ROWS, None]
+            own = np.where(is_own, first[start : start + _ROWS, None] + run, 0)
+            is_match = is_own
+            if query_cameras is not None and gallery_cameras is not None:
+                cameras = query_cameras[rows, None]
+                is_match = is_own & ((gallery_cameras[order[own]] != cameras) | (cameras == -1))
+            scored = is_match.any(axis=1)
+            if scored.any():
+                ranks = _ranks_of_matches(
+                    distances, rows[scored], order, own[scored], is_own[scored], is_match[scored], pool
+                )
+                figures.append(_score(ranks, is_match[scored].sum(axis=1)))
+    if not figures:
         raise UserError("no query has a match from another camera, so there is nothing to score.")
-    ranks, matches = ranks[scored], matches[scored]
-    precision = (np.arange(1, widest + 1) / ranks).sum(axis=1) / matches
+    best, precision, penalty = np.concatenate(figures, axis=1)
+    cmc = (best[:, None] <= np.arange(1, 51)).mean(axis=0)
+    return RetrievalFigures(cmc, float(precision.mean()), float(penalty.mean()), len(best))
+
+
+def _ranks_of_matches(
+    distances: Distances,
+    rows: np.ndarray,
+    order: np.ndarray,
+    own: np.ndarray,
+    is_own: np.ndarray,
+    is_match: np.ndarray,
+    pool: ThreadPoolExecutor,
+) -> np.ndarray:
+    """Ranks [R, W] of each query's matches, best first, then infinity; `own` [R, W] are places in `order`."""
+    pieces = [slice(start, start + _COLUMNS) for start in range(0, len(order), _COLUMNS)]
+    threads = torch.get_num_threads()
+    block = np.empty(0)
+    matches = np.full(own.shape, np.inf, dtype=np.float32)
+    for piece in pieces:
+        row, place = np.nonzero(is_match & (own >= piece.start) & (own < piece.stop))
+        if len(row):
+            block = distances(rows, order[piece])
+            matches[row, place] = block[row, own[row, place] - piece.start]
+    matches.sort(axis=1)
+
+    closer = np.zeros(own.shape, dtype=np.int64)
+    for piece in pieces:
+        if len(pieces) > 1:  # a single piece is still there
+            block = distances(rows, order[piece])
+        row, place = np.nonzero(is_own & (own >= piece.start) & (own < piece.stop))
+        block[row, own[row, place] - piece.start] = np.inf  # what is left are strangers
+        # NumPy's sort is vectorised, several times faster than torch's, and lets other threads run.
+        list(pool.map(lambda part: part.sort(axis=1), np.array_split(block, threads)))
+        closer += torch.searchsorted(torch.from_numpy(block), torch.from_numpy(matches), right=True).numpy()
+    return np.where(np.isinf(matches), np.inf, closer + np.arange(1, own.shape[1] + 1))
+
+
+def _score(ranks: np.ndarray, matches: np.ndarray) -> np.ndarray:
+    """Rank of the first match, AP and INP [3, R] by the ranks [R, W] of all of them, `matches` [R] in number."""
+    precision = (np.arange(1, ranks.shape[1] + 1) / ranks).sum(axis=1) / matches
     penalty = matches / ranks[np.arange(len(ranks)), matches - 1]
-    cmc = (ranks[:, :1] <= np.arange(1, 51)).mean(axis=0)
-    return RetrievalFigures(cmc, float(precision.mean()), float(penalty.mean()), int(scored.sum()))
-
-
-def _strangers(distances: torch.Tensor, own: np.ndarray, is_own: np.ndarray) -> torch.Tensor:
-    """Sort each row's distances [Q, G] with the query's own people pushed to the end (in place)."""
-    rows, columns = np.nonzero(is_own)
-    distances[torch.from_numpy(rows), torch.from_numpy(own[rows, columns])] = torch.inf
-    array = distances.numpy()
-    array.sort(axis=1)  # NumPy's vectorised sort is several times faster than torch's, which also makes indices
-    return distances
+    return np.stack([ranks[:, 0], precision, penalty])
 
 
 def similarity_statistics(
@@ -146,7 +218,7 @@ def similarity_statistics(
     groups = {"all": None, "same_camera": True, "cross_camera": False} if cameras is not None else {"all": None}
     # Count, sum and sum of squares per group and kind, a block of rows at a time.
     sums = {group: np.zeros((2, 3)) for group in groups}
-    rows = max(1, _CHUNK // max(len(embeddings), 1))
+    rows = max(1, (_ROWS * _COLUMNS) // max(len(embeddings), 1))
     for start in range(0, len(embeddings), rows):
         block = slice(start, start + rows)
         similarity = embeddings[block] @ embeddings.T

@@ -19,7 +19,7 @@ def plain_definition(query, gallery, query_ids, gallery_ids, query_cams, gallery
         entries = []
         for other, other_id, other_camera in zip(gallery, gallery_ids, gallery_cams, strict=True):
             if other_id != -1 and not (other_id == identity and other_camera == camera):
-                entries.append((1 - np.float32(vector @ other), other_id == identity))
+                entries.append((-np.float32(vector @ other), other_id == identity))
         ranks = [rank for rank, (_, match) in enumerate(sorted(entries), start=1) if match]
         if ranks:
             precisions.append(np.mean([found / rank for found, rank in enumerate(ranks, start=1)]))
@@ -94,7 +94,8 @@ def test_small_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     arguments = [part for values in (vectors, identities, cameras) for part in (values[:20], values[20:])]
     whole, statistics = evaluate_retrieval(*arguments), similarity_statistics(vectors, identities, cameras)
-    monkeypatch.setattr(retrieval, "_CHUNK", 90)
+    monkeypatch.setattr(retrieval, "_ROWS", 7)
+    monkeypatch.setattr(retrieval, "_COLUMNS", 11)
     chunked, by_chunk = evaluate_retrieval(*arguments), similarity_statistics(vectors, identities, cameras)
     assert chunked.as_dict() == pytest.approx(whole.as_dict())
     assert by_chunk["all"] == pytest.approx(statistics["all"])

@@ -1,0 +1,119 @@
+"""Pictures of what a network finds alike: ranked lists, and a map of the vectors."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from reid_tracker.appearance.crops import resize_crop
+from reid_tracker.errors import UserError
+from reid_tracker.evaluation.retrieval import cosine_distances
+
+if TYPE_CHECKING:
+    from reid_tracker.training.datasets import CropSet
+
+_SIZE = (128, 64)
+_EDGE = 4
+_QUERIES, _BEST = 12, 10
+_GREEN, _RED, _GREY = (80, 175, 76), (54, 67, 244), (160, 160, 160)
+
+_MAP_SIDE, _MAP_CROPS, _MAP_PEOPLE = 1600, 400, 20
+
+
+def draw_ranked_list(
+    path: Path, crops: "CropSet", vectors: np.ndarray, picture: Callable[[int], np.ndarray], seed: int
+) -> None:
+    """Draw queries, one a line, and their ten best: framed green where it is the same person, red where not.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG to write.
+    crops : CropSet
+        Whose they are, and which of them ask.
+    vectors : ndarray, float32 [N, D]
+        Unit rows, one per crop.
+    picture : callable
+        Gives a crop's pixels by its number.
+    seed : int
+        Decides which queries.
+    """
+    asking, searched = np.flatnonzero(crops.query), np.flatnonzero(~crops.query)
+    asking = np.sort(np.random.default_rng(seed).permutation(asking)[:_QUERIES])
+    distances = cosine_distances(vectors[asking], vectors[searched])(np.arange(len(asking)), np.arange(len(searched)))
+    lines = []
+    for query, line in zip(asking, distances, strict=True):
+        same = crops.identities[searched] == crops.identities[query]
+        seen_here = (crops.cameras[searched] == crops.cameras[query]) & (crops.cameras[query] != -1)
+        best = np.argsort(np.where(same & seen_here, np.inf, line), kind="stable")[:_BEST]
+        cells = [_framed(picture(int(query)), _GREY), np.full((_SIZE[0] + 2 * _EDGE, 12, 3), 255, np.uint8)]
+        cells += [_framed(picture(int(searched[row])), _GREEN if same[row] else _RED) for row in best]
+        lines.append(np.hstack(cells))
+    _write(path, np.vstack(lines))
+
+
+def _framed(crop: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    edges = (_EDGE, _EDGE, _EDGE, _EDGE)
+    return cv2.copyMakeBorder(resize_crop(crop, _SIZE), *edges, cv2.BORDER_CONSTANT, value=colour)
+
+
+def draw_embedding_map(
+    path: Path, crops: "CropSet", vectors: np.ndarray, picture: Callable[[int], np.ndarray], seed: int
+) -> None:
+    """Draw the crops of some people in a plane, alike ones close together, each person's in a frame of one colour.
+
+    The plane is that of t-SNE (van der Maaten & Hinton 2008) on the cosine distances. Parameters as `draw_ranked_list`.
+    """
+    random = np.random.default_rng(seed)
+    people = random.permutation(np.unique(crops.identities))[:_MAP_PEOPLE]
+    rows = random.permutation(np.flatnonzero(np.isin(crops.identities, people)))[:_MAP_CROPS]
+    plane = embed_in_plane(vectors[rows], random)
+    low, span = plane.min(axis=0), np.maximum(np.ptp(plane, axis=0), 1e-9)
+    height, width = _SIZE[0] // 2, _SIZE[1] // 2
+    places = (((plane - low) / span) * (_MAP_SIDE - np.array([width, height]) - 8)).astype(int) + 4
+    canvas = np.full((_MAP_SIDE, _MAP_SIDE, 3), 255, dtype=np.uint8)
+    hues = (np.argsort(np.argsort(people)) * (180 / len(people))).astype(np.uint8)
+    for row, (x, y) in zip(rows, places, strict=True):
+        hue = hues[people == crops.identities[row]][0]
+        colour = cv2.cvtColor(np.array([[[hue, 220, 220]]], dtype=np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
+        canvas[y : y + height, x : x + width] = resize_crop(picture(int(row)), (height, width))
+        cv2.rectangle(canvas, (x - 2, y - 2), (x + width + 1, y + height + 1), colour, 3)
+    _write(path, canvas)
+
+
+def embed_in_plane(vectors: np.ndarray, random: np.random.Generator, perplexity: float = 15) -> np.ndarray:
+    """t-SNE of unit rows [N, D] into [N, 2], plain gradient descent; fit for some hundreds of rows."""
+    count = len(vectors)
+    squared = np.maximum(2 - 2 * vectors.astype(np.float64) @ vectors.T, 0)
+    np.fill_diagonal(squared, np.inf)
+    squared -= squared.min(axis=1, keepdims=True)  # changes no share, and keeps exp from underflow
+    target = np.log(max(min(perplexity, (count - 1) / 3), 1.0))
+    # Each row's width is found by bisection, so that its neighbours have the wanted entropy.
+    low, high = np.full((count, 1), 1e-3), np.full((count, 1), 1e5)
+    for _ in range(60):
+        sharpness = np.sqrt(low * high)
+        shares = np.exp(-sharpness * squared)
+        shares /= shares.sum(axis=1, keepdims=True)
+        entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum(axis=1, keepdims=True)
+        low, high = np.where(entropy > target, sharpness, low), np.where(entropy > target, high, sharpness)
+    wanted = (shares + shares.T) / (2 * count)
+    plane = random.normal(0, 1e-4, (count, 2))
+    velocity = np.zeros_like(plane)
+    for step in range(500):
+        closeness = 1 / (1 + ((plane[:, None] - plane) ** 2).sum(axis=2))
+        np.fill_diagonal(closeness, 0)
+        pull = (wanted * (12 if step < 150 else 1) - closeness / closeness.sum()) * closeness
+        gradient = 4 * (pull.sum(axis=1, keepdims=True) * plane - pull @ plane)
+        velocity = (0.5 if step < 150 else 0.8) * velocity - max(count / 12, 10) * gradient
+        plane = plane + velocity
+    return plane
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise UserError(f"{path}: pictures are written as PNG; let the name end in .png.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
