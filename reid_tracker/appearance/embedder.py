@@ -9,6 +9,7 @@ import torch
 
 from reid_tracker.appearance.checkpoint import load_checkpoint, model_hash
 from reid_tracker.appearance.crops import align_crops, clip_boxes, cut_crops, normalise
+from reid_tracker.appearance.exported import SUFFIXES, ExportedNetwork
 from reid_tracker.appearance.network import EmbeddingNetwork, fold_batch_norms
 from reid_tracker.errors import UserError
 from reid_tracker.tracking.calibration import CosineStatistics
@@ -22,9 +23,10 @@ class Embedder:
     Parameters
     ----------
     path : Path, optional
-        A checkpoint (`save_checkpoint`); without it the bundled one.
+        A checkpoint (`save_checkpoint`), or an exported network (.onnx, or .xml of OpenVINO; `ExportedNetwork`);
+        without it the bundled checkpoint.
     device : str
-        "auto" picks CUDA, then MPS, then the CPU; or a torch device.
+        "auto" picks CUDA, then MPS, then the CPU; or a torch device. Exported networks run on the CPU.
     batch : int
         Crops in one network call; a frame with more is done in several, which bounds the memory.
 
@@ -34,6 +36,8 @@ class Embedder:
         Length D of a vector.
     header : dict
         The checkpoint's header, with `calibration`.
+    input_size : (int, int)
+        Height and width of a crop in pixels.
     hash : str
         Identifies the model; vectors of another model are not comparable.
     statistics : CosineStatistics or None
@@ -42,17 +46,25 @@ class Embedder:
 
     def __init__(self, path: Path | str | None = None, device: str = "auto", batch: int = 256) -> None:
         path = Path(path) if path else BUNDLED
-        self.device = pick_device(device)
-        self.network, self.header = load_checkpoint(path, self.device)
-        fold_batch_norms(self.network)
-        self.network = self.network.to(memory_format=torch.channels_last)
+        self.network: EmbeddingNetwork | ExportedNetwork
+        if path.suffix in SUFFIXES:
+            self.device = pick_device("cpu" if device == "auto" else device)
+            if self.device.type != "cpu":
+                raise UserError(f"{path}: exported networks run on the CPU; leave out the device {device!r}.")
+            self.network = ExportedNetwork(path)
+            self.header, self.hash = self.network.header, self.network.hash
+        else:
+            self.device = pick_device(device)
+            network, self.header = load_checkpoint(path, self.device)
+            fold_batch_norms(network)
+            self.network = network.to(memory_format=torch.channels_last)
+            self.hash = model_hash(path)
         self.half = self.device.type != "cpu" or _cpu_is_fast_in_half()
         self.dimension = self.network.dimension
-        self.hash = model_hash(path)
         self.statistics = _read_statistics(path, self.header)
         self.batch = batch
         height, width = self.header["input_size"]
-        self._size = (int(height), int(width))
+        self.input_size = (int(height), int(width))
 
     def embed(self, image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
         """Describe the boxes of a frame.
@@ -75,12 +87,19 @@ class Embedder:
         if not len(boxes):
             return embeddings
         if self.device.type == "cpu":
-            crops = torch.from_numpy(cut_crops(image, boxes, self._size))
+            crops = torch.from_numpy(cut_crops(image, boxes, self.input_size))
         else:
-            crops = align_crops(torch.from_numpy(np.ascontiguousarray(image)).to(self.device), boxes, self._size)
-        mean, std = self.header["mean"], self.header["std"]
-        embeddings[usable] = embed_crops(self.network, crops, mean, std, self.batch, self.half)
+            crops = align_crops(torch.from_numpy(np.ascontiguousarray(image)).to(self.device), boxes, self.input_size)
+        embeddings[usable] = self.describe(crops)
         return embeddings
+
+    def describe(self, crops: torch.Tensor) -> np.ndarray:
+        """Describe crops of the network's `input_size`, uint8 or float [N, H, W, 3]: unit rows, float32 [N, D]."""
+        if not len(crops):
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        if isinstance(self.network, ExportedNetwork):
+            return np.concatenate([self.network(part.numpy()) for part in crops.split(self.batch)])
+        return embed_crops(self.network, crops, self.header["mean"], self.header["std"], self.batch, self.half)
 
 
 def _read_statistics(path: Path, header: dict[str, Any]) -> CosineStatistics | None:
