@@ -1,30 +1,39 @@
-"""Random changes to a batch of crops: what a detector's boxes, cameras and crowds do to them."""
+"""Random changes to a batch of crops: what light, cameras, detectors and crowds do to them."""
 
+import cv2
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from reid_tracker.config import AugmentSettings
 
-def augment(crops: Tensor, random: torch.Generator) -> Tensor:
-    """Mirror, jitter, light, blur and erase, each image by its own dice.
+
+def augment(crops: Tensor, random: torch.Generator, settings: AugmentSettings | None = None) -> Tensor:
+    """Change each image by its own dice, in the order in which the world does it: scene, lens, sensor, file, detector.
 
     Parameters
     ----------
     crops : Tensor, uint8 [N, H, W, 3]
-        BGR.
+        BGR, on the CPU.
     random : torch.Generator
         On the CPU; the same state gives the same result.
+    settings : AugmentSettings, optional
+        Probability of each change.
 
     Returns
     -------
     Tensor, float32 [N, H, W, 3]
         0..255.
     """
+    settings = settings or AugmentSettings()
     images = crops.permute(0, 3, 1, 2).float()
-    images = _jitter(images, random)
-    images = _light(images, random)
-    images = _blur(images, random)
-    images = _erase(images, random)
+    images = occlude(images, settings.occlusion, random)
+    images = cast_shadow(images, settings.shadow, random)
+    images = blur(images, settings.blur, random)
+    images = expose(images, settings.light, random)
+    images = compress(images, settings.jpeg, random)
+    images = jitter(images, settings.mirror, settings.jitter, random)
+    images = erase(images, settings.erasing, random)
     return images.permute(0, 2, 3, 1)
 
 
@@ -36,42 +45,57 @@ def _chosen(count: int, probability: float, random: torch.Generator) -> Tensor:
     return torch.rand(count, generator=random) < probability
 
 
-def _jitter(images: Tensor, random: torch.Generator) -> Tensor:
-    """Mirror half of them; shift by up to 8 % and scale by up to 12 %, as the edges of a detector's boxes do."""
-    count = len(images)
-    transform = torch.zeros(count, 2, 3)
-    mirrored = torch.where(_chosen(count, 0.5, random), -1.0, 1.0)
-    transform[:, 0, 0] = mirrored * _uniform(count, 0.88, 1.12, random)
-    transform[:, 1, 1] = _uniform(count, 0.88, 1.12, random)
-    # The grid spans -1..1, so 0.16 is 8 % of a side.
-    transform[:, 0, 2] = _uniform(count, -0.16, 0.16, random)
-    transform[:, 1, 2] = _uniform(count, -0.16, 0.16, random)
-    grid = functional.affine_grid(transform, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+def _rows(count: int, probability: float, random: torch.Generator) -> Tensor:
+    return torch.nonzero(_chosen(count, probability, random)).squeeze(1)
 
 
-def _light(images: Tensor, random: torch.Generator) -> Tensor:
-    """Brightness, contrast and colour temperature of half of them, with sensor noise in the dark ones."""
-    count = len(images)
-    chosen = _chosen(count, 0.5, random)[:, None, None, None]
-    gain = torch.exp(_uniform(count, -0.6, 0.4, random))[:, None, None, None]
-    tint = torch.exp(_uniform(3 * count, -0.08, 0.08, random)).view(count, 3, 1, 1)
-    contrast = _uniform(count, 0.7, 1.3, random)[:, None, None, None]
-    mean = images.mean((1, 2, 3), keepdim=True)
-    noise = torch.randn(images.shape, generator=random) * 12 * (1 - gain).clamp_min(0)
-    changed = (((images - mean) * contrast + mean) * gain * tint + noise).clamp(0, 255)
-    return torch.where(chosen, changed, images)
+def _grid(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Centres of the pixels, 0..1: y [H, 1] and x [1, W]."""
+    height, width = images.shape[2:]
+    return ((torch.arange(height) + 0.5) / height)[:, None], ((torch.arange(width) + 0.5) / width)[None]
 
 
-def _blur(images: Tensor, random: torch.Generator, size: int = 7) -> Tensor:
-    """Blur a fifth of them: along a random line (motion) or round (out of focus)."""
-    rows = torch.nonzero(_chosen(len(images), 0.2, random)).squeeze(1)
+def occlude(images: Tensor, probability: float, random: torch.Generator) -> Tensor:
+    """Put part of another crop of the batch [N, 3, H, W] in front, coming in from a side or from below."""
+    rows = _rows(len(images), probability, random)
+    if not len(rows):
+        return images
+    count = len(rows)
+    others = images[torch.randint(len(images), (count,), generator=random)]
+    y, x = _grid(images)
+    side = torch.randint(3, (count,), generator=random)[:, None, None]
+    depth = _uniform(count, 0.15, 0.45, random)[:, None, None]
+    top = _uniform(count, -0.3, 0.5, random)[:, None, None]  # a person at the side is shorter, or nearer
+    beside = torch.where(side == 0, x < depth, x > 1 - depth) & (y > top)
+    covered = torch.where(side == 2, (y > 1 - depth).expand_as(beside), beside)[:, None]
+    return images.index_copy(0, rows, torch.where(covered, others, images[rows]))
+
+
+def cast_shadow(images: Tensor, probability: float, random: torch.Generator) -> Tensor:
+    """Darken one side of a random straight line, with a soft edge."""
+    rows = _rows(len(images), probability, random)
+    if not len(rows):
+        return images
+    count = len(rows)
+    y, x = _grid(images)
+    angle = _uniform(count, 0, 2 * torch.pi, random)[:, None, None]
+    offset = _uniform(count, -0.3, 0.3, random)[:, None, None]
+    softness = _uniform(count, 0.01, 0.08, random)[:, None, None]
+    lit = torch.sigmoid(((x - 0.5) * angle.cos() + (y - 0.5) * angle.sin() - offset) / softness)
+    shade = _uniform(count, 0.3, 0.7, random)[:, None, None]
+    return images.index_copy(0, rows, images[rows] * (shade + (1 - shade) * lit)[:, None])
+
+
+def blur(images: Tensor, probability: float, random: torch.Generator, size: int = 9) -> Tensor:
+    """Blur along a random line (motion) or round (out of focus)."""
+    rows = _rows(len(images), probability, random)
     if not len(rows):
         return images
     count = len(rows)
     # One Gaussian for both, long along the line and narrow across it; out of focus is as wide as long.
-    along = _uniform(count, 0.6, 2.5, random)
-    across = torch.where(_chosen(count, 0.5, random), along, torch.full((count,), 0.4))
+    round_ = _chosen(count, 0.5, random)
+    along = torch.where(round_, _uniform(count, 0.6, 2.0, random), _uniform(count, 0.8, 3.5, random))
+    across = torch.where(round_, along, torch.full((count,), 0.4))
     angle = _uniform(count, 0, torch.pi, random)[:, None, None]
     y, x = torch.meshgrid(*[torch.arange(size) - (size - 1) / 2] * 2, indexing="ij")
     u, v = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
@@ -83,14 +107,63 @@ def _blur(images: Tensor, random: torch.Generator, size: int = 7) -> Tensor:
     return images.index_copy(0, rows, blurred.view(count, 3, *images.shape[2:]))
 
 
-def _erase(images: Tensor, random: torch.Generator) -> Tensor:
-    """Cover a rectangle of 2 % to 30 % of the area of half of them with one random colour (Zhong et al. 2020)."""
-    count, _, height, width = images.shape
-    area = _uniform(count, 0.02, 0.3, random) * _chosen(count, 0.5, random)
+def expose(images: Tensor, probability: float, random: torch.Generator) -> Tensor:
+    """Brightness, contrast and colour temperature; noise rises in the dark, and what is too bright is white."""
+    rows = _rows(len(images), probability, random)
+    if not len(rows):
+        return images
+    count, chosen = len(rows), images[rows]
+    # A sixth at night, a sixth over-exposed, the others by day.
+    when = torch.rand(count, generator=random) * 6
+    day = _uniform(count, -0.6, 0.4, random)
+    gain = torch.where(when < 1, _uniform(count, -1.8, -0.6, random), day)
+    gain = torch.where(when > 5, _uniform(count, 0.4, 0.9, random), gain).exp()[:, None, None, None]
+    warmth = _uniform(count, -0.12, 0.12, random)
+    tint = torch.stack([-warmth, _uniform(count, -0.04, 0.04, random), warmth], dim=1).exp()[:, :, None, None]  # BGR
+    contrast = _uniform(count, 0.7, 1.3, random)[:, None, None, None]
+    mean = chosen.mean((1, 2, 3), keepdim=True)
+    noise = torch.randn(chosen.shape, generator=random) * 10 * (1 - gain).clamp_min(0)
+    changed = (((chosen - mean) * contrast + mean) * gain * tint + noise).clamp(0, 255)
+    return images.index_copy(0, rows, changed)
+
+
+def compress(images: Tensor, probability: float, random: torch.Generator) -> Tensor:
+    """Save as JPEG of quality 15 to 70 and read back."""
+    rows = _rows(len(images), probability, random)
+    qualities = torch.randint(15, 71, (len(rows),), generator=random).tolist()
+    if not len(rows):
+        return images
+    pictures = images[rows].round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    for picture, quality in zip(pictures, qualities, strict=True):
+        _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        picture[:] = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return images.index_copy(0, rows, torch.from_numpy(pictures).permute(0, 3, 1, 2).float())
+
+
+def jitter(images: Tensor, mirrored: float, jittered: float, random: torch.Generator) -> Tensor:
+    """Mirror; shift by up to 8 % and scale by up to 12 %, as the edges of a detector's boxes do."""
+    count = len(images)
+    amount = _chosen(count, jittered, random).float()
+    transform = torch.zeros(count, 2, 3)
+    sign = torch.where(_chosen(count, mirrored, random), -1.0, 1.0)
+    transform[:, 0, 0] = sign * (1 + amount * _uniform(count, -0.12, 0.12, random))
+    transform[:, 1, 1] = 1 + amount * _uniform(count, -0.12, 0.12, random)
+    # The grid spans -1..1, so 0.16 is 8 % of a side.
+    transform[:, 0, 2] = amount * _uniform(count, -0.16, 0.16, random)
+    transform[:, 1, 2] = amount * _uniform(count, -0.16, 0.16, random)
+    grid = functional.affine_grid(transform, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def erase(images: Tensor, probability: float, random: torch.Generator) -> Tensor:
+    """Cover a rectangle of 2 % to 30 % of the area with one random colour (Zhong et al. 2020)."""
+    count = len(images)
+    area = _uniform(count, 0.02, 0.3, random) * _chosen(count, probability, random)
     aspect = torch.exp(_uniform(count, -1.0, 1.0, random))
     half_height, half_width = (area * aspect).sqrt() / 2, (area / aspect).sqrt() / 2
-    y = (torch.arange(height) + 0.5) / height - _uniform(count, 0, 1, random)[:, None]
-    x = (torch.arange(width) + 0.5) / width - _uniform(count, 0, 1, random)[:, None]
+    y, x = _grid(images)
+    y = y[:, 0] - _uniform(count, 0, 1, random)[:, None]
+    x = x[0] - _uniform(count, 0, 1, random)[:, None]
     covered = (y.abs() < half_height[:, None])[:, None, :, None] & (x.abs() < half_width[:, None])[:, None, None, :]
     colour = _uniform(3 * count, 0, 255, random).view(count, 3, 1, 1)
     return torch.where(covered, colour, images)

@@ -1,14 +1,12 @@
-"""Sets of person crops: which files, whose they are, which camera saw them, and which of them ask the queries."""
+"""Sets of crops: which pictures, whose they are, which camera saw them, and which of them ask the queries."""
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from reid_tracker.appearance.crops import resize_crop
+from reid_tracker.appearance.crops import clip_boxes, cut_crops
 from reid_tracker.errors import UserError
 
 
@@ -22,63 +20,33 @@ class CropSet:
         The picture files, N of them.
     identities : ndarray, int64 [N]
     cameras : ndarray, int64 [N]
+        -1 where it is not known.
     query : ndarray, bool [N]
         The crops that ask in retrieval; the others are the gallery.
+    boxes : ndarray, float32 [N, 4], optional
+        Where in its picture each crop is, xyxy in pixels; without it, and in rows of NaN, the picture is the crop.
     """
 
     paths: list[Path]
     identities: np.ndarray
     cameras: np.ndarray
     query: np.ndarray
+    boxes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def cameras_apart(self) -> np.ndarray:
+        """Cameras for a ranking, which leaves out what the query's own saw: one of its own for each unknown. [N]."""
+        return np.where(self.cameras < 0, self.cameras.max(initial=0) + 1 + np.arange(len(self)), self.cameras)
 
     def select(self, identities: np.ndarray) -> "CropSet":
         """Keep the crops of these identities."""
         rows = np.flatnonzero(np.isin(self.identities, identities))
         paths = [self.paths[row] for row in rows]
-        return CropSet(paths, self.identities[rows], self.cameras[rows], self.query[rows])
-
-
-def read_crops(source: str) -> CropSet:
-    """Read a folder of crops, in the layout that its file names show.
-
-    Parameters
-    ----------
-    source : str
-        A folder, optionally followed by a slice of its identities sorted by number: `market/bounding_box_train[:551]`
-        is the first 551 of them, `...[551:]` the others.
-
-    Raises
-    ------
-    UserError
-        If the folder is missing, holds no known layout, or the slice leaves nothing.
-    """
-    match = re.fullmatch(r"(.*?)(?:\[(\d*):(\d*)\])?", source)
-    assert match is not None  # the pattern accepts any text
-    folder = Path(match[1])
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder.")
-    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    # A stray file is no reason to refuse a set, so most of the names must fit, not all.
-    layouts = (layout for layout in _LAYOUTS if 2 * sum(map(bool, map(layout[0].match, names))) > len(names))
-    pattern, mark_queries = next(layouts, (None, None))
-    if pattern is None or mark_queries is None:
-        raise UserError(
-            f"{folder}: no known layout; the picture names must be as in Market-1501 (0002_c1s1_000451_03.jpg) "
-            "or CUHK03 (0001_c1_00.jpg)."
-        )
-    found = [(name, part) for name in names if (part := pattern.match(name))]
-    identities = np.array([int(part[1]) for _, part in found])
-    cameras = np.array([int(part[2]) for _, part in found])
-    crops = CropSet([folder / name for name, _ in found], identities, cameras, mark_queries(identities, cameras))
-    people = np.unique(identities[identities >= 0])  # -1 is Market-1501's junk
-    low, high = (int(text) if text else None for text in match.group(2, 3))
-    crops = crops.select(people[low:high])
-    if not len(crops):
-        raise UserError(f"{source}: no identity is left; the folder has {len(people)}.")
-    return crops
+        boxes = None if self.boxes is None else self.boxes[rows]
+        return CropSet(paths, self.identities[rows], self.cameras[rows], self.query[rows], boxes)
 
 
 def first_per_camera(identities: np.ndarray, cameras: np.ndarray) -> np.ndarray:
@@ -89,20 +57,16 @@ def first_per_camera(identities: np.ndarray, cameras: np.ndarray) -> np.ndarray:
     return query
 
 
-# CUHK03 asks with every crop of camera 1 and searches camera 2.
-_LAYOUTS: list[tuple[re.Pattern[str], Callable[[np.ndarray, np.ndarray], np.ndarray]]] = [
-    (re.compile(r"(-1|\d{4})_c(\d+)s\d+_\d+_\d+\."), first_per_camera),
-    (re.compile(r"(\d+)_c?(\d+)_\d+\."), lambda _, cameras: cameras == 1),
-]
-
-
 def join_crops(sets: list[CropSet]) -> CropSet:
     """Put sets together; identities and cameras are numbered anew from 0, those of different sets kept apart."""
+    cameras = _number_apart([crops.cameras for crops in sets])
+    known = np.concatenate([crops.cameras for crops in sets]) >= 0
     return CropSet(
         [path for crops in sets for path in crops.paths],
         _number_apart([crops.identities for crops in sets]),
-        _number_apart([crops.cameras for crops in sets]),
+        np.where(known, cameras, -1),
         np.concatenate([crops.query for crops in sets]),
+        np.concatenate([np.full((len(c), 4), np.nan, np.float32) if c.boxes is None else c.boxes for c in sets]),
     )
 
 
@@ -113,8 +77,10 @@ def _number_apart(sets: list[np.ndarray]) -> np.ndarray:
     return np.unique(pairs, axis=1, return_inverse=True)[1]
 
 
-def split_identities(crops: CropSet, held_out: int, seed: int) -> tuple[CropSet, CropSet]:
+def split_identities(crops: CropSet, held_out: int | None, seed: int) -> tuple[CropSet, CropSet]:
     """Divide into training and validation by *identity*: `held_out` random people are never trained on.
+
+    Without a number a tenth of them, at most 40, is held out.
 
     Raises
     ------
@@ -122,14 +88,23 @@ def split_identities(crops: CropSet, held_out: int, seed: int) -> tuple[CropSet,
         If fewer than two identities would be left to train on.
     """
     people = np.unique(crops.identities)
+    if held_out is None:
+        held_out = min(len(people) // 10, 40)
     if len(people) - held_out < 2:
         raise UserError(f"{len(people)} identities cannot spare {held_out}; lower validation_identities.")
     chosen = np.random.default_rng(seed).permutation(people)
     return crops.select(chosen[held_out:]), crops.select(chosen[:held_out])
 
 
+def can_score(crops: CropSet) -> bool:
+    """Whether any query has a match in the gallery that another camera saw (or nobody knows which)."""
+    query, gallery, cameras = crops.query, ~crops.query, crops.cameras_apart
+    same = crops.identities[query, None] == crops.identities[gallery]
+    return bool((same & (cameras[query, None] != cameras[gallery])).any())
+
+
 def load_images(crops: CropSet, size: tuple[int, int]) -> np.ndarray:
-    """Decode and resize all crops into memory (128 x 64: 25 kB each).
+    """Decode, cut and resize all crops into memory (128 x 64: 25 kB each).
 
     Returns
     -------
@@ -139,12 +114,23 @@ def load_images(crops: CropSet, size: tuple[int, int]) -> np.ndarray:
     Raises
     ------
     UserError
-        If a picture cannot be read.
+        If a picture cannot be read, or a box lies outside of it.
     """
     images = np.empty((len(crops), *size, 3), dtype=np.uint8)
-    for image, path in zip(images, crops.paths, strict=True):
+    rows_of: dict[Path, list[int]] = {}
+    for row, path in enumerate(crops.paths):
+        rows_of.setdefault(path, []).append(row)
+    for path, rows in rows_of.items():
         picture = cv2.imread(str(path))
         if picture is None:
             raise UserError(f"{path}: not a readable picture; remove it or copy it again.")
-        image[:] = resize_crop(picture, size)
+        height, width = picture.shape[:2]
+        boxes = np.tile(np.array([0, 0, width, height], dtype=np.float32), (len(rows), 1))
+        if crops.boxes is not None:
+            given = crops.boxes[rows]
+            boxes = np.where(np.isnan(given), boxes, given)
+        boxes, usable = clip_boxes(boxes, height, width)
+        if not usable.all():
+            raise UserError(f"{path}: a box lies outside of this picture of {width} x {height}; check the truth file.")
+        images[rows] = cut_crops(picture, boxes, size)
     return images

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_SMALL_MAP = 8  # pixels of the result up to which one product per place in the kernel beats the library
+
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
@@ -29,21 +31,50 @@ class _Depthwise(torch.autograd.Function):
             spread = torch.zeros_like(x)
             spread[:, :, ::stride, ::stride] = gradient
         to_input = functional.conv2d(spread, weight.flip(2, 3), padding=padding, groups=channels)
-        dtype = torch.float32 if weight.shape[-1] > 3 else x.dtype
-        to_weight = torch.ops.aten.convolution_backward(
-            gradient.to(dtype),
-            x.to(dtype),
-            weight.to(dtype),
-            None,
-            [stride, stride],
-            [padding, padding],
-            [1, 1],
-            False,
-            [0, 0],
-            channels,
-            [False, True, False],
-        )[1]
+        if weight.shape[-1] > 3 and gradient.shape[2] * gradient.shape[3] <= _SMALL_MAP:
+            to_weight = _weight_gradient(gradient.float(), x.float(), weight.shape[-1], stride)
+        else:
+            to_weight = _plain_weight_gradient(gradient, x, weight, stride)
         return to_input, to_weight.to(weight.dtype), None
+
+
+def _plain_weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    dtype, size, channels = x.dtype, weight.shape[-1], x.shape[1]
+    if size > 3:
+        dtype = torch.float32
+    return torch.ops.aten.convolution_backward(
+        gradient.to(dtype),
+        x.to(dtype),
+        weight.to(dtype),
+        None,
+        [stride, stride],
+        [size // 2, size // 2],
+        [1, 1],
+        False,
+        [0, 0],
+        channels,
+        [False, True, False],
+    )[1]
+
+
+def _weight_gradient(gradient: Tensor, x: Tensor, size: int, stride: int) -> Tensor:
+    """Gradient [C, 1, size, size]: for each place in the kernel, the sum of the result's gradient times what it saw."""
+    rows, columns = gradient.shape[2:]
+    result = gradient.new_zeros(x.shape[1], 1, size, size)
+    for i in range(size):
+        top, bottom = _inside(i - size // 2, rows, x.shape[2], stride)
+        for j in range(size):
+            left, right = _inside(j - size // 2, columns, x.shape[3], stride)
+            if top < bottom and left < right:
+                y, z = top * stride + i - size // 2, left * stride + j - size // 2
+                seen = x[:, :, y::stride, z::stride][:, :, : bottom - top, : right - left]
+                result[:, 0, i, j] = (seen * gradient[:, :, top:bottom, left:right]).sum((0, 2, 3))
+    return result
+
+
+def _inside(offset: int, results: int, inputs: int, stride: int) -> tuple[int, int]:
+    """First and last-plus-one of the results whose input, shifted by `offset`, is not in the padding."""
+    return max(0, -(offset // stride)), min(results, (inputs - 1 - offset) // stride + 1)
 
 
 class DepthwiseConv2d(nn.Conv2d):

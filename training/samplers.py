@@ -6,7 +6,11 @@ import numpy as np
 
 
 def identity_batches(
-    identities: np.ndarray, people: int, images: int, random: np.random.Generator
+    identities: np.ndarray,
+    people: int,
+    images: int,
+    random: np.random.Generator,
+    cameras: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Batches of P identities with K images each; every identity comes once an epoch (Hermans et al. 2017).
 
@@ -18,22 +22,35 @@ def identity_batches(
         P and K. Someone with fewer than K images has some of them twice.
     random : numpy Generator
         Decides who meets whom.
+    cameras : ndarray, int [N], optional
+        With cameras, the images of an identity are taken from its cameras in turn, however few some of them saw.
 
     Yields
     ------
     ndarray, int [P * K]
-        Rows of `identities`. A last batch of a single identity has no negatives and is left out.
+        Rows of `identities`. The identities that P does not divide are spread evenly: the last batches are smaller by
+        one, or, where that left somebody alone without negatives, larger.
     """
     order = np.argsort(identities, kind="stable")
     rows_of = np.split(order, np.unique(identities[order], return_index=True)[1][1:])
     shuffled = random.permutation(len(rows_of))
-    for start in range(0, len(shuffled), people):
-        chosen = [rows_of[person] for person in shuffled[start : start + people]]
-        if len(chosen) > 1:
-            yield np.concatenate([_pick(rows, images, random) for rows in chosen])
+    count = max(1, min(-(-len(shuffled) // people), len(shuffled) // 2))
+    for chosen in np.array_split(shuffled, count):
+        if len(shuffled) > 1:
+            yield np.concatenate([_pick(rows_of[person], images, random, cameras) for person in chosen])
 
 
-def _pick(rows: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """Pick `count` rows, each as often as any other give or take one."""
+def _pick(rows: np.ndarray, count: int, random: np.random.Generator, cameras: np.ndarray | None) -> np.ndarray:
+    """Pick `count` rows, each (of its camera) as often as any other give or take one."""
+    if cameras is None:
+        return _cycle(rows, count, random)
+    seen_by = random.permutation(np.unique(cameras[rows]))
+    shares = np.bincount(np.arange(count) % len(seen_by), minlength=len(seen_by))
+    return np.concatenate(
+        [_cycle(rows[cameras[rows] == camera], share, random) for camera, share in zip(seen_by, shares, strict=True)]
+    )
+
+
+def _cycle(rows: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
     repeats = -(-count // len(rows))
-    return np.concatenate([random.permutation(rows) for _ in range(repeats)])[:count]
+    return np.concatenate([random.permutation(rows) for _ in range(max(repeats, 1))])[:count]

@@ -1,16 +1,14 @@
-"""The training loop: batch-hard triplets and a classifier on the BNNeck, from a folder of crops to a checkpoint."""
+"""The training loop: a metric loss on mined triplets and a classifier on the BNNeck, from crops to a checkpoint."""
 
-import argparse
 import logging
-import math
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -19,73 +17,37 @@ from reid_tracker.appearance.checkpoint import save_checkpoint
 from reid_tracker.appearance.crops import normalise
 from reid_tracker.appearance.embedder import embed_crops, pick_device
 from reid_tracker.appearance.network import EmbeddingNetwork
+from reid_tracker.config import TrainConfig
 from reid_tracker.errors import UserError
-from reid_tracker.evaluation.retrieval import RetrievalFigures, evaluate_retrieval, similarity_statistics
 from reid_tracker.training.augment import augment
-from reid_tracker.training.datasets import CropSet, join_crops, load_images, read_crops, split_identities
+from reid_tracker.training.collapse import CollapseAlarm, Spread, measure_spread
+from reid_tracker.training.curves import Curves
+from reid_tracker.training.datasets import CropSet, can_score, load_images, split_identities
 from reid_tracker.training.depthwise import use_fast_depthwise
-from reid_tracker.training.losses import triplet_loss
-from reid_tracker.training.mining import batch_hard, pairwise_distance
+from reid_tracker.training.distributed import (
+    gather,
+    join_processes,
+    own_share,
+    rank,
+    share,
+    sum_gradients,
+    wait,
+    world_size,
+)
+from reid_tracker.training.hierarchical import ClassTree, build_class_tree
+from reid_tracker.training.losses import fixed_centroids
+from reid_tracker.training.measure import measure
+from reid_tracker.training.mining import Triplets
+from reid_tracker.training.objective import OFFLINE, Classes, check_names, metric_loss
+from reid_tracker.training.offline_mining import load_triplets, mine_offline, save_triplets, triplet_batches
 from reid_tracker.training.samplers import identity_batches
+from reid_tracker.training.schedule import learning_rate, miner_at
+from reid_tracker.training.start import load_start, load_tensors
 
 _log = logging.getLogger(__name__)
 
-
-class TrainSettings(BaseModel):
-    """Everything that shapes a training run; `configs/train.yaml` explains each of them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    backbone: str = "efficientnet_lite0"
-    dimension: PositiveInt | None = 256
-    pooling: str = "gem"
-    last_stride: Literal[1, 2] = 2
-    input_size: tuple[PositiveInt, PositiveInt] = (128, 64)
-    mean: tuple[float, float, float] = (0.498, 0.498, 0.498)
-    std: tuple[float, float, float] = (0.502, 0.502, 0.502)
-
-    epochs: PositiveInt = 120
-    people: int = Field(default=16, ge=2)
-    images: int = Field(default=4, ge=2)
-    learning_rate: float = Field(default=5e-4, gt=0)
-    weight_decay: float = Field(default=0.02, ge=0)
-    warm_up_epochs: float = Field(default=4, ge=0)
-    frozen_blocks: int = Field(default=0, ge=0)
-    metric: Literal["euclidean", "squared_euclidean", "cosine"] = "euclidean"
-    margin: float | None = Field(default=None, ge=0)
-    classifier_weight: float = Field(default=1.0, ge=0)
-    classifier_rate: float = Field(default=10.0, gt=0)
-    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    average_decay: float = Field(default=0.995, ge=0, lt=1)
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-
-    validation_identities: int = Field(default=40, ge=0)
-    validate_every: PositiveInt = 5
-    seed: int = 0
-    threads: int = Field(default=0, ge=0)
-    licence: str = ""
-
-
-def read_settings(path: Path | None) -> TrainSettings:
-    """Read settings from YAML; without a file, the defaults.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no YAML, or a key or value is not possible; the message names it.
-    """
-    if path is None:
-        return TrainSettings()
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        return TrainSettings(**values)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        raise UserError(f"{path}: not a YAML file of settings ({str(error).splitlines()[0]}).") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+_PLACE = ("epoch", "latest", "best", "looks_since_best")  # of a run, kept beside its networks
+MODEL, STATE, TRIPLETS = "appearance.safetensors", "last.pt", "triplets.npz"
 
 
 class Trainer:
@@ -93,73 +55,111 @@ class Trainer:
 
     Parameters
     ----------
-    settings : TrainSettings
+    config : TrainConfig
     crops : CropSet
-        `settings.validation_identities` of its people are kept for validation.
+        `schedule.validation_identities` of its people are kept for validation.
     output : Path
-        Folder for `last.pt` (to resume from) and `appearance.safetensors` (the averaged network), written every epoch.
+        Folder for `last.pt`, to resume from, and `appearance.safetensors`, the averaged network, written every epoch;
+        with `schedule.patience` the latter stays at the best look at the validation people.
     device : str
         "auto" or a torch device.
     start : Path, optional
-        Weights of the backbone to start from (`load_backbone`).
+        Weights to start from (`load_start`).
     """
 
     def __init__(
-        self, settings: TrainSettings, crops: CropSet, output: Path, device: str = "auto", start: Path | None = None
+        self, config: TrainConfig, crops: CropSet, output: Path, device: str = "auto", start: Path | None = None
     ) -> None:
-        self.settings, self.output = settings, Path(output)
+        self.config, self.output = config, Path(output)
+        check_names(config.loss)
         self.output.mkdir(parents=True, exist_ok=True)
-        self.device = pick_device(device)
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
-        training, self.validation = split_identities(crops, settings.validation_identities, settings.seed)
+        self.device = join_processes(pick_device(device))
+        if config.compute.threads:
+            torch.set_num_threads(config.compute.threads)
+        held_out, seed = config.schedule.validation_identities, config.compute.seed
+        training, self.validation = split_identities(crops, held_out, seed)
+        if len(self.validation) and not can_score(self.validation):
+            raise UserError(
+                f"none of the {len(np.unique(self.validation.identities))} validation identities has a second crop (of "
+                "another camera, where cameras are known) to be found by; set schedule.validation_identities: 0."
+            )
         self.labels = np.unique(training.identities, return_inverse=True)[1]
-        self.images = torch.from_numpy(load_images(training, settings.input_size))
-        self.validation_images = torch.from_numpy(load_images(self.validation, settings.input_size))
+        self.cameras = training.cameras if config.batch.balance_cameras else None
+        if config.batch.people * config.batch.images < 2 * world_size():
+            raise UserError(f"a batch is too small for {world_size()} processes; raise batch.people or batch.images.")
+        self.images = torch.from_numpy(load_images(training, config.network.input_size))
+        self.validation_images = torch.from_numpy(load_images(self.validation, config.network.input_size))
 
-        torch.manual_seed(settings.seed)
+        torch.manual_seed(seed)
+        self.network = self._build_network(start)
+        self.classifier = nn.Linear(self.network.dimension, self.identities, bias=False, device=self.device)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+        decay = config.schedule.average_decay
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        self.optimizer = self._build_optimizer()
+        self.alarm = CollapseAlarm(config.loss.margin, config.schedule.warm_up_epochs)
+        self.epoch = 0
+        # Figures of the latest and of the best look at the validation people, with their epochs.
+        self.latest: dict[str, Any] = {}
+        self.best: dict[str, Any] = {}
+        self.looks_since_best = 0
+
+    def _build_network(self, start: Path | None) -> EmbeddingNetwork:
+        settings = self.config.network
         network = EmbeddingNetwork(settings.backbone, settings.dimension, settings.pooling, settings.last_stride)
         if start:
-            load_backbone(network, start)
-        if self.device.type == "cpu" and settings.precision == "bfloat16":
+            load_start(network, Path(start))
+        if self.device.type == "cpu" and self.config.compute.precision == "bfloat16":
             use_fast_depthwise(network)
         for norm in network.modules():
             if isinstance(norm, nn.BatchNorm2d):
                 norm.momentum = 0.1  # some backbones come with 0.01, whose statistics lag behind in a short run
-        self.network = network.to(self.device).to(memory_format=torch.channels_last)
-        self.classifier = nn.Linear(network.dimension, int(self.labels.max()) + 1, bias=False, device=self.device)
-        nn.init.normal_(self.classifier.weight, std=0.001)
         for parameter in network.backbone[: settings.frozen_blocks].parameters():
             parameter.requires_grad_(False)
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True
-        )
+        return network.to(self.device).to(memory_format=torch.channels_last)
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
         learned = [p for p in self.network.parameters() if p.requires_grad]
         # Decay is for the weights of layers; on the gains of batch norms it only slows them.
         groups = [
             {"params": [p for p in learned if p.ndim > 1], "rate": 1.0},
             {"params": [p for p in learned if p.ndim <= 1], "rate": 1.0, "weight_decay": 0.0},
-            {"params": [self.classifier.weight], "rate": settings.classifier_rate},
+            {"params": [self.classifier.weight], "rate": self.config.loss.classifier_rate},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-        self.epoch = 0
-        self.figures: dict[str, Any] = {}
+        schedule = self.config.schedule
+        return torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
 
-    def run(self) -> None:
-        """Train to the last epoch, saving after each."""
-        while self.epoch < self.settings.epochs:
+    def run(self, progress: Callable[[float, str], None] | None = None) -> None:
+        """Train to the end, saving after each epoch.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called after each batch with the epochs done (a fraction) and the latest figures in words.
+        """
+        text, curves = "", Curves(self.output / "tensorboard", self.config.compute.tensorboard and rank() == 0)
+        while not self.finished:
             began = time.monotonic()
-            losses, count = self._train_epoch()
+            losses, spread = self._train_epoch(partial(_report, progress, text))
             self.epoch += 1
-            rate = count / (time.monotonic() - began)
-            message = f"epoch {self.epoch}/{self.settings.epochs}  triplet {losses[0]:.3f}  classifier {losses[1]:.3f}"
-            message += f"  {rate:.0f} images/s"
-            if len(self.validation) and (self.epoch % self.settings.validate_every == 0 or self.finished):
-                figures = measure(self.averaged, self.validation, self.validation_images, self.settings)
-                self.figures["validation"] = {**figures, "epoch": self.epoch}
-                message += f"  rank1 {figures['rank1']:.3f}  mAP {figures['mAP']:.3f}"
-            _log.info(message)
-            self.save()
+            rate = self.identities * self.config.batch.images / (time.monotonic() - began)
+            curves.add(self.epoch, {"loss/metric": losses[0], "loss/classifier": losses[1]})
+            curves.add(self.epoch, {"distance/same": spread.same, "distance/strangers": spread.strangers})
+            message = f"epoch {self.epoch}/{self.config.schedule.epochs}"
+            message += f"  metric {losses[0]:.3f}  classifier {losses[1]:.3f}  {rate:.0f} images/s"
+            warning = self.alarm.look(losses[0], spread) if self.config.loss.metric_weight else None
+            if warning and rank() == 0:
+                _log.warning("epoch %d: %s", self.epoch, warning)
+            if self._is_time_to_look():
+                figures = self._look()
+                curves.add(self.epoch, {f"validation/{key}": figures[key] for key in ("rank1", "mAP")})
+                text = f"rank1 {figures['rank1']:.3f}  mAP {figures['mAP']:.3f}"
+                message += f"  {text}"
+            if rank() == 0:
+                _log.info(message)
+                self.save()
+            wait()
+        curves.close()
 
     @property
     def averaged(self) -> EmbeddingNetwork:
@@ -167,70 +167,176 @@ class Trainer:
         return cast(EmbeddingNetwork, self.average.module)
 
     @property
-    def finished(self) -> bool:
-        """Whether the last epoch is done."""
-        return self.epoch >= self.settings.epochs
+    def identities(self) -> int:
+        """How many people are trained on."""
+        return int(self.labels.max()) + 1
 
-    def _train_epoch(self) -> tuple[np.ndarray, int]:
-        """Run one epoch; return the mean (triplet, classifier) losses and the number of images."""
-        settings = self.settings
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done, or the validation figures have stopped rising."""
+        patience = self.config.schedule.patience
+        return self.epoch >= self.config.schedule.epochs or 0 < patience <= self.looks_since_best
+
+    def _is_time_to_look(self) -> bool:
+        schedule = self.config.schedule
+        return len(self.validation) > 0 and (self.epoch % schedule.validate_every == 0 or self.epoch == schedule.epochs)
+
+    def _look(self) -> dict[str, Any]:
+        """Measure on the validation people and remember the best."""
+        figures = measure(self.averaged, self.validation, self.validation_images, self.config.network)
+        self.latest = share({**figures, "epoch": self.epoch})  # all processes decide by the same figures
+        self.looks_since_best += 1
+        if self.latest["mAP"] > self.best.get("mAP", -1):
+            self.best, self.looks_since_best = self.latest, 0
+        return self.latest
+
+    def _train_epoch(self, progress: Callable[[float], None]) -> tuple[np.ndarray, Spread]:
+        """Run one epoch; return the mean (metric, classifier) losses and the spread of its last batch."""
+        config = self.config
         # All chance of an epoch comes from its number, so a resumed run repeats it exactly.
-        random = np.random.default_rng([settings.seed, self.epoch])
-        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        torch.manual_seed(int(random.integers(2**62)))  # some backbones drop layers at random
-        batches = list(identity_batches(self.labels, settings.people, settings.images, random))
+        random = np.random.default_rng([config.compute.seed, self.epoch])
+        miner, since = miner_at(self.epoch + 1, config.loss.miner)
+        batches = self._batches(miner, since, random)
+        classes = self._know_classes()
+        drawing = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))  # alike in all processes
+        own = np.random.default_rng([config.compute.seed, self.epoch, rank()])
+        changing = torch.Generator().manual_seed(int(own.integers(2**62)))
+        torch.manual_seed(int(own.integers(2**62)))  # some backbones drop layers at random
         self.network.train()
-        self.network.backbone[: settings.frozen_blocks].eval()
-        total, count = np.zeros(2), 0
-        for step, rows in enumerate(batches):
-            rate = learning_rate(self.epoch + step / len(batches), settings)
+        self.network.backbone[: config.network.frozen_blocks].eval()
+        total = torch.zeros(2, dtype=torch.float64)
+        for step, (rows, triplets) in enumerate(batches):
+            rate = learning_rate(self.epoch + step / len(batches), config.schedule)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
-            inputs = normalise(augment(self.images[rows], generator).to(self.device), settings.mean, settings.std)
+            place = own_share(rows)
+            crops = augment(self.images[rows[place]], changing, config.augment).to(self.device)
+            inputs = normalise(crops, config.network.mean, config.network.std)
             labels = torch.from_numpy(self.labels[rows]).to(self.device)
-            triplet, classifier = self._losses(inputs, labels)
-            self.optimizer.zero_grad()
-            (triplet + settings.classifier_weight * classifier).backward()
+            losses, embeddings, distance = self.backward(inputs, labels, place, triplets or miner, classes, drawing)
+            if config.schedule.clip_gradient:
+                nn.utils.clip_grad_norm_(self._parameters(), config.schedule.clip_gradient)
             self.optimizer.step()
             self.average.update_parameters(self.network)
-            total += triplet.item(), classifier.item()
-            count += len(rows)
-        if not np.isfinite(total).all():
-            raise UserError(f"the loss is no number in epoch {self.epoch + 1}; lower learning_rate or use float32.")
-        return total / len(batches), count
+            total += losses
+            progress(self.epoch + (step + 1) / len(batches))
+        if not torch.isfinite(total).all():
+            raise UserError(
+                f"the loss is no number in epoch {self.epoch + 1}; lower schedule.learning_rate or use float32."
+            )
+        return (total / len(batches)).numpy(), measure_spread(embeddings, distance, labels)
 
-    def _losses(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        settings = self.settings
-        half = settings.precision == "bfloat16"
+    def _batches(self, miner: str, since: int, random: np.random.Generator) -> list[tuple[np.ndarray, Triplets | None]]:
+        """Rows of each batch of an epoch, with their triplets where these were mined offline."""
+        batch = self.config.batch
+        batches = list(identity_batches(self.labels, batch.people, batch.images, random, self.cameras))
+        if miner not in OFFLINE:
+            return [(rows, None) for rows in batches]
+        # Mined anew every so many epochs and kept in a file: a resumed run learns from the same triplets.
+        due = self.epoch - (self.epoch + 1 - since) % self.config.loss.offline_every
+        path, seed = self.output / TRIPLETS, self.config.compute.seed
+        if rank() == 0 and due == self.epoch:
+            mined = mine_offline(self._embed(), self.labels, OFFLINE[miner], metric="cosine", seed=seed + due)
+            save_triplets(path, mined._replace(about={**mined.about, "epoch": due}))
+        wait()
+        mined = load_triplets(path, self.labels)
+        if (mined.about["band"], mined.about.get("epoch")) != (OFFLINE[miner], due):
+            raise UserError(f"{path}: not the triplets that this run was learning from; start it without --resume.")
+        # As many steps as an epoch of the other miners has, each with about as many crops.
+        drawn = triplet_batches(mined, max(batch.people * batch.images // 3, 1), random)
+        return [chosen for chosen, _ in zip(drawn, batches, strict=False)]
+
+    def _embed(self) -> Tensor:
+        """Embed all training crops with the averaged network, unit rows [N, D]."""
+        network, half = self.averaged.eval(), self.config.compute.precision == "bfloat16"
+        settings = self.config.network
+        return torch.from_numpy(embed_crops(network, self.images, settings.mean, settings.std, half=half))
+
+    def _know_classes(self) -> Classes:
+        """Work out, at the start of an epoch, what the loss needs to know about all identities."""
+        name = self.config.loss.name
+        if name == "centroid":
+            centroids = fixed_centroids(self.identities, self.network.dimension, self.config.compute.seed)
+            return Classes(centroids=centroids.to(self.device))
+        if name == "hierarchical":
+            tree = build_class_tree(share(self._embed()), torch.from_numpy(self.labels))
+            return Classes(tree=ClassTree(*(part.to(self.device) for part in tree)))
+        return Classes()
+
+    def backward(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        place: slice,
+        miner: str | Triplets,
+        classes: Classes,
+        drawing: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of one batch, the same in all processes.
+
+        Parameters
+        ----------
+        inputs : Tensor [b, 3, H, W]
+            This process's share of the batch, normalised.
+        labels : Tensor, int [B]
+            Of the whole batch.
+        place : slice
+            Where this process's share lies in it.
+        miner : str or Triplets
+            Name of the miner (`MINER_NAMES`), or triplets by their place in the batch.
+        classes : Classes
+            What the loss knows about all identities.
+        drawing : torch.Generator, optional
+            Chance of the miner, alike in all processes.
+
+        Returns
+        -------
+        losses : Tensor, float64 [2]
+            Metric loss, and cross-entropy (of this process's share).
+        embeddings, distance : Tensor [B, D] and [B, B]
+            Of the whole batch.
+        """
+        loss = self.config.loss
+        half = self.config.compute.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             pooled, necked = self.network(inputs)
-        distance = pairwise_distance(pooled, settings.metric)
-        triplet = triplet_loss(distance, batch_hard(distance, labels), settings.margin)
-        logits = self.classifier(necked.float())
-        return triplet, functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+        embeddings = gather(pooled, place, len(labels))
+        metric, distance = metric_loss(embeddings, labels, loss, miner, classes, drawing)
+        logits = self.classifier(necked.to(self.classifier.weight.dtype))
+        smoothing = loss.label_smoothing
+        entropy = functional.cross_entropy(logits, labels[place], label_smoothing=smoothing, reduction="sum")
+        self.optimizer.zero_grad()
+        (loss.metric_weight * metric + loss.classifier_weight * entropy / len(labels)).backward()
+        sum_gradients(self._parameters())
+        losses = torch.stack([metric.detach(), entropy.detach() / max(len(logits), 1)]).double().cpu()
+        return losses, embeddings.detach(), distance.detach()
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for module in (self.network, self.classifier) for p in module.parameters() if p.requires_grad]
 
     def header(self) -> dict[str, Any]:
         """Build the checkpoint's header."""
-        settings = self.settings
-        calibration: dict[str, Any] = next((found["calibration"] for found in self.figures.values()), {})
+        config = self.config
         return {
-            "input_size": settings.input_size,
-            "mean": settings.mean,
-            "std": settings.std,
+            "input_size": config.network.input_size,
+            "mean": config.network.mean,
+            "std": config.network.std,
             "channels": "bgr",
-            "calibration": calibration,
-            "figures": self.figures,
-            "training": {**settings.model_dump(), "epoch": self.epoch, "identities": int(self.labels.max()) + 1},
-            "licence": settings.licence,
+            "calibration": self.latest.get("calibration", {}),
+            "figures": {"validation": self.latest} if self.latest else {},
+            "training": {**config.model_dump(), "epoch": self.epoch, "identities": self.identities},
+            "licence": config.licence,
         }
 
     def save(self) -> None:
         """Write the model, and the state to resume from; each replaces the older file only once whole."""
-        save_checkpoint(self.output / "appearance.safetensors", self.averaged, self.header(), half=True)
+        if not self.config.schedule.patience or not self.best or self.best["epoch"] == self.epoch:
+            save_checkpoint(self.output / MODEL, self.averaged, self.header(), half=True)
         state = {name: part.state_dict() for name, part in self._parts().items()}
-        unfinished = self.output / "last.pt.part"
-        torch.save({**state, "epoch": self.epoch, "figures": self.figures, "run": self._identity()}, unfinished)
-        unfinished.replace(self.output / "last.pt")
+        place = {name: getattr(self, name) for name in _PLACE}
+        unfinished = self.output / (STATE + ".part")
+        torch.save({**state, **place, "run": self._identity()}, unfinished)
+        unfinished.replace(self.output / STATE)
 
     def resume(self) -> None:
         """Go on from `last.pt` in the output folder.
@@ -240,22 +346,24 @@ class Trainer:
         UserError
             If there is none, or it was made from other data or with other settings (a longer run is another schedule).
         """
-        path = self.output / "last.pt"
+        path = self.output / STATE
         if not path.is_file():
             raise UserError(f"{path}: nothing to resume from; start without --resume.")
-        state = _load_tensors(path, self.device)
-        mine = self._identity()
-        changed = [key for key in mine if state.get("run", {}).get(key) != mine[key]]
+        state = load_tensors(path, self.device)
+        mine, theirs = self._identity(), state.get("run", {})
+        changed = [key for key in mine if theirs.get(key) != mine[key]]
         if changed:
             raise UserError(f"{path}: made with another {', '.join(changed)}; resume as its run was started.")
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        self.epoch, self.figures = state["epoch"], state["figures"]
+        for name in _PLACE:
+            setattr(self, name, state[name])
 
     def _identity(self) -> dict[str, Any]:
-        """What must be equal for a resumed run to be the same run."""
-        settings = self.settings.model_dump(exclude={"threads", "validate_every", "licence"})
-        return {**settings, "crops": len(self.labels), "identities": len(np.unique(self.labels))}
+        """What must be equal for a resumed run to be the same run, by dotted names."""
+        groups = self.config.model_dump(exclude={"licence": True, "compute": {"threads", "tensorboard"}})
+        settings = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
+        return {**settings, "crops": len(self.labels), "identities": self.identities}
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -266,111 +374,6 @@ class Trainer:
         }
 
 
-def learning_rate(epoch: float, settings: TrainSettings) -> float:
-    """Linear warm-up to `learning_rate`, then half a cosine down to zero at the last epoch."""
-    warm = settings.warm_up_epochs
-    if epoch < warm:
-        return settings.learning_rate * (0.05 + 0.95 * epoch / warm)
-    progress = (epoch - warm) / max(settings.epochs - warm, 1e-9)
-    return settings.learning_rate * (1 + math.cos(math.pi * min(progress, 1))) / 2
-
-
-def load_backbone(network: EmbeddingNetwork, path: Path) -> None:
-    """Start the backbone from ImageNet weights (a .pth or .pt file of plain tensors, RGB input).
-
-    The tensors are matched in their order, not by name: every published implementation of a network lists the same
-    layers in the same order, each under its own names. Those after the backbone's last, the classifier, are left out.
-
-    Raises
-    ------
-    UserError
-        If the file is no such file or is of another network.
-    """
-    source = _load_tensors(path, torch.device("cpu"))
-    values = [value for name, value in source.items() if not name.endswith("num_batches_tracked")]
-    target = network.backbone.state_dict()
-    names = [name for name in target if not name.endswith("num_batches_tracked")]
-    if len(values) < len(names) or any(
-        target[name].shape != getattr(value, "shape", None) for name, value in zip(names, values, strict=False)
-    ):
-        raise UserError(f"{path}: not the weights of {network.settings['backbone']}; its layers have other shapes.")
-    loaded = dict(zip(names, values, strict=False))
-    loaded[names[0]] = loaded[names[0]].flip(1)  # the first layer learned RGB, our frames are BGR
-    network.backbone.load_state_dict({**target, **loaded})
-
-
-def _load_tensors(path: Path, device: torch.device) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)  # tensors only: nothing is run from the file
-    except Exception as error:  # a file of another make raises one of a dozen kinds
-        raise UserError(f"{path}: not a readable file of weights ({type(error).__name__}).") from error
-    if not isinstance(state, dict):
-        raise UserError(f"{path}: not a file of named weights.")
-    return state
-
-
-def measure(network: EmbeddingNetwork, crops: CropSet, images: Tensor, settings: TrainSettings) -> dict[str, Any]:
-    """Retrieval figures and calibration of a network on crops of people it was not trained on.
-
-    Returns
-    -------
-    dict
-        `rank1`, `rank5`, `mAP`, `mINP` (0..1) and `calibration` (`similarity_statistics`).
-    """
-    network.eval()
-    embeddings = embed_crops(network, images, settings.mean, settings.std)
-    query, gallery = crops.query, ~crops.query
-    figures: RetrievalFigures = evaluate_retrieval(
-        embeddings[query],
-        embeddings[gallery],
-        crops.identities[query],
-        crops.identities[gallery],
-        crops.cameras[query],
-        crops.cameras[gallery],
-    )
-    calibration = similarity_statistics(embeddings, crops.identities, crops.cameras)
-    return {**figures.as_dict(), "calibration": calibration}
-
-
-def _read_test(text: str) -> tuple[str, CropSet]:
-    name, equals, source = text.partition("=")
-    if not equals:
-        raise UserError(f"--test {text}: give it as NAME=FOLDER; the name is written beside the figures.")
-    return name, read_crops(source)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Train from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m reid_tracker.training.trainer", description=__doc__)
-    parser.add_argument("--config", type=Path, help="settings in YAML (configs/train.yaml)")
-    parser.add_argument("--data", action="append", required=True, help="folder of crops, e.g. market[:551]; repeatable")
-    parser.add_argument("--test", action="append", default=[], help="NAME=folder to score at the end; repeatable")
-    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints")
-    parser.add_argument("--start", type=Path, help="ImageNet weights of the backbone")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--resume", action="store_true", help="go on from the output folder")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        settings = read_settings(options.config)
-        tests = dict(_read_test(text) for text in options.test)  # a fault shows now, not after hours
-        crops = join_crops([read_crops(source) for source in options.data])
-        trainer = Trainer(settings, crops, options.output, options.device, options.start)
-        if options.resume:
-            trainer.resume()
-        trainer.run()
-        # People that no decision ever looked at come before those of the validation: they hold the calibration.
-        found = {}
-        for name, test in tests.items():
-            images = torch.from_numpy(load_images(test, settings.input_size))
-            found[name] = measure(trainer.averaged, test, images, settings)
-            _log.info("%s  %s", name, {key: round(found[name][key], 4) for key in ("rank1", "rank5", "mAP", "mINP")})
-        trainer.figures = {**found, **trainer.figures}
-        trainer.save()
-    except UserError as error:
-        parser.exit(2, f"error: {error}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def _report(progress: Callable[[float, str], None] | None, text: str, epochs: float) -> None:
+    if progress:
+        progress(epochs, text)

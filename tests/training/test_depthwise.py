@@ -6,7 +6,7 @@ from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.training.depthwise import DepthwiseConv2d, use_fast_depthwise
 
 
-@pytest.mark.parametrize("size", [(16, 8), (9, 7), (2, 1)])
+@pytest.mark.parametrize("size", [(16, 8), (9, 7), (4, 2), (3, 5), (2, 1)])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_gradients_are_those_of_the_plain_convolution(kernel: int, stride: int, size: tuple[int, int]) -> None:

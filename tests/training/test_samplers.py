@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -6,33 +7,42 @@ from reid_tracker.training.samplers import identity_batches
 
 
 @given(
-    st.lists(st.integers(0, 9), min_size=1, max_size=40),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4)), min_size=1, max_size=40),
     st.integers(2, 5),
     st.integers(2, 4),
+    st.booleans(),
     st.integers(0, 1000),
 )
-def test_every_identity_comes_once_with_k_of_its_images(labels: list[int], people: int, images: int, seed: int) -> None:
-    identities = np.array(labels)
-    batches = list(identity_batches(identities, people, images, np.random.default_rng(seed)))
+def test_every_identity_comes_once_with_k_of_its_images(
+    crops: list[tuple[int, int]], people: int, images: int, balanced: bool, seed: int
+) -> None:
+    identities, cameras = np.array(crops).T
+    random = np.random.default_rng(seed)
+    batches = list(identity_batches(identities, people, images, random, cameras if balanced else None))
     seen: list[int] = []
     for rows in batches:
         groups = rows.reshape(-1, images)
-        assert 2 <= len(groups) <= people
+        assert 2 <= len(groups) <= people + (people == 2)  # an odd one is added to a pair rather than left alone
         for group in groups:
             (person,) = set(identities[group])
             seen.append(person)
-            available = int((identities == person).sum())
-            assert len(set(group)) == min(images, available)  # none twice while another is left
-    everyone = set(labels)
-    assert len(seen) == len(set(seen))
-    # Only a lone last identity, which has nobody to be told from, is left out.
-    assert len(everyone) - len(seen) == (1 if len(everyone) % people == 1 else 0)
+            mine = identities == person
+            if balanced:
+                counts = [int((cameras[group] == camera).sum()) for camera in set(cameras[mine])]
+                assert max(counts) - min(counts) <= 1
+            else:
+                assert len(set(group)) == min(images, int(mine.sum()))  # none twice while another is left
+    everyone = set(identities)
+    assert sorted(seen) == (sorted(everyone) if len(everyone) > 1 else [])
+    assert not batches or max(map(len, batches)) - min(map(len, batches)) <= images
 
 
-def test_the_same_chance_gives_the_same_batches() -> None:
+@pytest.mark.parametrize("cameras", [None, np.arange(50) % 3])
+def test_the_same_chance_gives_the_same_batches(cameras: np.ndarray | None) -> None:
     identities = np.repeat(np.arange(10), 5)
     first, again, other = (
-        np.concatenate(list(identity_batches(identities, 4, 3, np.random.default_rng(seed)))) for seed in (1, 1, 2)
+        np.concatenate(list(identity_batches(identities, 4, 3, np.random.default_rng(seed), cameras)))
+        for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()

@@ -1,34 +1,39 @@
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from reid_tracker.appearance.checkpoint import load_checkpoint
-from reid_tracker.appearance.network import EmbeddingNetwork
+from reid_tracker.config import TrainConfig
 from reid_tracker.errors import UserError
 from reid_tracker.training import trainer as module
-from reid_tracker.training.datasets import read_crops
-from reid_tracker.training.trainer import Trainer, TrainSettings, learning_rate, load_backbone, main, read_settings
+from reid_tracker.training.command import train
+from reid_tracker.training.datasets import CropSet
+from reid_tracker.training.layouts import read_crops
+from reid_tracker.training.offline_mining import load_triplets
+from reid_tracker.training.trainer import Trainer
 
-SMALL = {
-    "backbone": "mobilenet_v3_small",
-    "dimension": 16,
-    "input_size": (32, 16),
-    "epochs": 3,
-    "people": 4,
-    "images": 2,
-    "validation_identities": 2,
-    "validate_every": 2,
-    "warm_up_epochs": 1,
-    "threads": 1,
-}
+
+def settings(**changes: Any) -> TrainConfig:
+    """A run of seconds; `changes` are dotted names with __ for the dot."""
+    values: dict[str, dict[str, Any]] = {
+        "network": {"backbone": "mobilenet_v3_small", "dimension": 16, "input_size": (32, 16)},
+        "batch": {"people": 4, "images": 2},
+        "schedule": {"epochs": 3, "validation_identities": 2, "validate_every": 2, "warm_up_epochs": 1},
+        "loss": {},
+        "compute": {"threads": 1},
+    }
+    for name, value in changes.items():
+        group, _, setting = name.partition("__")
+        values[group][setting] = value
+    return TrainConfig.model_validate(values)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty people in two cameras: two colours each, and noise."""
     folder = tmp_path_factory.mktemp("people")
     random = np.random.default_rng(0)
@@ -46,13 +51,13 @@ def state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_an_interrupted_and_resumed_run_ends_in_the_same_weights(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = TrainSettings(**SMALL)
-    crops = read_crops(f"{data}[:10]")
-    Trainer(settings, crops, tmp_path / "whole", "cpu").run()
+    config = settings(loss__miner={1: "batch_all", 3: "batch_hard"})
+    crops = read_crops(f"{people}[:10]")
+    Trainer(config, crops, tmp_path / "whole", "cpu").run()
 
-    cut = Trainer(settings, crops, tmp_path / "cut", "cpu")
+    cut = Trainer(config, crops, tmp_path / "cut", "cpu")
     step, steps = torch.optim.AdamW.step, 0
 
     def interrupt(self: torch.optim.AdamW, *arguments: object) -> object:
@@ -65,42 +70,49 @@ def test_an_interrupted_and_resumed_run_ends_in_the_same_weights(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(torch.optim.AdamW, "step", interrupt)
         cut.run()
-    resumed = Trainer(settings, crops, tmp_path / "cut", "cpu")
+    resumed = Trainer(config, crops, tmp_path / "cut", "cpu")
     resumed.resume()
     assert resumed.epoch == 1
     resumed.run()
-    whole, again = state(tmp_path / "whole"), state(tmp_path / "cut")
-    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    whole, again = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "cut"))
+    for part in ("network", "average", "classifier"):
+        assert all(torch.equal(whole[part][name], again[part][name]) for name in whole[part])
+    assert whole["best"] == again["best"] and whole["epoch"] == again["epoch"] == 3
 
 
-def test_training_learns_and_the_command_writes_a_usable_model(data: Path, tmp_path: Path) -> None:
-    config = tmp_path / "train.yaml"
-    values = {
-        **SMALL,
-        "input_size": [32, 16],
-        "epochs": 12,
-        "images": 4,
-        "learning_rate": 1e-3,
-        "average_decay": 0.5,
-        "pooling": "average",
-    }
-    config.write_text(yaml.safe_dump({**values, "licence": "ours"}))
-    test = f"--test=toy={data}[:6]"
-    assert (
-        main(["--config", str(config), "--data", f"{data}[6:]", test, "--output", str(tmp_path), "--device=cpu"]) == 0
+def test_training_learns_and_the_model_can_be_used_and_started_from(people: Path, tmp_path: Path) -> None:
+    config = settings(
+        network__backbone="resnet18",
+        compute__precision="float32",
+        schedule__epochs=3,
+        schedule__learning_rate=1e-3,
+        schedule__average_decay=0.5,
+        batch__images=4,
+        network__pooling="average",
     )
+    config.licence = "ours"
+    reports: list[float] = []
+    figures = train([f"{people}[6:]"], tmp_path, config, tests={"toy": f"{people}[:6]"}, device="cpu")
     _, header = load_checkpoint(tmp_path / "appearance.safetensors")
     # Six strangers in other colours; by chance rank 1 is one in six.
-    assert header["figures"]["toy"]["rank1"] > 0.7
-    assert header["calibration"] == header["figures"]["toy"]["calibration"]
+    assert figures["toy"]["rank1"] > 0.7
+    assert header["figures"] == figures and header["calibration"] == figures["toy"]["calibration"]
     assert header["calibration"]["all"]["same_mean"] > header["calibration"]["all"]["stranger_mean"]
-    assert header["licence"] == "ours" and header["training"]["epoch"] == 12 and header["training"]["identities"] == 12
+    assert header["licence"] == "ours" and header["training"]["identities"] == 12
+    start = tmp_path / "appearance.safetensors"
+    further = Trainer(config, read_crops(f"{people}[:10]"), tmp_path / "further", "cpu", start)
+    wanted = state(tmp_path)
+    assert all(torch.equal(value, wanted[name]) for name, value in further.network.state_dict().items())
+    further.config.schedule.epochs = 1
+    further.run(lambda epochs, text: reports.append(epochs))
+    assert reports == sorted(reports) and reports[-1] == 1
+    with pytest.raises(UserError, match=r"network\.dimension: 16"):
+        Trainer(settings(network__dimension=8), read_crops(f"{people}[:10]"), tmp_path, "cpu", start)
 
 
-def test_frozen_blocks_keep_their_weights_and_statistics(data: Path, tmp_path: Path) -> None:
-    run = Trainer(
-        TrainSettings(**{**SMALL, "epochs": 1, "frozen_blocks": 2}), read_crops(f"{data}[:10]"), tmp_path, "cpu"
-    )
+def test_frozen_blocks_keep_their_weights_and_statistics(people: Path, tmp_path: Path) -> None:
+    config = settings(schedule__epochs=1, network__frozen_blocks=2)
+    run = Trainer(config, read_crops(f"{people}[:10]"), tmp_path, "cpu")
     before = {name: value.clone() for name, value in run.network.backbone.state_dict().items()}
     run.run()
     after = run.network.backbone.state_dict()
@@ -108,84 +120,169 @@ def test_frozen_blocks_keep_their_weights_and_statistics(data: Path, tmp_path: P
     assert not moved & {"0", "1"} and {"2", "3"} <= moved
 
 
-def test_the_rate_warms_up_and_ends_at_zero() -> None:
-    settings = TrainSettings(epochs=20, warm_up_epochs=4, learning_rate=0.1)
-    rates = [learning_rate(epoch, settings) for epoch in np.linspace(0, 20, 81)]
-    peak = int(np.argmax(rates))
-    assert rates[peak] == pytest.approx(0.1) and peak == 16
-    assert all(np.diff(rates[: peak + 1]) > 0) and all(np.diff(rates[peak:]) < 0)
-    assert rates[-1] == pytest.approx(0, abs=1e-12)
+def test_a_run_stops_when_validation_no_longer_rises_and_keeps_the_best(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([0.2, 0.5, 0.4, 0.5, 0.9])
+    monkeypatch.setattr(module, "measure", lambda *_: {"rank1": 0.0, "mAP": next(found), "calibration": {}})
+    config = settings(schedule__epochs=9, schedule__validate_every=1, schedule__patience=2)
+    run = Trainer(config, read_crops(f"{people}[:10]"), tmp_path, "cpu")
+    run.run()
+    assert run.epoch == 4 and run.best["mAP"] == 0.5
+    assert load_checkpoint(tmp_path / "appearance.safetensors")[1]["training"]["epoch"] == 2
 
 
-def test_a_start_from_another_implementations_names_is_taken_in_order(tmp_path: Path) -> None:
-    source = EmbeddingNetwork("mobilenet_v3_small", 4).backbone.state_dict()
-    theirs = {
-        f"layer_{number}" + name[name.rindex(".") :]: value for number, (name, value) in enumerate(source.items())
-    }
-    torch.save({**theirs, "classifier": torch.zeros(1000, 576)}, tmp_path / "imagenet.pth")
-    network = EmbeddingNetwork("mobilenet_v3_small", 4)
-    load_backbone(network, tmp_path / "imagenet.pth")
-    (first, *others) = (name for name in source if not name.endswith("num_batches_tracked"))
-    loaded = network.backbone.state_dict()
-    assert torch.equal(loaded[first], source[first].flip(1))  # theirs reads RGB, ours BGR
-    assert all(torch.equal(loaded[name], source[name]) for name in others)
-    with pytest.raises(UserError, match="not the weights of resnet18"):
-        load_backbone(EmbeddingNetwork("resnet18"), tmp_path / "imagenet.pth")
-    (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(UserError, match="not a readable file of weights"):
-        load_backbone(network, tmp_path / "text.pth")
+def test_the_miner_changes_when_the_settings_say(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+    original = module.metric_loss
+
+    def spy(embeddings: Any, labels: Any, loss: Any, miner: str, *rest: Any) -> Any:
+        used.append(miner)
+        return original(embeddings, labels, loss, miner, *rest)
+
+    monkeypatch.setattr(module, "metric_loss", spy)
+    miners = {1: "semi_hard", 2: "distance_weighted", 3: "batch_hard"}
+    config = settings(loss__miner=miners, loss__unit_length=True, loss__margin=0.2)
+    Trainer(config, read_crops(f"{people}[:10]"), tmp_path, "cpu").run()
+    assert list(dict.fromkeys(used)) == list(miners.values())
 
 
-def test_resuming_what_is_not_this_run_is_refused(data: Path, tmp_path: Path) -> None:
-    crops = read_crops(f"{data}[:10]")
-    first = Trainer(TrainSettings(**{**SMALL, "epochs": 1}), crops, tmp_path, "cpu")
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"name": "quadruplet"},
+        {"name": "contrastive", "margin": 1.0, "unit_length": True, "metric": "euclidean"},
+        {"metric": "euclidean", "margin": None},
+        {"name": "constellation"},
+        {"name": "centroid"},
+        {"name": "hierarchical", "unit_length": True, "metric": "squared_euclidean"},
+        {"miner": {1: "offline_hard"}},
+        {"metric_weight": 0},
+        {"classifier_weight": 0},
+    ],
+)
+def test_every_loss_moves_the_network(people: Path, tmp_path: Path, loss: dict[str, Any]) -> None:
+    config = settings(schedule__epochs=1, **{f"loss__{name}": value for name, value in loss.items()})
+    run = Trainer(config, read_crops(f"{people}[:10]"), tmp_path, "cpu")
+    before = run.network.linear.weight.clone()
+    run.run()
+    after = run.network.linear.weight
+    assert torch.isfinite(after).all() and (after - before).abs().max() > 1e-5
+
+
+def test_offline_triplets_are_kept_in_a_file_and_renewed(people: Path, tmp_path: Path) -> None:
+    config = settings(schedule__epochs=4, loss__miner={1: "batch_hard", 2: "offline_semi_hard"}, loss__offline_every=2)
+    crops = read_crops(f"{people}[:10]")
+    whole = Trainer(config, crops, tmp_path / "whole", "cpu")
+    mined: list[int] = []
+
+    def note(epochs: float, _: str) -> None:
+        path = tmp_path / "whole" / "triplets.npz"
+        mined.append(load_triplets(path, whole.labels).about["epoch"] if path.exists() else -1)
+
+    whole.run(note)
+    assert list(dict.fromkeys(mined)) == [-1, 1, 3]  # counted from 0: before the second and the fourth epoch
+
+    # Stopped in the third epoch, whose triplets are those of the second.
+    cut = Trainer(config, crops, tmp_path / "cut", "cpu")
+    with pytest.raises(KeyboardInterrupt):
+        cut.run(stop_after(2.1))
+    again = Trainer(config, crops, tmp_path / "cut", "cpu")
+    again.resume()
+    assert again.epoch == 2
+    again.run()
+    wanted, found = state(tmp_path / "whole"), state(tmp_path / "cut")
+    assert all(torch.equal(value, found[name]) for name, value in wanted.items())
+    lost = Trainer(config, crops, tmp_path / "cut", "cpu")
+    lost.epoch = 2
+    with pytest.raises(UserError, match="not the triplets"):
+        lost.run()
+
+
+def stop_after(end: float) -> Any:
+    def report(epochs: float, _: str) -> None:
+        if epochs > end:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def test_resuming_what_is_not_this_run_is_refused(people: Path, tmp_path: Path) -> None:
+    crops = read_crops(f"{people}[:10]")
+    first = Trainer(settings(schedule__epochs=1), crops, tmp_path, "cpu")
     with pytest.raises(UserError, match="nothing to resume"):
         first.resume()
     first.run()
-    with pytest.raises(UserError, match="another epochs, margin"):
-        Trainer(TrainSettings(**{**SMALL, "margin": 0.3}), crops, tmp_path, "cpu").resume()
+    with pytest.raises(UserError, match=r"another schedule.epochs, loss.margin"):
+        Trainer(settings(loss__margin=0.4), crops, tmp_path, "cpu").resume()
     with pytest.raises(UserError, match="another crops"):
-        fewer = read_crops(f"{data}[:8]")
-        Trainer(TrainSettings(**{**SMALL, "epochs": 1}), fewer, tmp_path, "cpu").resume()
+        fewer = read_crops(f"{people}[:8]")
+        Trainer(settings(schedule__epochs=1), fewer, tmp_path, "cpu").resume()
 
 
-def test_a_loss_that_is_no_number_stops_the_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Trainer(TrainSettings(**SMALL), read_crops(f"{data}[:10]"), tmp_path, "cpu")
-    monkeypatch.setattr(module, "triplet_loss", lambda distance, triplets, margin: distance.sum() * torch.nan)
+def test_a_loss_that_is_no_number_stops_the_run(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Trainer(settings(), read_crops(f"{people}[:10]"), tmp_path, "cpu")
+    nowhere = torch.tensor(torch.nan)
+    monkeypatch.setattr(module, "metric_loss", lambda embeddings, *_: (embeddings.sum() * nowhere, embeddings))
     with pytest.raises(UserError, match="learning_rate"):
         run.run()
     assert not (tmp_path / "appearance.safetensors").exists()
 
 
+def test_a_collapsing_network_raises_the_alarm(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = module.metric_loss
+    monkeypatch.setattr(
+        module, "metric_loss", lambda embeddings, *rest: original(embeddings * 0 + embeddings.mean(), *rest)
+    )
+    monkeypatch.setattr(module, "gather", lambda pooled, *_: pooled * 0 + pooled.mean())
+    Trainer(settings(), read_crops(f"{people}[:10]"), tmp_path, "cpu").run()
+    (alarm,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "one point" in alarm and "miner" in alarm
+
+
+def test_gradients_are_clipped(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def spy(self: torch.optim.AdamW, *arguments: object) -> object:
+        gradients = [p.grad.flatten() for group in self.param_groups for p in group["params"] if p.grad is not None]
+        lengths.append(float(torch.cat(gradients).norm()))
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    config = settings(schedule__epochs=1, schedule__clip_gradient=1e-3)
+    Trainer(config, read_crops(f"{people}[:10]"), tmp_path, "cpu").run()
+    assert lengths == pytest.approx([1e-3] * len(lengths), rel=1e-3)
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("changes", "message"),
     [
-        ("peeple: 3", "peeple"),
-        ("people: 1", "people"),
-        ("epochs: many", "epochs"),
-        ("- a\n- b", "not a YAML file of settings"),
-        ("a: [", "not a YAML file of settings"),
+        ({"loss__miner": {1: "batch_hart"}}, "batch_hart.*batch_hard"),
+        ({"loss__miner": {}}, "first epoch"),
+        ({"loss__miner": {1: "distance_weighted"}, "loss__metric": "euclidean"}, "unit_length"),
+        ({"loss__name": "tripled"}, "tripled.*triplet"),
+        ({"loss__name": "contrastive", "loss__margin": None}, "needs loss.margin"),
+        ({"loss__name": "hierarchical"}, "squared_euclidean"),
+        ({"network__backbone": "resnet19"}, "resnet18"),
+        ({"schedule__validation_identities": 9}, "validation_identities"),
     ],
 )
-def test_impossible_settings_name_the_key(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "train.yaml").write_text(text)
+def test_impossible_runs_are_refused_before_they_start(
+    people: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
-        read_settings(tmp_path / "train.yaml")
+        Trainer(settings(**changes), read_crops(f"{people}[:10]"), tmp_path, "cpu")
 
 
-def test_the_shipped_configuration_is_the_default() -> None:
-    path = Path(__file__).parents[2] / "configs" / "train.yaml"
-    assert read_settings(path) == TrainSettings() == read_settings(None)
-    assert list(yaml.safe_load(path.read_text())) == list(TrainSettings.model_fields)
-
-
-def test_the_command_ends_with_a_sentence_not_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, message in [
-        (["--data", str(tmp_path / "nothing")], "no such folder"),
-        (["--data", str(tmp_path), "--config", str(tmp_path / "nothing.yaml")], "nothing.yaml"),
-        (["--data", str(tmp_path), "--test", str(tmp_path)], "NAME=FOLDER"),
-    ]:
-        with pytest.raises(SystemExit) as caught:
-            main([*arguments, "--output", str(tmp_path / "out")])
-        assert caught.value.code == 2
-        assert message in capsys.readouterr().err
+def test_unusable_data_is_refused_before_the_run(people: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to train on"):
+        train([], tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        train([str(people)], tmp_path, tests={"lost": str(tmp_path / "nowhere")})
+    singles = read_crops(f"{people}[:10]")
+    singles = CropSet(singles.paths[::4], singles.identities[::4], singles.cameras[::4], singles.query[::4])
+    with pytest.raises(UserError, match="none of the 2 validation identities has a second crop"):
+        Trainer(settings(), singles, tmp_path, "cpu")

@@ -1,0 +1,119 @@
+"""`reid-tracker train`: from folders of crops to a checkpoint, in one call."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from reid_tracker.appearance.checkpoint import load_checkpoint, save_checkpoint
+from reid_tracker.appearance.embedder import BUNDLED
+from reid_tracker.config import TrainConfig
+from reid_tracker.errors import UserError
+from reid_tracker.training.datasets import join_crops, load_images
+from reid_tracker.training.distributed import leave_processes, rank
+from reid_tracker.training.layouts import read_crops
+from reid_tracker.training.measure import measure
+from reid_tracker.training.trainer import MODEL, Trainer
+
+
+def train(
+    data: Sequence[str],
+    output: Path | str,
+    config: TrainConfig | None = None,
+    *,
+    tests: Mapping[str, str] | None = None,
+    start: Path | str | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    show_progress: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Train an appearance network.
+
+    Parameters
+    ----------
+    data : sequence of str
+        Sets to train on together (`read_crops`); their identities are kept apart.
+    output : path
+        Folder for `appearance.safetensors` (the model) and `last.pt` (to resume from).
+    config : TrainConfig, optional
+        Settings; without it the defaults.
+    tests : mapping of str to str, optional
+        Names and sources of sets to measure the finished model on. The calibration of the first is the model's.
+    start : path or "bundled", optional
+        Weights to start from (`load_start`); "bundled" is the model of this package.
+    resume : bool
+        Go on from `output` after an interruption, to exactly the same end.
+    device : str
+        "auto" or a torch device.
+    show_progress : bool
+        Show a progress bar and the epochs' figures on the terminal.
+
+    Returns
+    -------
+    dict
+        Figures by name: the tests, and "validation" where people were held out (`measure`).
+
+    Raises
+    ------
+    UserError
+        For whatever is wrong with the data, the settings or the files.
+    """
+    config = config or TrainConfig()
+    if not data:
+        raise UserError("there is nothing to train on; name at least one set of crops.")
+    visibility = config.batch.min_visibility
+    # All is read before the run: a fault shows now, not after hours.
+    held_out = {name: read_crops(source, "test", visibility) for name, source in (tests or {}).items()}
+    crops = join_crops([read_crops(source, "train", visibility) for source in data])
+    trainer = Trainer(config, crops, Path(output), device, BUNDLED if start == "bundled" else _path(start))
+    if resume:
+        trainer.resume()
+    with _progress(config.schedule.epochs, show_progress and rank() == 0) as report:
+        trainer.run(report)
+    path = Path(output) / MODEL
+    network, header = load_checkpoint(path, trainer.device)
+    figures = {}
+    if rank() == 0:
+        for name, test in held_out.items():
+            images = torch.from_numpy(load_images(test, config.network.input_size))
+            figures[name] = measure(network, test, images, config.network)
+        # People that no decision ever looked at come before those of the validation: they hold the calibration.
+        header["figures"] = {**figures, **header["figures"]}
+        for found in figures.values():
+            header["calibration"] = found["calibration"]
+            break
+        save_checkpoint(path, network, header, half=True)
+    leave_processes()
+    return dict(header["figures"])
+
+
+def _path(start: Path | str | None) -> Path | None:
+    return None if start is None else Path(start)
+
+
+@contextlib.contextmanager
+def _progress(epochs: int, wanted: bool) -> Iterator[Callable[[float, str], None] | None]:
+    if not wanted:
+        yield None
+        return
+    console = Console(stderr=True)
+    columns = TextColumn("epoch {task.completed:.1f}/{task.total:.0f}"), BarColumn(), TextColumn("{task.description}")
+    log, handler = logging.getLogger("reid_tracker.training"), RichHandler(console=console, show_path=False)
+    level, passes_on = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False  # every line once, above the bar
+    try:
+        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
+            task = bar.add_task("", total=epochs)
+            yield lambda done, text: bar.update(task, completed=done, description=text)
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = passes_on

@@ -1,0 +1,26 @@
+"""What changes during a run: the learning rate and the miner."""
+
+import math
+
+from reid_tracker.config import ScheduleSettings
+
+
+def learning_rate(epoch: float, settings: ScheduleSettings) -> float:
+    """Linear warm-up to `learning_rate`, then half a cosine down to zero at the last epoch."""
+    warm = settings.warm_up_epochs
+    if epoch < warm:
+        return settings.learning_rate * (0.05 + 0.95 * epoch / warm)
+    progress = (epoch - warm) / max(settings.epochs - warm, 1e-9)
+    return settings.learning_rate * (1 + math.cos(math.pi * min(progress, 1))) / 2
+
+
+def miner_at(epoch: int, miners: dict[int, str]) -> tuple[str, int]:
+    """Name of the miner in an epoch (counted from 1), and the epoch since which it serves.
+
+    Examples
+    --------
+    >>> miner_at(20, {1: "semi_hard", 20: "batch_hard"})
+    ('batch_hard', 20)
+    """
+    begun = [start for start in miners if start <= epoch]
+    return (miners[max(begun)], max(begun)) if begun else (miners[min(miners)], 1)
