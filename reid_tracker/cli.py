@@ -147,14 +147,19 @@ def _parse_settings(pairs: list[str]) -> dict[str, Any]:
 
     parsed: dict[str, Any] = {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UserError(f"--set {pair}: write NAME=VALUE, such as tracker.lost_seconds=5.")
+        name, value = _split_pair(pair, "--set", "NAME=VALUE")
         try:
             parsed[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise UserError(f"--set {pair}: the value is not YAML.") from error
     return parsed
+
+
+def _split_pair(pair: str, flag: str, form: str) -> tuple[str, str]:
+    name, equals, value = pair.partition("=")
+    if not equals or not name:
+        raise UserError(f"{flag} {pair}: write {form}.")
+    return name, value
 
 
 def _run_track(sources: list[str], config: Any) -> None:
@@ -269,9 +274,113 @@ def _print_figures(figures: dict[str, dict[str, float]], wanted: tuple[str, ...]
 COUNTS = ("IDSW", "CLR_FP", "CLR_FN", "MT", "ML", "Frag")
 
 
+@evaluate.command("reid")
+def evaluate_reid(
+    data: Annotated[str, typer.Option(help="Crops: a data set's folder, or a CSV (path, identity, camera, split).")],
+    model: Annotated[Path | None, typer.Option(help="A checkpoint, .onnx or .xml; default: the bundled one.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+    corruptions: Annotated[bool, typer.Option("--corruptions", help="Also under blur, bad light, noise, ...")] = False,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Also with k-reciprocal re-ranking.")] = False,
+    ranked_list: Annotated[Path | None, typer.Option(help="Draw queries and their ten best (PNG).")] = None,
+    embedding_map: Annotated[Path | None, typer.Option("--map", help="Draw the vectors in a plane (PNG).")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+) -> None:
+    """Rank-1, mAP and mINP of an appearance network, by the Market-1501 protocol."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from reid_tracker.evaluation import reid
+    from reid_tracker.evaluation.mot import write_json
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def advance(task: str, done: int, total: int) -> None:
+            if task not in tasks:
+                tasks[task] = bar.add_task(task, total=total)
+            bar.update(tasks[task], completed=done, visible=done < total)
+
+        figures = reid.evaluate_reid(
+            data, model, corruptions, rerank, ranked_list, embedding_map, device, progress=advance
+        )
+    if json is not None:
+        write_json(figures, json)
+    _print_retrieval(figures)
+
+
+def _print_retrieval(figures: dict[str, Any]) -> None:
+    print(f"{figures['queries']} queries, {figures['gallery']} in the gallery, {figures['identities']} identities")
+    names = ("rank1", "rank5", "mAP", "mINP")
+    rows = {figures["model"]: figures}
+    if "reranked" in figures:
+        rows["re-ranked"] = figures["reranked"]
+    table = _table("", *names)
+    for name, row in rows.items():
+        table.add_row(name, *(f"{100 * row[figure]:.1f}" for figure in names))
+    _print_table(table)
+    if "corruptions" in figures:
+        severities = list(figures["robustness"])
+        table = _table("rank1 / mAP at severity", *severities)
+        for kind, by_severity in figures["corruptions"].items():
+            cells = (by_severity[severity] for severity in severities)
+            table.add_row(kind, *(f"{100 * cell['rank1']:.1f} / {100 * cell['mAP']:.1f}" for cell in cells))
+        kept = (f"{100 * figures['robustness'][severity]:.0f} %" for severity in severities)
+        table.add_row("mAP kept, mean", *kept, style="bold")
+        _print_table(table)
+
+
+@app.command()
+def train(
+    data: Annotated[list[str], typer.Argument(metavar="DATA...", help="Crops: data sets' folders, CSV files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the model and of what resumes it.")],
+    config: Annotated[
+        Path | None, typer.Option(help="Settings (YAML), see 'reid-tracker config train'; flags override it.")
+    ] = None,
+    test: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=DATA", help="Measure the finished model on this set (repeatable).")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Weights to start from: a file, or 'bundled'. Default: random.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from --output after an interruption.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set schedule.epochs=30")
+    ] = None,
+) -> None:
+    """Train an appearance network on folders of people (or of any identities)."""
+    from reid_tracker.config import TrainConfig, load
+    from reid_tracker.training.command import train as run
+
+    tests = dict(_split_pair(pair, "--test", "NAME=DATA") for pair in test or [])
+    chosen = load(TrainConfig, config, _parse_settings(settings or []))
+    figures = run(data, output, chosen, tests=tests, start=start, resume=resume, device=device, show_progress=True)
+    names = ("rank1", "rank5", "mAP", "mINP")
+    table = _table("", *names)
+    for name, row in figures.items():
+        table.add_row(name, *(f"{100 * row[figure]:.1f}" for figure in names))
+    if figures:
+        _print_table(table)
+    print(output / "appearance.safetensors")
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    format: Annotated[str, typer.Option(help="onnx or openvino.")] = "onnx",
+    int8: Annotated[bool, typer.Option("--int8", help="8-bit whole numbers; calibrated on --data.")] = False,
+    data: Annotated[str | None, typer.Option(help="Crops to calibrate int8 on: training data.")] = None,
+) -> None:
+    """Export an appearance network for ONNX Runtime or OpenVINO; --embedder takes the result."""
+    from reid_tracker.appearance.export import export_model
+
+    print(export_model(model, output, format, int8, data))
+
+
 @app.command()
 def config(
-    command: Annotated[str, typer.Argument(help="Whose settings: track.")] = "track",
+    command: Annotated[str, typer.Argument(help="Whose settings: track or train.")] = "track",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of the screen.")] = None,
 ) -> None:
     """Write out every setting with its default and meaning, as YAML."""
