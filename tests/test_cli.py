@@ -9,6 +9,7 @@ import sys
 import time
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -272,3 +273,35 @@ def test_the_package_imports_lazily_and_names_what_it_offers():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert "has no attribute 'nothing'" in done.stdout, done.stderr
+
+
+def test_train_evaluate_and_track_with_one_s_own_people(run, clip, tmp_path):
+    """Four people as plain folders: train, resume, measure, and use the network in track."""
+    random = np.random.default_rng(0)
+    lines = ["path,identity,camera,split"]
+    for identity in range(4):
+        folder = tmp_path / "people" / f"p{identity}"
+        folder.mkdir(parents=True)
+        for number in range(4):
+            image = np.full((64, 32, 3), 60 * identity, dtype=np.uint8) + random.integers(0, 40, (64, 32, 3), np.uint8)
+            cv2.imwrite(str(folder / f"{number}.jpg"), image)
+            lines.append(f"people/p{identity}/{number}.jpg,{identity},{number % 2},{'gallery' if number else 'query'}")
+    write(tmp_path / "people.csv", "\n".join(lines).encode())
+    small = ["network.backbone=mobilenet_v3_small", "network.dimension=16", "network.input_size=[64, 32]"]
+    small += ["batch.people=2", "batch.images=2", "schedule.validation_identities=0", "schedule.epochs=1"]
+    flags = [word for setting in small for word in ("--set", setting)]
+    command = ["train", tmp_path / "people", "-o", tmp_path / "model", *flags]
+    status, out, error = run(*command)
+    model = tmp_path / "model" / "appearance.safetensors"
+    assert status == 0 and str(model) in out, error
+    assert run(*command, "--resume")[0] == 0
+    told = ["--data", tmp_path / "people.csv", "--model", model, "--json", tmp_path / "reid.json"]
+    status, out, error = run("evaluate", "reid", *told, "--rerank")
+    assert status == 0 and "4 queries, 12 in the gallery" in out, error
+    assert {"rank1", "rank5", "mAP", "mINP"} <= json.loads((tmp_path / "reid.json").read_text()).keys()
+    boxes = ["--detections", clip.with_name("det.txt"), "--embedder", model, "-o", tmp_path / "out", "--mot"]
+    assert run("track", clip, *boxes)[0] == 0
+    refused(run("train", tmp_path / "nobody", "-o", tmp_path / "model"), "nobody")
+    refused(run(*command[:4], "--set", "loss.mine=x"), "loss.mine")
+    refused(run("evaluate", "reid", "--data", tmp_path / "nobody"), "nobody")
+    refused(run("export", tmp_path / "none.safetensors", "-o", tmp_path / "x"), "none.safetensors")

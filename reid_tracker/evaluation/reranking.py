@@ -64,7 +64,8 @@ def _nearest(vectors: torch.Tensor, count: int) -> tuple[np.ndarray, np.ndarray]
         farthest[block] = 2 - 2 * similarity.amin(dim=1).numpy()
         similarity.diagonal(start).fill_(torch.inf)  # also where others are equal to it
         neighbours[block] = similarity.topk(count, dim=1).indices.numpy()
-    return neighbours, np.maximum(farthest, np.finfo(np.float32).tiny)
+    # Where all vectors are alike, distances are rounding: no smaller scale than that.
+    return neighbours, np.maximum(farthest, 16 * np.finfo(np.float32).eps)
 
 
 def _describe(vectors: torch.Tensor, neighbours: np.ndarray, farthest: np.ndarray, k1: int) -> csr_array:
@@ -85,7 +86,7 @@ def _describe(vectors: torch.Tensor, neighbours: np.ndarray, farthest: np.ndarra
     row, column = np.divmod(np.unique(np.concatenate(keys)), count)
     parts = [slice(start, start + _PAIRS) for start in range(0, len(row), _PAIRS)]
     cosine = np.concatenate([(vectors[row[part]] * vectors[column[part]]).sum(dim=1).numpy() for part in parts])
-    weights = np.exp(-(2 - 2 * cosine) / farthest[row])
+    weights = np.exp(-np.maximum(2 - 2 * cosine, 0) / farthest[row])
     weights /= np.bincount(row, weights)[row]
     return csr_array((weights.astype(np.float32), (row, column)), shape=(count, count))
 
