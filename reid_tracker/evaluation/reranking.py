@@ -38,8 +38,8 @@ def k_reciprocal_distances(
     """
     vectors = torch.from_numpy(np.concatenate([query, gallery]).astype(np.float32, copy=False))
     k1 = min(k1, len(vectors) - 1)
-    neighbours, farthest = _nearest(vectors, k1 + 1)
-    descriptions = _average(_describe(vectors, neighbours, farthest, k1), neighbours[:, :k2])
+    neighbours, farthest = _nearest(vectors, min(max(k1 + 1, k2), len(vectors)))
+    descriptions = _average(_describe(vectors, neighbours[:, : k1 + 1], farthest, k1), neighbours[:, :k2])
     asked, searched = descriptions[: len(query)], descriptions[len(query) :].tocsc()
 
     def block(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
