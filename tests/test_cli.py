@@ -114,7 +114,8 @@ def test_blurring_changes_the_people_and_nothing_else(run, arguments, tmp_path):
 
     def contrast(*flags):
         """In the middle of the first box, and far from all boxes."""
-        assert run("track", frames, *arguments, "--fps", "5", "--video", "--set", "output.trail_seconds=0", *flags)[0] == 0
+        more = ["--fps", "5", "--video", "--set", "output.trail_seconds=0", *flags]
+        assert run("track", frames, *arguments, *more)[0] == 0
         with av.open(str(tmp_path / "out" / "frames.mp4")) as container:
             picture = next(container.decode(video=0)).to_ndarray(format="gray").astype(float)
         return picture[56:72, 6:16].std(), picture[:, 80:].std()

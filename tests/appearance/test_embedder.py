@@ -56,6 +56,17 @@ def test_embeddings_are_the_networks_for_the_boxes_by_hand(
     assert embedder.header["calibration"] == {"all": {}}
 
 
+def test_small_crops_are_not_computed_in_a_precision_that_garbles_them(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = EmbeddingNetwork("resnet18", 16).train()
+    network(torch.randn(32, 3, 64, 32))
+    network.eval()
+    crops = torch.randint(0, 256, (32, 64, 32, 3), dtype=torch.uint8)
+    wanted = embed_crops(network, crops, MEAN, STD)
+    found = embed_crops(network, crops, MEAN, STD, half=True)
+    assert ((wanted * found).sum(axis=1) > 0.95).all()
+
+
 def test_gpu_crops_and_cpu_crops_give_the_same_embeddings(
     path: Path, network: EmbeddingNetwork, image: np.ndarray
 ) -> None:
