@@ -246,6 +246,21 @@ class LossSettings(Settings):
     label_smoothing: float = setting(0.1, "Share of the classifier's target given to the other identities.", ge=0, lt=1)
 
 
+class DistillationSettings(Settings):
+    """A teacher whose vectors the network learns to give, also where it sees a spoilt crop."""
+
+    teacher: str | None = setting(
+        None,
+        "An appearance network (.safetensors, .onnx, .xml) that sees the clean crops; null = no teacher. Name it, its "
+        "licence and its training data where the result is published.",
+    )
+    weight: float = setting(
+        20.0,
+        "Weight of the distance to the teacher's vector beside the other losses. Raise it for a good teacher.",
+        gt=0,
+    )
+
+
 class AugmentSettings(Settings):
     """How crops are changed, each with its probability (0 = never, 1 = always)."""
 
@@ -283,6 +298,10 @@ class TrainConfig(Settings):
         default_factory=ScheduleSettings, description="How long, how fast. An epoch shows every identity once."
     )
     loss: LossSettings = Field(default_factory=LossSettings, description="What is asked of the network.")
+    distillation: DistillationSettings = Field(
+        default_factory=DistillationSettings,
+        description="A teacher whose vectors the network learns to give, also where it sees a spoilt crop.",
+    )
     augment: AugmentSettings = Field(
         default_factory=AugmentSettings, description="How often a crop is changed, and how (0 = never, 1 = always)."
     )

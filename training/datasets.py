@@ -43,7 +43,10 @@ class CropSet:
 
     def select(self, identities: np.ndarray) -> "CropSet":
         """Keep the crops of these identities."""
-        rows = np.flatnonzero(np.isin(self.identities, identities))
+        return self.take(np.flatnonzero(np.isin(self.identities, identities)))
+
+    def take(self, rows: np.ndarray) -> "CropSet":
+        """Keep these rows, int [M], in their order."""
         paths = [self.paths[row] for row in rows]
         boxes = None if self.boxes is None else self.boxes[rows]
         return CropSet(paths, self.identities[rows], self.cameras[rows], self.query[rows], boxes)

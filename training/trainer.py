@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from reid_tracker.appearance.checkpoint import save_checkpoint
 from reid_tracker.appearance.crops import normalise
-from reid_tracker.appearance.embedder import embed_crops, pick_device
+from reid_tracker.appearance.embedder import autocast, embed_crops, pick_device
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.config import TrainConfig
 from reid_tracker.errors import UserError
@@ -23,7 +23,7 @@ from reid_tracker.training.augment import augment
 from reid_tracker.training.collapse import CollapseAlarm, Spread, measure_spread
 from reid_tracker.training.curves import Curves
 from reid_tracker.training.datasets import CropSet, can_score, load_images, split_identities
-from reid_tracker.training.depthwise import use_fast_depthwise
+from reid_tracker.training.distillation import distillation_loss, teach
 from reid_tracker.training.distributed import (
     gather,
     join_processes,
@@ -34,6 +34,7 @@ from reid_tracker.training.distributed import (
     wait,
     world_size,
 )
+from reid_tracker.training.fast_convolutions import use_fast_convolutions
 from reid_tracker.training.hierarchical import ClassTree, build_class_tree
 from reid_tracker.training.losses import fixed_centroids
 from reid_tracker.training.measure import measure
@@ -47,7 +48,7 @@ from reid_tracker.training.start import load_start, load_tensors
 _log = logging.getLogger(__name__)
 
 _PLACE = ("epoch", "latest", "best", "looks_since_best")  # of a run, kept beside its networks
-MODEL, STATE, TRIPLETS = "appearance.safetensors", "last.pt", "triplets.npz"
+MODEL, STATE, TRIPLETS, TEACHER = "appearance.safetensors", "last.pt", "triplets.npz", "teacher.npz"
 
 
 class Trainer:
@@ -92,6 +93,7 @@ class Trainer:
 
         torch.manual_seed(seed)
         self.network = self._build_network(start)
+        self.targets = self._be_taught(training, device)
         self.classifier = nn.Linear(self.network.dimension, self.identities, bias=False, device=self.device)
         nn.init.normal_(self.classifier.weight, std=0.001)
         decay = config.schedule.average_decay
@@ -110,13 +112,21 @@ class Trainer:
         if start:
             load_start(network, Path(start))
         if self.device.type == "cpu" and self.config.compute.precision == "bfloat16":
-            use_fast_depthwise(network)
+            use_fast_convolutions(network)
         for norm in network.modules():
             if isinstance(norm, nn.BatchNorm2d):
                 norm.momentum = 0.1  # some backbones come with 0.01, whose statistics lag behind in a short run
         for parameter in network.backbone[: settings.frozen_blocks].parameters():
             parameter.requires_grad_(False)
         return network.to(self.device).to(memory_format=torch.channels_last)
+
+    def _be_taught(self, crops: CropSet, device: str) -> Tensor | None:
+        """Targets of the training crops, [N, D], where there is a teacher."""
+        teacher = self.config.distillation.teacher
+        if not teacher:
+            return None
+        dimension, cache = self.network.dimension, self.output / TEACHER
+        return share(teach(teacher, crops, dimension, cache, device) if rank() == 0 else torch.empty(0))
 
     def _build_optimizer(self) -> torch.optim.Optimizer:
         learned = [p for p in self.network.parameters() if p.requires_grad]
@@ -144,9 +154,13 @@ class Trainer:
             self.epoch += 1
             rate = self.identities * self.config.batch.images / (time.monotonic() - began)
             curves.add(self.epoch, {"loss/metric": losses[0], "loss/classifier": losses[1]})
+            if self.targets is not None:
+                curves.add(self.epoch, {"loss/teacher": losses[2]})
             curves.add(self.epoch, {"distance/same": spread.same, "distance/strangers": spread.strangers})
             message = f"epoch {self.epoch}/{self.config.schedule.epochs}"
-            message += f"  metric {losses[0]:.3f}  classifier {losses[1]:.3f}  {rate:.0f} images/s"
+            message += f"  metric {losses[0]:.3f}  classifier {losses[1]:.3f}"
+            message += f"  teacher {losses[2]:.3f}" if self.targets is not None else ""
+            message += f"  {rate:.0f} images/s"
             warning = self.alarm.look(losses[0], spread) if self.config.loss.metric_weight else None
             if warning and rank() == 0:
                 _log.warning("epoch %d: %s", self.epoch, warning)
@@ -191,7 +205,7 @@ class Trainer:
         return self.latest
 
     def _train_epoch(self, progress: Callable[[float], None]) -> tuple[np.ndarray, Spread]:
-        """Run one epoch; return the mean (metric, classifier) losses and the spread of its last batch."""
+        """Run one epoch; return the mean (metric, classifier, teacher) losses and the spread of its last batch."""
         config = self.config
         # All chance of an epoch comes from its number, so a resumed run repeats it exactly.
         random = np.random.default_rng([config.compute.seed, self.epoch])
@@ -204,7 +218,7 @@ class Trainer:
         torch.manual_seed(int(own.integers(2**62)))  # some backbones drop layers at random
         self.network.train()
         self.network.backbone[: config.network.frozen_blocks].eval()
-        total = torch.zeros(2, dtype=torch.float64)
+        total = torch.zeros(3, dtype=torch.float64)
         for step, (rows, triplets) in enumerate(batches):
             rate = learning_rate(self.epoch + step / len(batches), config.schedule)
             for group in self.optimizer.param_groups:
@@ -213,7 +227,10 @@ class Trainer:
             crops = augment(self.images[rows[place]], changing, config.augment).to(self.device)
             inputs = normalise(crops, config.network.mean, config.network.std)
             labels = torch.from_numpy(self.labels[rows]).to(self.device)
-            losses, embeddings, distance = self.backward(inputs, labels, place, triplets or miner, classes, drawing)
+            targets = None if self.targets is None else self.targets[rows[place]].to(self.device)
+            losses, embeddings, distance = self.backward(
+                inputs, labels, place, triplets or miner, classes, drawing, targets
+            )
             if config.schedule.clip_gradient:
                 nn.utils.clip_grad_norm_(self._parameters(), config.schedule.clip_gradient)
             self.optimizer.step()
@@ -271,6 +288,7 @@ class Trainer:
         miner: str | Triplets,
         classes: Classes,
         drawing: torch.Generator | None = None,
+        targets: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of one batch, the same in all processes.
 
@@ -288,27 +306,32 @@ class Trainer:
             What the loss knows about all identities.
         drawing : torch.Generator, optional
             Chance of the miner, alike in all processes.
+        targets : Tensor [b, D], optional
+            The teacher's, for this process's share.
 
         Returns
         -------
-        losses : Tensor, float64 [2]
-            Metric loss, and cross-entropy (of this process's share).
+        losses : Tensor, float64 [3]
+            Metric loss, and cross-entropy and distance to the teacher (of this process's share).
         embeddings, distance : Tensor [B, D] and [B, B]
             Of the whole batch.
         """
         loss = self.config.loss
         half = self.config.compute.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with autocast(self.device, torch.bfloat16, half, inputs.shape[3]):
             pooled, necked = self.network(inputs)
         embeddings = gather(pooled, place, len(labels))
         metric, distance = metric_loss(embeddings, labels, loss, miner, classes, drawing)
         logits = self.classifier(necked.to(self.classifier.weight.dtype))
         smoothing = loss.label_smoothing
         entropy = functional.cross_entropy(logits, labels[place], label_smoothing=smoothing, reduction="sum")
+        taught = torch.zeros_like(entropy) if targets is None else distillation_loss(necked, targets)
         self.optimizer.zero_grad()
-        (loss.metric_weight * metric + loss.classifier_weight * entropy / len(labels)).backward()
+        each = loss.classifier_weight * entropy + self.config.distillation.weight * taught
+        (loss.metric_weight * metric + each / len(labels)).backward()
         sum_gradients(self._parameters())
-        losses = torch.stack([metric.detach(), entropy.detach() / max(len(logits), 1)]).double().cpu()
+        own = torch.stack([entropy.detach(), taught.detach()]) / max(len(logits), 1)
+        losses = torch.cat([metric.detach()[None], own]).double().cpu()
         return losses, embeddings.detach(), distance.detach()
 
     def _parameters(self) -> list[nn.Parameter]:
@@ -317,6 +340,9 @@ class Trainer:
     def header(self) -> dict[str, Any]:
         """Build the checkpoint's header."""
         config = self.config
+        settings = config.model_dump()
+        if config.distillation.teacher:  # where it lay is nobody's business
+            settings["distillation"]["teacher"] = Path(config.distillation.teacher).name
         return {
             "input_size": config.network.input_size,
             "mean": config.network.mean,
@@ -324,7 +350,7 @@ class Trainer:
             "channels": "bgr",
             "calibration": self.latest.get("calibration", {}),
             "figures": {"validation": self.latest} if self.latest else {},
-            "training": {**config.model_dump(), "epoch": self.epoch, "identities": self.identities},
+            "training": {**settings, "epoch": self.epoch, "identities": self.identities},
             "licence": config.licence,
         }
 

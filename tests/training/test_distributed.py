@@ -49,8 +49,10 @@ def gradients(run: Trainer, miner: str) -> list[Tensor]:
     run.network = Network().double()  # type: ignore[assignment]
     run.classifier = nn.Linear(16, 5, bias=False).double()
     images = torch.randn(len(LABELS), 3, 6, 6, dtype=torch.float64)
+    targets = torch.randn(len(LABELS), 16, dtype=torch.float64)
     place = own_share(LABELS.numpy())
-    run.backward(images[place], LABELS, place, miner, Classes(), torch.Generator().manual_seed(3))
+    random = torch.Generator().manual_seed(3)
+    run.backward(images[place], LABELS, place, miner, Classes(), random, targets[place])
     return [p.grad.clone() for p in (*run.network.parameters(), run.classifier.weight) if p.grad is not None]
 
 

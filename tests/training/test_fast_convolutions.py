@@ -1,21 +1,30 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from reid_tracker.appearance.network import EmbeddingNetwork
-from reid_tracker.training.depthwise import DepthwiseConv2d, use_fast_depthwise
+from reid_tracker.training.fast_convolutions import DepthwiseConv2d, PointwiseConv2d, use_fast_convolutions
 
 
 @pytest.mark.parametrize("size", [(16, 8), (9, 7), (4, 2), (3, 5), (2, 1)])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kernel", [3, 5])
-def test_gradients_are_those_of_the_plain_convolution(kernel: int, stride: int, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("plain", "kind"),
+    [
+        (nn.Conv2d(12, 12, 3, 1, 1, groups=12, bias=False), DepthwiseConv2d),
+        (nn.Conv2d(12, 12, 3, 2, 1, groups=12, bias=False), DepthwiseConv2d),
+        (nn.Conv2d(12, 12, 5, 1, 2, groups=12, bias=False), DepthwiseConv2d),
+        (nn.Conv2d(12, 12, 5, 2, 2, groups=12, bias=False), DepthwiseConv2d),
+        (nn.Conv2d(12, 20, 1, bias=False), PointwiseConv2d),
+    ],
+)
+def test_gradients_are_those_of_the_plain_convolution(plain: nn.Conv2d, kind: type, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    plain = nn.Conv2d(12, 12, kernel, stride, kernel // 2, groups=12, bias=False)
-    fast = nn.Sequential(nn.Conv2d(12, 12, kernel, stride, kernel // 2, groups=12, bias=False))
-    fast[0].load_state_dict(plain.state_dict())
-    use_fast_depthwise(fast)
-    assert isinstance(fast[0], DepthwiseConv2d)
+    plain.zero_grad()
+    fast = nn.Sequential(copy.deepcopy(plain))
+    use_fast_convolutions(fast)
+    assert type(fast[0]) is kind
     x = torch.randn(6, 12, *size)
     inputs = [x.clone().requires_grad_(), x.clone().requires_grad_()]
     expected = plain(inputs[0])
@@ -37,6 +46,7 @@ def test_without_autocast_it_is_the_plain_convolution() -> None:
     network = EmbeddingNetwork("efficientnet_lite0", 8).eval()
     images = torch.randn(2, 3, 64, 32)
     before, names = network(images), list(network.state_dict())
-    use_fast_depthwise(network)
+    use_fast_convolutions(network)
     assert sum(isinstance(module, DepthwiseConv2d) for module in network.modules()) == 16
+    assert sum(isinstance(module, PointwiseConv2d) for module in network.modules()) == 32
     assert torch.equal(network(images), before) and list(network.state_dict()) == names

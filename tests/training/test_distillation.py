@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from reid_tracker.appearance.checkpoint import load_checkpoint, save_checkpoint
+from reid_tracker.appearance.embedder import Embedder
+from reid_tracker.appearance.network import EmbeddingNetwork
+from reid_tracker.config import TrainConfig
+from reid_tracker.errors import UserError
+from reid_tracker.training.command import train
+from reid_tracker.training.distillation import distillation_loss, fit_dimension, teach
+from reid_tracker.training.layouts import read_crops
+from reid_tracker.training.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("people")
+    random = np.random.default_rng(0)
+    for person in range(8):
+        colour = random.integers(0, 256, 3)
+        for image in range(4):
+            crop = np.clip(random.normal(colour, 20, (64, 32, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{person:04d}_c1_{image:02d}.png"), crop)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another network, another size of crop, a longer vector."""
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    header = {"input_size": [64, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "channels": "bgr", "calibration": {}}
+    network = EmbeddingNetwork("resnet18", 24, "average")
+    network.train()(torch.rand(16, 3, 64, 32))  # statistics of batch norms that fit
+    save_checkpoint(path, network.eval(), header)
+    return path
+
+
+def settings(teacher: Path | None, precision: str = "float32", **schedule: object) -> TrainConfig:
+    values = {
+        "network": {"backbone": "mobilenet_v3_small", "dimension": 16, "input_size": (32, 16)},
+        "batch": {"people": 8, "images": 2},
+        "schedule": {"epochs": 80, "learning_rate": 3e-3, "validation_identities": 0, "average_decay": 0.5, **schedule},
+        "loss": {"metric_weight": 0, "classifier_weight": 0},
+        "distillation": {"teacher": teacher and str(teacher)},
+        "augment": dict.fromkeys(["jitter", "occlusion", "erasing", "shadow", "blur", "light", "jpeg", "mirror"], 0),
+        "compute": {"threads": 1, "precision": precision},
+    }
+    return TrainConfig.model_validate(values)
+
+
+def test_targets_of_enough_numbers_keep_all_cosines_around_the_mean() -> None:
+    vectors = functional.normalize(torch.randn(50, 12, generator=torch.Generator().manual_seed(0)) + 1)
+    centred = functional.normalize(vectors - vectors.mean(0))
+    for dimension in (12, 20):
+        targets = fit_dimension(vectors, dimension)
+        assert targets.shape == (50, dimension) and targets.dtype == torch.float32
+        torch.testing.assert_close(targets @ targets.T, centred @ centred.T, atol=1e-5, rtol=0)
+
+
+def test_targets_of_fewer_numbers_are_the_best_of_that_rank() -> None:
+    vectors = torch.randn(50, 12, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 13)
+    targets = fit_dimension(vectors, 5)
+    u, s, _ = np.linalg.svd((vectors - vectors.mean(0)).numpy().astype(float), full_matrices=False)
+    best = u[:, :5] * s[:5]
+    best /= np.linalg.norm(best, axis=1, keepdims=True)
+    np.testing.assert_allclose((targets @ targets.T).numpy(), best @ best.T, atol=1e-5)
+
+
+def test_the_loss_is_nothing_at_the_target_whatever_the_length() -> None:
+    targets = functional.normalize(torch.randn(6, 4))
+    assert distillation_loss(3 * targets, targets) == pytest.approx(0, abs=1e-5)
+    assert distillation_loss(-targets, targets) == pytest.approx(12, abs=1e-5)
+
+
+def test_a_student_gives_the_teachers_vectors(people: Path, teacher: Path, tmp_path: Path) -> None:
+    crops = read_crops(str(people))
+    targets = teach(teacher, crops, 16, tmp_path / "cache.npz")
+    train([str(people)], tmp_path / "run", settings(teacher), device="cpu")
+    pictures = torch.from_numpy(np.stack([cv2.resize(cv2.imread(str(path)), (16, 32)) for path in crops.paths]))
+    learned = torch.from_numpy(Embedder(tmp_path / "run" / "appearance.safetensors", "cpu").describe(pictures))
+    alike = (learned * targets).sum(1).mean()
+    untaught = torch.from_numpy(Embedder(teacher, "cpu").describe(pictures)[:, :16])  # of no rotation of its own
+    assert alike > 0.8 > abs(functional.cosine_similarity(untaught, targets).mean())
+    _, header = load_checkpoint(tmp_path / "run" / "appearance.safetensors")
+    assert header["training"]["distillation"]["teacher"] == "teacher.safetensors"  # and not where it lay
+
+
+def test_the_teacher_looks_once_and_another_teacher_looks_anew(
+    people: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, crops = tmp_path / "teacher.npz", read_crops(str(people))
+    first = teach(teacher, crops, 16, cache)
+    calls: list[int] = []
+    describe = Embedder.describe
+    monkeypatch.setattr(Embedder, "describe", lambda self, crops: calls.append(len(crops)) or describe(self, crops))
+    assert torch.equal(teach(teacher, crops, 16, cache), first) and not calls
+    assert len(teach(teacher, crops.take(np.arange(10)), 16, cache)) == 10 and sum(calls) == 10
+    other = tmp_path / "other.safetensors"
+    network, header = load_checkpoint(teacher)
+    torch.nn.init.normal_(network.linear.weight)
+    save_checkpoint(other, network, header)
+    assert not torch.equal(teach(other, crops.take(np.arange(10)), 16, cache), first[:10]) and sum(calls) == 20
+
+
+def test_a_taught_run_resumes_to_the_same_end(people: Path, teacher: Path, tmp_path: Path) -> None:
+    def stop(epochs: float, _: str) -> None:
+        if epochs > 1.5:
+            raise KeyboardInterrupt
+
+    config, crops = settings(teacher, epochs=3), read_crops(str(people))
+    whole = Trainer(config, crops, tmp_path / "whole", "cpu")
+    whole.run()
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(config, crops, tmp_path / "cut", "cpu").run(stop)
+    again = Trainer(config, crops, tmp_path / "cut", "cpu")
+    again.resume()
+    again.run()
+    wanted = whole.averaged.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in again.averaged.state_dict().items())
+    with pytest.raises(UserError, match=r"another distillation\.teacher"):
+        Trainer(settings(None, epochs=3), crops, tmp_path / "cut", "cpu").resume()
+
+
+def test_a_missing_teacher_is_named(people: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nobody\.xml"):
+        train([str(people)], tmp_path, settings(Path("nobody.xml")), device="cpu")
