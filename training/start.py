@@ -30,7 +30,10 @@ def load_start(network: EmbeddingNetwork, path: Path) -> None:
     """
     if path.suffix == ".safetensors":
         source = load_checkpoint(path)[0]
-        changed = [key for key, value in network.settings.items() if source.settings[key] != value]
+        # The last stride has no weights: a network may start at 2, where it is fast, and go on at 1.
+        changed = [
+            key for key, value in network.settings.items() if key != "last_stride" and source.settings[key] != value
+        ]
         if changed:
             wanted = ", ".join(f"network.{key}: {source.settings[key]}" for key in changed)
             raise UserError(f"{path}: a start for {wanted} only; set that, or start from something else.")
