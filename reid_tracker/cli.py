@@ -370,12 +370,14 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     format: Annotated[str, typer.Option(help="onnx or openvino.")] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="8-bit whole numbers; calibrated on --data.")] = False,
-    data: Annotated[str | None, typer.Option(help="Crops to calibrate int8 on: training data.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="Crops to calibrate int8 on: training data. May be repeated.")
+    ] = None,
 ) -> None:
     """Export an appearance network for ONNX Runtime or OpenVINO; --embedder takes the result."""
     from reid_tracker.appearance.export import export_model
 
-    print(export_model(model, output, format, int8, data))
+    print(export_model(model, output, format, int8, data or ()))
 
 
 @app.command()

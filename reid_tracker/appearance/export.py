@@ -4,6 +4,7 @@ import json
 import logging
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class _Pixels(nn.Module):
 
 
 def export_model(
-    checkpoint: Path | str, output: Path | str, format: str = "onnx", int8: bool = False, data: str | None = None
+    checkpoint: Path | str, output: Path | str, format: str = "onnx", int8: bool = False, data: Sequence[str] = ()
 ) -> Path:
     """Export a checkpoint for `Embedder`; the file carries the checkpoint's header and takes any number of crops.
 
@@ -56,8 +57,9 @@ def export_model(
     int8 : bool
         OpenVINO only: compute in 8-bit whole numbers, a quarter of the size and faster on processors with such
         instructions. Their ranges are taken from crops of `data`.
-    data : str, optional
-        Crops to calibrate int8 on, as `read_crops` takes them: such as the network was trained on, never test data.
+    data : sequence of str
+        Sets of crops to calibrate int8 on, as `read_crops` takes them: what the network was trained on, never test
+        data.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def export_model(
         raise UserError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}.")
     if int8 and format != "openvino":
         raise UserError("int8 is for OpenVINO (--format openvino); ONNX Runtime takes longer over it than over float.")
-    if int8 and data is None:
+    if int8 and not data:
         raise UserError("int8 needs crops to calibrate on; name the training data (--data).")
     checkpoint, output = Path(checkpoint), Path(output)
     if output.suffix != FORMATS[format]:
@@ -84,7 +86,7 @@ def export_model(
     model = _Pixels(network, header["mean"], header["std"]).eval()
     height, width = header["input_size"]
     header = {**header, "exported_from": model_hash(checkpoint), "precision": "int8" if int8 else "float"}
-    crops = _calibration_crops(data, (height, width)) if data and int8 else _noise(height, width)
+    crops = _calibration_crops(data, (height, width)) if int8 else _noise(height, width)
 
     # Written aside, checked, and only then moved to its place.
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -102,13 +104,14 @@ def _noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (4, height, width, 3), dtype=np.uint8)
 
 
-def _calibration_crops(data: str, size: tuple[int, int]) -> np.ndarray:
-    """Random crops of a data set, uint8 [N, H, W, 3]."""
-    from reid_tracker.training.datasets import load_images  # here, not above: the run time never imports training
+def _calibration_crops(data: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+    """Random crops of the sets, uint8 [N, H, W, 3]."""
+    # Here, not above: the run time never imports training.
+    from reid_tracker.training.datasets import join_crops, load_images
     from reid_tracker.training.layouts import read_crops
 
     random = np.random.default_rng(0)
-    crops = read_crops(data)
+    crops = join_crops([read_crops(source) for source in data])
     people = random.permutation(np.unique(crops.identities))[:_CALIBRATION_PEOPLE]
     return random.permutation(load_images(crops.select(people), size))[:_CALIBRATION_CROPS]
 

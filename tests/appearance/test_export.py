@@ -108,7 +108,8 @@ def test_int8_loses_little(tmp_path: Path) -> None:
     """Only a trained network can be quantised: without training its vectors are noise."""
     pytest.importorskip("nncf")
     crops = Path(os.environ["REID_TRACKER_DATA"]) / "market1501" / "bounding_box_train"
-    path = export_model(BUNDLED, tmp_path / "small.xml", "openvino", int8=True, data=f"{crops}[:30]")
+    data = [f"{crops}[:15]", f"{crops}[15:30]"]
+    path = export_model(BUNDLED, tmp_path / "small.xml", "openvino", int8=True, data=data)
     assert path.with_suffix(".bin").stat().st_size < 0.7 * BUNDLED.stat().st_size  # which is float16
     assert ExportedNetwork(path).header["precision"] == "int8"
     unseen = f"{crops}[551:591]"
@@ -121,7 +122,7 @@ def test_what_cannot_be_exported_is_refused(checkpoint: Path, tmp_path: Path, mo
     with pytest.raises(UserError, match="calibrate"):
         export_model(checkpoint, tmp_path / "x", "openvino", int8=True)
     with pytest.raises(UserError, match="int8 is for OpenVINO"):
-        export_model(checkpoint, tmp_path / "x", "onnx", int8=True, data="somewhere")
+        export_model(checkpoint, tmp_path / "x", "onnx", int8=True, data=["somewhere"])
     with pytest.raises(UserError, match="no such model file"):
         export_model(tmp_path / "none.safetensors", tmp_path / "x")
     real_import = builtins.__import__
