@@ -17,7 +17,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+
+from resident import memory, start_measuring
 
 DIMENSION, IMAGES, MARGIN = 512, 4, 0.3
 OURS, PEER = "reid_tracker", "pytorch-metric-learning"
@@ -54,8 +55,7 @@ def measure_batch_all(system: str, size: int, rounds: int) -> dict:
     def step(size: int) -> tuple[float, float]:
         embeddings, labels = unit_embeddings(size // IMAGES, DIMENSION, noise=1.5)
         embeddings.requires_grad_()
-        resident = memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        resident = start_measuring()
         start = time.perf_counter()
         loss = loss_of(embeddings, labels)
         loss.backward()
@@ -70,12 +70,6 @@ def measure_batch_all(system: str, size: int, rounds: int) -> dict:
         "memory": steps[0][1],  # later rounds reuse what the first one freed
         "loss": steps[0][2],
     }
-
-
-def memory(field: str) -> float:
-    """MiB, as Linux accounts for this process."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in status if line.startswith(f"{field}:"))
 
 
 def measure_distance_weighted(system: str, dimension: int) -> dict:

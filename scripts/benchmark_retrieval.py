@@ -4,11 +4,11 @@ python scripts/benchmark_retrieval.py [--gallery 1000000 --queries 100 --dimensi
 """
 
 import argparse
-import resource
 import time
 
 import numpy as np
 import torch
+from resident import memory, start_measuring
 
 from reid_tracker.evaluation.reranking import k_reciprocal_distances
 from reid_tracker.evaluation.retrieval import evaluate_retrieval, score_ranking
@@ -41,10 +41,6 @@ def plain_definition(query: tuple[np.ndarray, ...], gallery: tuple[np.ndarray, .
     return float(np.mean(firsts)), float(np.mean(precisions)), float(np.mean(penalties))
 
 
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--queries", type=int, default=3368)
@@ -60,13 +56,15 @@ def main() -> None:
     query = tuple(part[: chosen.queries] for part in rows)
     gallery = tuple(part[chosen.queries :] for part in rows)
     arguments = [part for pair in zip(query, gallery, strict=True) for part in pair]
-    before, seconds = peak_mib(), []
+    before, seconds = start_measuring(), []
     for _ in range(chosen.repeats):
         start = time.perf_counter()
         figures = evaluate_retrieval(*arguments)
         seconds.append(time.perf_counter() - start)
     print(f"{chosen.queries} x {chosen.gallery}, {chosen.dimension}-d, {torch.get_num_threads()} threads")
-    print(f"best of {chosen.repeats}: {min(seconds):.2f} s, {peak_mib() - before:.0f} MiB extra, {figures.as_dict()}")
+    print(
+        f"best of {chosen.repeats}: {min(seconds):.2f} s, {memory('VmHWM') - before:.0f} MiB extra, {figures.as_dict()}"
+    )
     few = tuple(part[: chosen.plain] for part in query)
     pairs = [part for pair in zip(few, gallery, strict=True) for part in pair]
     ours = evaluate_retrieval(*pairs).as_dict()
@@ -78,7 +76,7 @@ def main() -> None:
         distances = k_reciprocal_distances(query[0], gallery[0])
         reranked = score_ranking(distances, query[1], gallery[1], query[2], gallery[2])
         duration = time.perf_counter() - start
-        print(f"re-ranked: {duration:.1f} s, {peak_mib() - before:.0f} MiB extra, {reranked.as_dict()}")
+        print(f"re-ranked: {duration:.1f} s, {memory('VmHWM') - before:.0f} MiB extra, {reranked.as_dict()}")
 
 
 if __name__ == "__main__":
