@@ -15,9 +15,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from reid_tracker.appearance.checkpoint import save_checkpoint
 from reid_tracker.appearance.crops import normalise
-from reid_tracker.appearance.embedder import autocast, embed_crops, pick_device
+from reid_tracker.appearance.embedder import embed_crops
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.config import TrainConfig
+from reid_tracker.device import autocast, pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.training.augment import augment
 from reid_tracker.training.collapse import CollapseAlarm, Spread, measure_spread

@@ -11,6 +11,7 @@ from reid_tracker.appearance.checkpoint import load_checkpoint, model_hash
 from reid_tracker.appearance.crops import align_crops, clip_boxes, cut_crops, normalise
 from reid_tracker.appearance.exported import SUFFIXES, ExportedNetwork
 from reid_tracker.appearance.network import EmbeddingNetwork, fold_batch_norms
+from reid_tracker.device import autocast, pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.tracking.calibration import CosineStatistics
 
@@ -150,34 +151,7 @@ def embed_crops(
     return torch.cat(parts).numpy() if parts else np.zeros((0, network.dimension), dtype=np.float32)
 
 
-def autocast(device: torch.device, kind: torch.dtype, wanted: bool, width: int) -> torch.autocast:
-    """Half precision where it is wanted and right.
-
-    On a CPU PyTorch 2.14 gives other numbers at each call for a strided convolution in bfloat16 on a map 2 pixels wide;
-    crops up to 32 pixels wide come to that in every backbone.
-    """
-    return torch.autocast(device.type, kind, enabled=wanted and (device.type != "cpu" or width > 32))
-
-
 def _cpu_is_fast_in_half() -> bool:
     """Whether the processor itself computes in bfloat16; where it does not, that is emulated and slow."""
     capabilities: Callable[[], dict[str, object]] = getattr(torch.cpu, "get_capabilities", dict)  # not in older torch
     return bool(capabilities().get("avx512_bf16", False))
-
-
-def pick_device(name: str) -> torch.device:
-    """Turn "auto" or a device's name into a torch device.
-
-    Raises
-    ------
-    UserError
-        If this machine has no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} is not available here; choose auto or cpu.") from error
-    return device

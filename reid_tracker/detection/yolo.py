@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import supervision as sv
-import torch
 
 from reid_tracker.detection.detector import usable_boxes
+from reid_tracker.device import pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.offline import import_ultralytics, process_unchanged
 
@@ -170,18 +170,10 @@ def _download(name: str) -> Path:
 
 
 def _choose_device(device: str, model: Path) -> str:
-    """The device to run on, checked, for what "auto" or the user asks."""
-    kind, _, number = device.partition(":")
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if device == "auto":
-        # Other runtimes' GPU support is a separate package each, and not there by default: only on request.
-        candidates = ("cuda", "mps", "cpu") if model.suffix in (".pt", ".engine") else ("cpu",)
-        return next(candidate for candidate in candidates if count[candidate])
-    if kind not in count or not (number or "0").isdigit():
-        raise UserError(f"Device {device!r}: must be auto, cpu, cuda, cuda:1 or mps.")
-    if int(number or 0) >= count[kind]:
-        raise UserError(f"Device {device!r}: torch sees no such device here; use auto or cpu.")
-    return device
+    """As `pick_device`; other runtimes' GPU support is a separate package each: theirs only on request."""
+    if device == "auto" and model.suffix not in (".pt", ".engine"):
+        return "cpu"
+    return str(pick_device(device))
 
 
 def _select_classes(wanted: Sequence[str | int] | None, names: dict[int, str], model: Path) -> dict[int, str]:
