@@ -22,7 +22,7 @@ class ClassTree(NamedTuple):
     classes : Tensor, int64 [C]
         Identities, ascending.
     distance : Tensor, float32 [C, C]
-        Mean between their embeddings; the paper fills a batch with classes and their nearest ones by it.
+        Mean between their embeddings; batches are filled with classes and their nearest ones by it.
     merged_at : Tensor, float32 [C, C]
         Threshold of the level of the tree at which two classes become one node.
     spread : Tensor, float32 [C]

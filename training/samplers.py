@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+_ALIKE = 4  # identities that come together where likeness counts
+
 
 def identity_batches(
     identities: np.ndarray,
@@ -11,6 +13,7 @@ def identity_batches(
     images: int,
     random: np.random.Generator,
     cameras: np.ndarray | None = None,
+    distance: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Batches of P identities with K images each; every identity comes once an epoch (Hermans et al. 2017).
 
@@ -24,6 +27,8 @@ def identity_batches(
         Decides who meets whom.
     cameras : ndarray, int [N], optional
         With cameras, the images of an identity are taken from its cameras in turn, however few some of them saw.
+    distance : ndarray, float [C, C], optional
+        Between the identities, ascending: people come with the three most like them that are left (Ge et al. 2018).
 
     Yields
     ------
@@ -34,10 +39,22 @@ def identity_batches(
     order = np.argsort(identities, kind="stable")
     rows_of = np.split(order, np.unique(identities[order], return_index=True)[1][1:])
     shuffled = random.permutation(len(rows_of))
+    if distance is not None:
+        shuffled = _bring_together(shuffled, distance)
     count = max(1, min(-(-len(shuffled) // people), len(shuffled) // 2))
     for chosen in np.array_split(shuffled, count):
         if len(shuffled) > 1:
             yield np.concatenate([_pick(rows_of[person], images, random, cameras) for person in chosen])
+
+
+def _bring_together(people: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Each of them in turn, followed by the nearest of those that have not come yet. int [C]."""
+    left, order = people, people[:0]
+    while len(left):
+        nearest = np.argsort(distance[left[0], left[1:]], kind="stable")[: _ALIKE - 1] + 1
+        order = np.concatenate([order, left[:1], left[nearest]])
+        left = np.delete(left, [0, *nearest])
+    return order
 
 
 def _pick(rows: np.ndarray, count: int, random: np.random.Generator, cameras: np.ndarray | None) -> np.ndarray:

@@ -211,8 +211,8 @@ class Trainer:
         # All chance of an epoch comes from its number, so a resumed run repeats it exactly.
         random = np.random.default_rng([config.compute.seed, self.epoch])
         miner, since = miner_at(self.epoch + 1, config.loss.miner)
-        batches = self._batches(miner, since, random)
         classes = self._know_classes()
+        batches = self._batches(miner, since, random, classes.tree)
         drawing = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))  # alike in all processes
         own = np.random.default_rng([config.compute.seed, self.epoch, rank()])
         changing = torch.Generator().manual_seed(int(own.integers(2**62)))
@@ -244,10 +244,12 @@ class Trainer:
             )
         return (total / len(batches)).numpy(), measure_spread(embeddings, distance, labels)
 
-    def _batches(self, miner: str, since: int, random: np.random.Generator) -> list[tuple[np.ndarray, Triplets | None]]:
+    def _batches(
+        self, miner: str, since: int, random: np.random.Generator, tree: ClassTree | None
+    ) -> list[tuple[np.ndarray, Triplets | None]]:
         """Rows of each batch of an epoch, with their triplets where these were mined offline."""
-        batch = self.config.batch
-        batches = list(identity_batches(self.labels, batch.people, batch.images, random, self.cameras))
+        batch, distance = self.config.batch, None if tree is None else tree.distance.cpu().numpy()
+        batches = list(identity_batches(self.labels, batch.people, batch.images, random, self.cameras, distance))
         if miner not in OFFLINE:
             return [(rows, None) for rows in batches]
         # Mined anew every so many epochs and kept in a file: a resumed run learns from the same triplets.

@@ -46,3 +46,16 @@ def test_the_same_chance_gives_the_same_batches(cameras: np.ndarray | None) -> N
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_people_come_with_those_most_like_them() -> None:
+    """Five groups of four look-alikes: every batch holds whole groups."""
+    identities = np.repeat(np.arange(20), 3)
+    group = np.random.default_rng(0).permutation(20) % 5
+    distance = (group[:, None] != group) + 0.1 * np.random.default_rng(1).random((20, 20))
+    batches = list(identity_batches(identities, 4, 2, np.random.default_rng(2), distance=distance))
+    found = [set(identities[rows]) for rows in batches]
+    assert [len({group[person] for person in people}) for people in found] == [1] * 5
+    assert sorted(person for people in found for person in people) == list(range(20))
+    again = [set(identities[rows]) for rows in identity_batches(identities, 4, 2, np.random.default_rng(2))]
+    assert max(len({group[person] for person in people}) for people in again) > 1
