@@ -1,5 +1,7 @@
 """Random changes to a batch of crops: what light, cameras, detectors and crowds do to them."""
 
+import math
+
 import cv2
 import torch
 from torch import Tensor
@@ -86,15 +88,16 @@ def cast_shadow(images: Tensor, probability: float, random: torch.Generator) -> 
     return images.index_copy(0, rows, images[rows] * (shade + (1 - shade) * lit)[:, None])
 
 
-def blur(images: Tensor, probability: float, random: torch.Generator, size: int = 9) -> Tensor:
-    """Blur along a random line (motion) or round (out of focus)."""
+def blur(images: Tensor, probability: float, random: torch.Generator, longest: float = 3.5) -> Tensor:
+    """Blur along a random line (motion; standard deviation up to `longest` pixels) or round (out of focus)."""
     rows = _rows(len(images), probability, random)
     if not len(rows):
         return images
     count = len(rows)
     # One Gaussian for both, long along the line and narrow across it; out of focus is as wide as long.
     round_ = _chosen(count, 0.5, random)
-    along = torch.where(round_, _uniform(count, 0.6, 2.0, random), _uniform(count, 0.8, 3.5, random))
+    along = torch.where(round_, _uniform(count, 0.6, 0.57 * longest, random), _uniform(count, 0.8, longest, random))
+    size = 2 * math.ceil(1.1 * longest) + 1
     across = torch.where(round_, along, torch.full((count,), 0.4))
     angle = _uniform(count, 0, torch.pi, random)[:, None, None]
     y, x = torch.meshgrid(*[torch.arange(size) - (size - 1) / 2] * 2, indexing="ij")
