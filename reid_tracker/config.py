@@ -87,7 +87,7 @@ class TrackerSettings(Settings):
     )
     low_limit: float = setting(0.5, "The same for low-confidence boxes, whose place is less sure.", gt=0, le=1)
     fused_limit: float = setting(
-        0.7, "Largest cost of a match by motion and appearance together. Lower it when strangers swap.", gt=0, le=1
+        0.8, "Largest cost of a match by motion and appearance together. Lower it when strangers swap.", gt=0, le=1
     )
     appearance_weight: float = setting(
         0.5, "Share of appearance in the fused cost; the rest is motion. Raise it for a strong network.", ge=0, le=1
