@@ -156,9 +156,11 @@ def demo(
     from reid_tracker.demo import make_clip
     from reid_tracker.evaluation import mot
 
-    overrides = {"detector.model": detector, "output.folder": str(output), "tracker.camera_motion": True}
+    wanted = {"detector.model": detector, "tracker.camera_motion": True, **_parse_settings(settings or [])}
+    needed = {"output.folder": str(output), "output.video": True, "output.mot": True}
+    config = load(TrackConfig, None, {**wanted, **needed})
     clip = make_clip(output / "clip")
-    _run_track([str(clip)], load(TrackConfig, None, {**overrides, **_parse_settings(settings or [])}))
+    _run_track([str(clip)], config)
     figures = mot.evaluate_mot(clip.parent, output / f"{clip.stem}.txt")[clip.parent.name]
     shown = "  ".join(f"{name} {100 * figures[name]:.1f}" for name in ("HOTA", "MOTA", "IDF1"))
     print(f"{shown}  switches {figures['IDSW']:.0f}")

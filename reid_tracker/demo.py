@@ -87,7 +87,7 @@ def _paint_world() -> tuple[np.ndarray, np.ndarray]:
     import_ultralytics()
     from ultralytics.utils import ASSETS
 
-    world = np.full((WORLD_HEIGHT, WORLD_WIDTH, 3), (150, 155, 150), np.uint8)
+    world = np.empty((WORLD_HEIGHT, WORLD_WIDTH, 3), np.uint8)
     world[:] = np.linspace(175, 120, WORLD_HEIGHT).astype(np.uint8)[:, None, None]
     boxes = []
     for name, (scale, (left, top), people) in SCENES.items():

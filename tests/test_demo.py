@@ -50,7 +50,8 @@ def test_the_demo_ends_with_a_video_and_its_figures(
 ) -> None:
     # The truth, as though a detector had found it, with those hardly seen at confidence 0.
     told = [f"detector.recorded={tmp_path / 'clip' / 'gt' / 'gt.txt'}", "embedder.enabled=false"]
-    arguments = ["reid-tracker", "demo", "-o", str(tmp_path), "--set", told[0], "--set", told[1]]
+    told.append("output.jsonl=true")  # one output more, and none less
+    arguments = ["reid-tracker", "demo", "-o", str(tmp_path), *(part for text in told for part in ("--set", text))]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as end:
         main()
@@ -58,6 +59,7 @@ def test_the_demo_ends_with_a_video_and_its_figures(
     assert end.value.code == 0
     figures = re.search(r"HOTA ([\d.]+)  MOTA ([\d.]+)  IDF1 ([\d.]+)", out)
     assert figures and float(figures[1]) > 55 and float(figures[2]) > 80
+    assert (tmp_path / "clip.jsonl").is_file()
     assert out.splitlines()[-1] == str(tmp_path / "clip.mp4") and (tmp_path / "clip.mp4").stat().st_size > 10_000
     with pytest.raises(UserError, match="cannot be written"):
         make_clip(tmp_path / "clip.mp4" / "here")
