@@ -14,6 +14,7 @@ import supervision as sv
 from reid_tracker.config import OutputSettings, TrackConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
+from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sinks import CropSink, FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
@@ -149,25 +150,41 @@ def _run(
     """The loop itself; fills ``summary``."""
     began = time.perf_counter()
     high = tracker.settings.high_confidence
-    try:
-        for frame in _timed(source, summary):
+
+    def detected() -> Iterator[tuple[Frame, sv.Detections]]:
+        for frame in frames:
             with summary.timed("detect"):
                 detections = detector.detect(frame)
-            inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
-            with summary.timed("embed"):
-                if embedder is not None and frame.image is not None and "embedding" not in inside.data:
-                    _embed(embedder, frame.image, inside, high)
-            with summary.timed("associate"):
-                tracks = tracker.update(inside, frame.timestamp, frame.image)
-            with summary.timed("write"):
-                result = FrameResult(frame, tracks, detections)
-                for sink in sinks:
-                    sink.write(result)
-            summary.frames += 1
-            summary.last_frame = frame.index + 1
-            summary.identities = tracker.identities
-            if progress is not None:
-                progress(source, summary.frames)
+            yield frame, detections
+
+    def write(done: tuple[FrameResult, int]) -> None:
+        result, summary.identities = done
+        with summary.timed("write"):
+            for sink in sinks:
+                sink.write(result)
+        summary.frames += 1
+        summary.last_frame = result.frame.index + 1
+
+    # Reading, detecting and writing have a thread each; embedding and association happen here.
+    frames = ahead(_timed(source, summary))
+    seen = ahead(detected())
+    writer = Behind(write)
+    try:
+        try:
+            for number, (frame, detections) in enumerate(seen, 1):
+                inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
+                with summary.timed("embed"):
+                    if embedder is not None and frame.image is not None and "embedding" not in inside.data:
+                        _embed(embedder, frame.image, inside, high)
+                with summary.timed("associate"):
+                    tracks = tracker.update(inside, frame.timestamp, frame.image)
+                writer.put((FrameResult(frame, tracks, detections), tracker.identities))
+                if progress is not None:
+                    progress(source, number)
+        finally:
+            seen.close()
+            frames.close()
+            writer.finish()
     except KeyboardInterrupt:
         summary.interrupted = True
     except UserError as error:
