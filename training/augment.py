@@ -110,17 +110,19 @@ def blur(images: Tensor, probability: float, random: torch.Generator, longest: f
     return images.index_copy(0, rows, blurred.view(count, 3, *images.shape[2:]))
 
 
-def expose(images: Tensor, probability: float, random: torch.Generator) -> Tensor:
-    """Brightness, contrast and colour temperature; noise rises in the dark, and what is too bright is white."""
+def expose(images: Tensor, probability: float, random: torch.Generator, night: float = 1 / 6) -> Tensor:
+    """Brightness, contrast and colour temperature; noise rises in the dark, and what is too bright is white.
+
+    Of the changed images this share is at night, a sixth over-exposed, and the others are by day.
+    """
     rows = _rows(len(images), probability, random)
     if not len(rows):
         return images
     count, chosen = len(rows), images[rows]
-    # A sixth at night, a sixth over-exposed, the others by day.
-    when = torch.rand(count, generator=random) * 6
+    when = torch.rand(count, generator=random)
     day = _uniform(count, -0.6, 0.4, random)
-    gain = torch.where(when < 1, _uniform(count, -1.8, -0.6, random), day)
-    gain = torch.where(when > 5, _uniform(count, 0.4, 0.9, random), gain).exp()[:, None, None, None]
+    gain = torch.where(when < night, _uniform(count, -1.8, -0.6, random), day)
+    gain = torch.where(when > 5 / 6, _uniform(count, 0.4, 0.9, random), gain).exp()[:, None, None, None]
     warmth = _uniform(count, -0.12, 0.12, random)
     tint = torch.stack([-warmth, _uniform(count, -0.04, 0.04, random), warmth], dim=1).exp()[:, :, None, None]  # BGR
     contrast = _uniform(count, 0.7, 1.3, random)[:, None, None, None]

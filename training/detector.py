@@ -144,7 +144,7 @@ def spoil(images: Tensor, random: torch.Generator, share: float = 0.75) -> Tenso
     spoilt = torch.rand(len(images), generator=random) < share
     changed = cast_shadow(images[spoilt] * 255, 0.25, random)
     changed = blur(changed, 0.55, random, longest=6.0)
-    changed = expose(changed, 0.6, random)
+    changed = expose(changed, 0.6, random, night=0.4)
     changed = compress(changed, 0.1, random)
     result = images.clone()
     result[spoilt] = changed / 255
