@@ -69,7 +69,7 @@ def track(
     config: Annotated[
         Path | None, typer.Option(help="Settings (YAML), see 'reid-tracker config track'; flags override it.")
     ] = None,
-    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name that ultralytics downloads.")] = None,
+    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download [bundled].")] = None,
     detections: Annotated[
         str | None,
         typer.Option(
@@ -82,7 +82,7 @@ def track(
     ] = None,
     conf: Annotated[float | None, typer.Option(help="Drop boxes below this confidence.")] = None,
     imgsz: Annotated[int | None, typer.Option(help="Longer side that the detector sees, px.")] = None,
-    embedder: Annotated[str | None, typer.Option(help="Appearance network (.safetensors).")] = None,
+    embedder: Annotated[str | None, typer.Option(help="Appearance network [bundled].")] = None,
     appearance: Annotated[
         bool | None, typer.Option("--appearance/--no-appearance", help="Use appearance, or motion only.")
     ] = None,
@@ -104,6 +104,7 @@ def track(
         bool | None, typer.Option("--camera-motion", help="Follow the camera's own motion.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    backend: Annotated[str | None, typer.Option(help="What runs the networks: auto, torch, onnx, openvino.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set tracker.lost_seconds=5")
     ] = None,
@@ -116,6 +117,7 @@ def track(
 
     overrides: dict[str, Any] = {
         "device": device,
+        "backend": backend,
         "source.fps": fps,
         "source.start": start,
         "source.end": end,
@@ -146,7 +148,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the clip and the results.")] = Path(
         "runs/demo"
     ),
-    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name that ultralytics downloads.")] = None,
+    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download [bundled].")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set tracker.lost_seconds=5")
     ] = None,

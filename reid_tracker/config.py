@@ -44,7 +44,9 @@ class SourceSettings(Settings):
 class DetectorSettings(Settings):
     """Where boxes come from."""
 
-    model: str | None = setting(None, "A YOLO that ultralytics loads: a path, or a name that ultralytics downloads.")
+    model: str | None = setting(
+        None, "A YOLO that ultralytics loads: a path, or a name that ultralytics downloads; null = the bundled one."
+    )
     recorded: str | None = setting(
         None,
         "Recorded detections instead of a network: a MOT det.txt or an .npz; {source} and {name} stand for each "
@@ -60,7 +62,7 @@ class DetectorSettings(Settings):
 class EmbedderSettings(Settings):
     """Where appearance comes from."""
 
-    model: str | None = setting(None, "Appearance network (.safetensors); null = the bundled one.")
+    model: str | None = setting(None, "Appearance network (.safetensors, .onnx, .xml); null = the bundled one.")
     enabled: bool = setting(True, "false = motion only: faster, but identities break at long occlusions and crossings.")
 
 
@@ -136,6 +138,11 @@ class TrackConfig(Settings):
     """All settings of ``reid-tracker track``."""
 
     device: str = setting("auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")
+    backend: Literal["auto", "torch", "onnx", "openvino"] = setting(
+        "auto",
+        "What runs the networks. auto = OpenVINO for the bundled ones on a CPU, for others what their file is for; "
+        "onnx and openvino convert a checkpoint once.",
+    )
     source: SourceSettings = Field(default_factory=SourceSettings, description="Which frames are taken.")
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="Where boxes come from.")
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")

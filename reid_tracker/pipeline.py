@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import supervision as sv
 
+from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.config import OutputSettings, TrackConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
@@ -240,11 +241,6 @@ class _Models:
         self._recorded = config.detector.recorded if detector is None else None
         if self._recorded and config.detector.model:
             raise UserError("Both a detector and recorded detections are named; choose one.")
-        if detector is None and not self._recorded and not config.detector.model:
-            raise UserError(
-                "No detector: name a YOLO model with --detector (a file, or a name such as yolo11n.pt to download), "
-                "or recorded detections with --detections."
-            )
 
     def detector_for(self, path: Path, source: Source) -> Detector:
         """Give the detector for one source."""
@@ -258,9 +254,8 @@ class _Models:
         if self._detector is None:
             from reid_tracker.detection.yolo import YoloDetector
 
-            assert settings.model is not None
             self._detector = YoloDetector(
-                settings.model,
+                detector_form(settings.model, self._config.backend, self._config.device),
                 classes=settings.classes,
                 confidence=settings.confidence,
                 image_size=settings.image_size,
@@ -278,7 +273,8 @@ class _Models:
         if self._embedder is None:
             from reid_tracker.appearance.embedder import Embedder
 
-            self._embedder = Embedder(settings.model, device=self._config.device)
+            form = appearance_form(settings.model, self._config.backend, self._config.device)
+            self._embedder = Embedder(form, device=self._config.device)
         return self._embedder, getattr(self._embedder, "statistics", None)
 
 

@@ -78,13 +78,16 @@ class YoloDetector:
             self._options["imgsz"] = image_size
         if self._options["device"].startswith("cuda") and path.suffix == ".pt":
             self._options["quantize"] = 16
-        with process_unchanged(), _errors_about(path):
+        with process_unchanged(), errors_about(path):
             self._yolo = import_ultralytics().YOLO(path)
             if self._yolo.task not in TASKS_WITH_BOXES:
                 raise UserError(f"{path}: made for the task {self._yolo.task!r}; a YOLO for detection is needed.")
             # Exports are only opened when they first run: do it here, so that a fault shows before the video starts.
             self._yolo.predict(np.zeros((64, 64, 3), np.uint8), **self._options)
         network = self._yolo.predictor.model
+        if network.metadata.get("dynamic"):
+            # Where OpenVINO must compile anew for each shape, ultralytics pads to a square; a video has one shape.
+            network.backend.dynamic = True
         height, width = self._yolo.predictor.imgsz
         self.image_size: tuple[int, int] = height, width
         # Ultralytics rounds sizes up to the stride, and silently keeps to an export's fixed size.
@@ -198,7 +201,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 @contextmanager
-def _errors_about(path: Path) -> Iterator[None]:
+def errors_about(path: Path) -> Iterator[None]:
     """Turn whatever ultralytics and its runtimes raise over a model into one sentence about it."""
     try:
         yield

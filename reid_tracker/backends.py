@@ -1,0 +1,103 @@
+"""Which form of a model runs: its checkpoint in PyTorch, or one made for OpenVINO or ONNX Runtime."""
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from reid_tracker.appearance.checkpoint import model_hash
+from reid_tracker.appearance.embedder import BUNDLED
+from reid_tracker.device import pick_device
+from reid_tracker.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+Backend = Literal["auto", "torch", "onnx", "openvino"]
+
+DETECTOR = Path(__file__).parent / "weights" / "detector.pt"
+# Forms that ship with the package: 8-bit whole numbers; what that costs in accuracy is in the model cards.
+BUNDLED_FORMS = {
+    (DETECTOR, "openvino"): DETECTOR.with_name("detector_int8_openvino_model"),
+    (BUNDLED, "openvino"): BUNDLED.with_name("appearance_int8.xml"),
+}
+NAMES = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+def detector_form(model: str | Path | None, backend: Backend = "auto", device: str = "auto") -> Path:
+    """Find or make the form of a detector that is to run.
+
+    Parameters
+    ----------
+    model : str or Path, optional
+        As `YoloDetector` takes it; without it the bundled detector.
+    backend : {"auto", "torch", "onnx", "openvino"}
+        What runs it. Automatic is OpenVINO for the bundled checkpoint on a CPU, and for any other what its file is
+        made for.
+    device : str
+        "auto" or a torch device.
+
+    Returns
+    -------
+    Path
+        For `YoloDetector`. What is converted is kept in the user's cache folder, and converted once.
+
+    Raises
+    ------
+    UserError
+        If the model cannot be found or converted, or does not go together with the backend or the device.
+    """
+    from reid_tracker.detection.export import export_detector
+    from reid_tracker.detection.yolo import find_model
+
+    path = find_model(model) if model else DETECTOR
+    endings = {"onnx": ".onnx", "openvino": "_openvino_model"}
+    return _form(path, backend, device, lambda kind, file: export_detector(path, file, kind), endings)
+
+
+def appearance_form(model: str | Path | None, backend: Backend = "auto", device: str = "auto") -> Path:
+    """Find or make the form of an appearance network that is to run; the same for `Embedder`."""
+    from reid_tracker.appearance.export import FORMATS, export_model
+
+    path = Path(model).expanduser() if model else BUNDLED
+    return _form(path, backend, device, lambda kind, file: export_model(path, file, kind), FORMATS)
+
+
+def _form(
+    path: Path, backend: Backend, device: str, export: Callable[[str, Path], Path], endings: dict[str, str]
+) -> Path:
+    made_for = _made_for(path)
+    if backend == "auto":
+        ready = BUNDLED_FORMS.get((path, "openvino"))
+        if ready is None or pick_device(device).type != "cpu":
+            return path
+        if importlib.util.find_spec("openvino") is None:
+            logger.warning("without OpenVINO this takes several times as long; pip install openvino")
+            return path
+        return ready
+    if backend == made_for:
+        return path
+    if made_for != "torch":
+        raise UserError(f"{path}: made for {NAMES[made_for]}; give its checkpoint, or leave out --backend {backend}.")
+    if device != "auto" and pick_device(device).type != "cpu":
+        raise UserError(f"--backend {backend} runs on the CPU; leave out the device {device!r}, or use torch.")
+    if (path, backend) in BUNDLED_FORMS:
+        return BUNDLED_FORMS[path, backend]
+    if not path.is_file():
+        raise UserError(f"{path}: no such model file.")
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "reid_tracker"
+    kept = folder / f"{path.stem}-{model_hash(path)[:12]}{endings[backend]}"
+    if not kept.exists():
+        logger.warning("converting %s for %s, once; it is kept as %s", path.name, NAMES[backend], kept)
+        try:
+            export(backend, kept)
+        except OSError as error:
+            raise UserError(f"{kept}: cannot be written ({error.strerror or error}); use --backend torch.") from error
+    return kept
+
+
+def _made_for(path: Path) -> str:
+    if path.suffix == ".onnx":
+        return "onnx"
+    return "openvino" if path.suffix == ".xml" or path.name.endswith("_openvino_model") else "torch"
