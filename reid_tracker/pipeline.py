@@ -130,7 +130,17 @@ def track(
         summary = RunSummary(source=name, notes=[*opened.notes])
         sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary)
         tracker = Tracker(config.tracker, frame_rate=opened.frame_rate, statistics=statistics)
-        _run(opened, run_detector, run_embedder, tracker, sinks, polygon, summary, progress)
+        _run(
+            opened,
+            run_detector,
+            run_embedder,
+            tracker,
+            sinks,
+            polygon,
+            config.embedder.refresh_seconds,
+            summary,
+            progress,
+        )
         summary.notes += [note for note in opened.notes if note not in summary.notes]
         summaries.append(summary)
         if summary.interrupted:
@@ -145,12 +155,12 @@ def _run(
     tracker: Tracker,
     sinks: Sequence[Sink],
     polygon: np.ndarray | None,
+    refresh_seconds: float,
     summary: RunSummary,
     progress: Progress | None,
 ) -> None:
     """The loop itself; fills ``summary``."""
     began = time.perf_counter()
-    high = tracker.settings.high_confidence
 
     def detected() -> Iterator[tuple[Frame, sv.Detections]]:
         for frame in frames:
@@ -176,7 +186,8 @@ def _run(
                 inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
                 with summary.timed("embed"):
                     if embedder is not None and frame.image is not None and "embedding" not in inside.data:
-                        _embed(embedder, frame.image, inside, high)
+                        needed = _needs_vector(inside, tracker, frame.timestamp, refresh_seconds)
+                        _embed(embedder, frame.image, inside, needed)
                 with summary.timed("associate"):
                     tracks = tracker.update(inside, frame.timestamp, frame.image)
                 writer.put((FrameResult(frame, tracks, detections), tracker.identities))
@@ -210,10 +221,18 @@ def _close_all(sinks: Sequence[Sink], summary: RunSummary) -> None:
         raise failure
 
 
-def _embed(embedder: AppearanceModel, image: np.ndarray, detections: sv.Detections, high: float) -> None:
-    """Give the detections their vectors; those that association matches by motion alone stay NaN."""
-    confidence = detections.confidence
-    rows = np.flatnonzero(np.ones(len(detections)) if confidence is None else confidence >= high)
+def _needs_vector(detections: sv.Detections, tracker: Tracker, timestamp: float, refresh_seconds: float) -> np.ndarray:
+    """Rows whose appearance matters: association matches weak boxes, and where told so certain ones, by motion."""
+    confidence = np.ones(len(detections)) if detections.confidence is None else detections.confidence
+    needed = confidence >= tracker.settings.high_confidence
+    if refresh_seconds > 0:
+        strong = np.flatnonzero(needed)
+        needed[strong[tracker.certain(detections[strong], timestamp, refresh_seconds)]] = False
+    return np.flatnonzero(needed)
+
+
+def _embed(embedder: AppearanceModel, image: np.ndarray, detections: sv.Detections, rows: np.ndarray) -> None:
+    """Give these rows of the detections their vectors; the others stay NaN."""
     vectors = embedder.embed(image, detections.xyxy[rows])
     embedding = np.full((len(detections), vectors.shape[1]), np.nan, dtype=np.float32)
     embedding[rows] = vectors

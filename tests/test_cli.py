@@ -154,7 +154,6 @@ def write(path, content):
         (["--detector", "missing.pt"], ["missing.pt"]),
         (["--detector", "folder/missing.pt"], ["folder/missing.pt", "no such"]),
         (["--detections", "missing.txt"], ["missing.txt", "no such file"]),
-        ([], ["No detector"]),
         (["--detections", "{det}", "--embedder", "missing.safetensors"], ["missing.safetensors"]),
         (["--detections", "{det}", "--device", "cuda:99"], ["cuda:99"]),
         (["--detections", "{det}", "--start", "30", "--end", "10"], ["start", "end"]),

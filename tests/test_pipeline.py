@@ -96,10 +96,17 @@ def test_every_output_at_once(clip, tmp_path):
 
 
 def test_a_detector_and_an_embedder_of_one_s_own(clip, tmp_path):
-    config = load(TrackConfig, None, {"output.folder": str(tmp_path), "output.mot": True})
+    always = {"output.folder": str(tmp_path), "output.mot": True, "embedder.refresh_seconds": 0}
     embedder = BrightnessEmbedder()
-    (summary,) = track(clip, config, detector=TruthDetector(), embedder=embedder)
+    (summary,) = track(clip, load(TrackConfig, None, always), detector=TruthDetector(), embedder=embedder)
     assert summary.identities == 2 and embedder.crops == 2 * FRAMES and summary.stage_seconds["embed"] > 0
+
+
+def test_whom_motion_identifies_is_not_described_in_each_frame(clip, tmp_path):
+    seldom = {"output.folder": str(tmp_path), "output.mot": True, "embedder.refresh_seconds": 0.5}
+    embedder = BrightnessEmbedder()
+    (summary,) = track(clip, load(TrackConfig, None, seldom), detector=TruthDetector(), embedder=embedder)
+    assert summary.identities == 2 and 4 <= embedder.crops <= FRAMES
 
 
 def test_only_boxes_that_association_will_compare_are_embedded(clip, tmp_path):
@@ -107,8 +114,8 @@ def test_only_boxes_that_association_will_compare_are_embedded(clip, tmp_path):
         def detect(self, frame):
             return detections(truth_boxes(frame.index), confidence=[0.9, 0.2])
 
-    config = load(TrackConfig, None, {"output.folder": str(tmp_path), "output.mot": True})
-    track(clip, config, detector=Unsure(), embedder=(embedder := BrightnessEmbedder()))
+    always = {"output.folder": str(tmp_path), "output.mot": True, "embedder.refresh_seconds": 0}
+    track(clip, load(TrackConfig, None, always), detector=Unsure(), embedder=(embedder := BrightnessEmbedder()))
     assert embedder.crops == FRAMES
 
 
@@ -208,8 +215,6 @@ def test_a_sequence_without_pictures_gives_text_only(tmp_path):
 
 
 def test_contradictions_are_refused(clip, tmp_path):
-    with pytest.raises(UserError, match="No detector"):
-        track(clip, TrackConfig())
     with pytest.raises(UserError, match="choose one"):
         track(clip, configured(clip, tmp_path, detector__model="yolo.pt"))
     with pytest.raises(UserError, match="contradict each other"):

@@ -22,6 +22,8 @@ class TrackTable:
         Unit appearance vectors; NaN rows where no good crop has been seen yet. D is 0 until vectors arrive.
     last_seen : ndarray float64 [N]
         Time of the last matched detection, s.
+    last_described : ndarray float64 [N]
+        Time of the last matched detection with a vector, s; -inf before the first.
     sightings : ndarray int64 [N]
         How many detections were matched so far.
     """
@@ -35,6 +37,7 @@ class TrackTable:
         self.covariance = np.zeros((0, 3, 4))
         self.embedding = np.zeros((0, 0), dtype=np.float32)
         self.last_seen = np.zeros(0)
+        self.last_described = np.zeros(0)
         self.sightings = np.zeros(0, dtype=np.int64)
 
     def __len__(self) -> int:

@@ -34,6 +34,8 @@ UNMATCHED = -1
 SAME_HEIGHT = 0.5
 # Half a body height of free play in such matches: boxes jitter and people lean.
 REACH_SLACK = 0.5
+# Overlap with the expected place from which, where there is no rival, nobody asks what the person looks like.
+CERTAIN_IOU = 0.6
 # Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
 CERTAIN_PAIRS = 32
 
@@ -121,11 +123,51 @@ class Tracker:
         detection_of = self._spawn(frame, detection_of)
         return self._report(detections, frame, detection_of)
 
+    def certain(
+        self, detections: sv.Detections, timestamp: float | None = None, refresh_seconds: float = np.inf
+    ) -> np.ndarray:
+        """Tell which of the next frame's detections motion alone identifies, so that they need no vector.
+
+        These are boxes where the only one expected there is someone who was in view a frame ago, and who expects no
+        other box.
+
+        Parameters
+        ----------
+        detections, timestamp
+            What `update` will be given; nothing is changed here.
+        refresh_seconds : float
+            Whoever has had no vector for so long is due one.
+
+        Returns
+        -------
+        ndarray, bool [N]
+        """
+        certain = np.zeros(len(detections), dtype=bool)
+        table = self._table
+        if self.time is None or not len(table):
+            return certain
+        frame, now = _FrameArrays(detections), self._next_time(timestamp)
+        mean, _ = kalman.predict(table.mean, table.covariance, now - self.time)
+        boxes = kalman.boxes(mean).astype(np.float32)
+        i, j = costs.overlapping(boxes, frame.xyxy)
+        alone = (np.bincount(i, minlength=len(table))[i] == 1) & (np.bincount(j, minlength=len(frame.xyxy))[j] == 1)
+        i, j = i[alone], j[alone]
+        close = costs.iou(boxes[i], frame.xyxy[j]) >= CERTAIN_IOU
+        in_view = (table.state[i] == CONFIRMED) & (table.last_seen[i] == self.time)
+        fresh = now - table.last_described[i] < refresh_seconds - 1e-6
+        same_class = table.class_id[i] == frame.class_id[j]
+        certain[frame.row[j[close & in_view & fresh & same_class]]] = True
+        return certain
+
+    def _next_time(self, timestamp: float | None) -> float:
+        before = 0.0 if self.time is None else self.time
+        return before + 1 / self.frame_rate if timestamp is None else float(timestamp)
+
     def _advance(self, timestamp: float | None) -> float:
         """Move the clock; seconds since the last frame."""
         first = self.time is None
         before = 0.0 if self.time is None else self.time
-        now = before + 1 / self.frame_rate if timestamp is None else float(timestamp)
+        now = self._next_time(timestamp)
         if not np.isfinite(now) or (not first and now <= before):
             raise UserError(f"timestamp {now} does not come after {before}: frames must be given in order of time.")
         self._step = 1 / self.frame_rate if first else now - before
@@ -271,6 +313,7 @@ class Tracker:
         table.state[rows[(table.state[rows] != TENTATIVE) | (table.sightings[rows] >= s.confirm_sightings)]] = CONFIRMED
         self._number(np.flatnonzero((table.state == CONFIRMED) & (table.identity == 0)))
         if frame.embedding is not None:
+            table.last_described[rows[~np.isnan(frame.embedding[columns, 0])]] = self.time
             good = frame.shows_person_well(s)[columns]
             self._remember_appearance(rows[good], frame.embedding[columns[good]])
 
@@ -312,7 +355,9 @@ class Tracker:
             return detection_of
         mean, covariance = kalman.initiate(frame.measurement[new])
         embedding = np.full((count, table.embedding.shape[1]), np.nan, dtype=np.float32)
+        described = np.zeros(count, dtype=bool)
         if frame.embedding is not None:
+            described = ~np.isnan(frame.embedding[new, 0])
             good = frame.shows_person_well(s)[new]
             embedding[good] = frame.embedding[new[good]]
         # Whoever is there when the video begins need not prove an arrival.
@@ -326,6 +371,7 @@ class Tracker:
             covariance=covariance,
             embedding=embedding,
             last_seen=np.full(count, self.time),
+            last_described=np.where(described, self.time, -np.inf),
             sightings=np.ones(count, dtype=np.int64),
         )
         self._next_tracklet += count

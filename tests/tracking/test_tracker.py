@@ -210,3 +210,37 @@ def test_the_example_of_the_docstring():
     from reid_tracker.tracking import tracker
 
     assert doctest.testmod(tracker).attempted > 0 and doctest.testmod(tracker).failed == 0
+
+
+def step_on(tracker, boxes, vectors, seconds=0.1):
+    """One step of people in a row, each with a vector or a NaN row."""
+    return tracker.update(detections(boxes, embedding=vectors), (tracker.time or 0) + seconds)
+
+
+def test_motion_is_certain_of_who_walks_alone_and_of_nobody_else():
+    vectors = unit_vectors(4)
+    tracker = Tracker(frame_rate=10)
+    for step in range(5):
+        boxes = [person(10 + 2 * step), person(300), person(310, width=50), person(600)]
+        sight = detections(boxes, embedding=vectors)
+        if step == 0:
+            assert not tracker.certain(sight).any()  # nobody is known yet
+        step_on(tracker, boxes, vectors)
+    # Alone; two who overlap; one who is not where motion expects; one who just came.
+    next_boxes = detections([person(20), person(300), person(310, width=50), person(640), person(900)])
+    before = tracker.time, tracker._table.mean.copy()
+    assert tracker.certain(next_boxes).tolist() == [True, False, False, False, False]
+    assert tracker.time == before[0] and (tracker._table.mean == before[1]).all()  # asking changes nothing
+
+
+def test_whoever_had_no_vector_for_long_is_due_one():
+    vectors = unit_vectors(1)
+    tracker = Tracker(frame_rate=10)
+    step_on(tracker, [person(10)], vectors)
+    due = []
+    for _ in range(8):
+        sight = detections([person(10)])
+        certain = tracker.certain(sight, tracker.time + 0.1, refresh_seconds=0.3)
+        due.append(not certain[0])
+        step_on(tracker, [person(10)], vectors if due[-1] else np.full_like(vectors, np.nan))
+    assert due == [False, False, True, False, False, True, False, False]
