@@ -1,4 +1,4 @@
-# make demo: track a real sequence and measure it.   make test: lint, types, tests.   Both set up what is missing.
+# make demo: make a clip of known truth, track it and measure.   make test: lint, types, tests.   Both set up what is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 .PHONY: demo test check clean
 
 demo: $(VENV)/.ready
-	@$(BIN)/python scripts/demo.py
+	@$(BIN)/reid-tracker demo
 
 test: check
 	$(BIN)/python -m pytest

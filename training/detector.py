@@ -172,6 +172,12 @@ class ConsistencyTrainer(DetectionTrainer):
         student.criterion = ConsistencyLoss(person_only(YOLO(self.teacher).model).to(self.device))
         return student
 
+    def _model_train(self) -> None:
+        super()._model_train()
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()  # few scenes: their statistics must not replace those of the start's training set
+
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Keep the clean frames for the teacher; ultralytics calls it with each batch."""
         batch = super().preprocess_batch(batch)
@@ -182,7 +188,35 @@ class ConsistencyTrainer(DetectionTrainer):
         return batch
 
 
-def write_frames(sources: Sequence[str], folder: Path, every: int, teacher: Path) -> Path:
+def dead_leaves(random: np.random.Generator, height: int = 432, width: int = 768) -> np.ndarray:
+    """Make a picture of nothing: overlapping textured shapes of all sizes, with the statistics of natural images.
+
+    Dead leaves (Lee, Mumford & Huang 2001): shapes whose sizes follow r^-3 cover each other. What a teacher makes of
+    edges and textures as such is learned from them, and that there is nobody.
+
+    Returns
+    -------
+    ndarray, uint8 [H, W, 3]
+    """
+    image = np.zeros((height, width, 3), np.float32)
+    low, high = 8.0, 0.5 * height
+    palette = random.uniform(10, 245, (12, 1)) + random.normal(0, 25, (12, 3))  # nature is rarely gaudy
+    for share in random.uniform(0, 1, 3000):
+        radius = (low**-2 - share * (low**-2 - high**-2)) ** -0.5
+        corners = int(random.integers(3, 9)) if random.random() < 0.6 else 40
+        angles = np.sort(random.uniform(0, 2 * np.pi, corners))
+        reach = radius * random.uniform(0.4, 1.6, 2)
+        centre = random.uniform(0, 1, 2) * [width, height]
+        outline = (centre + reach * np.stack([np.cos(angles), np.sin(angles)], 1)).astype(np.int32)
+        colour = palette[random.integers(12)] + random.normal(0, 15) + random.normal(0, 5, 3)
+        cv2.fillPoly(image, [outline], colour.tolist(), cv2.LINE_AA)
+    for scale in (1, 4, 16):  # grain of three sizes
+        grain = random.normal(0, 6, (height // scale + 1, width // scale + 1, 1)).astype(np.float32)
+        image += cv2.resize(grain, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def write_frames(sources: Sequence[str], folder: Path, every: int, teacher: Path, generated: int = 0) -> Path:
     """Write a data set as ultralytics reads it: every n-th frame of the sources, with the teacher's boxes as labels.
 
     The labels only serve the figures on the last tenth of each source, which is kept for validation.
@@ -197,6 +231,8 @@ def write_frames(sources: Sequence[str], folder: Path, every: int, teacher: Path
         n; single pictures and folders are taken whole.
     teacher : Path
         A COCO detector.
+    generated : int
+        So many pictures of `dead_leaves` besides.
 
     Returns
     -------
@@ -211,7 +247,7 @@ def write_frames(sources: Sequence[str], folder: Path, every: int, teacher: Path
         stride = 1 if Path(name).is_dir() else every
         frames = list(open_source(name, stride=stride))
         for place, frame in enumerate(frames):
-            part = "val" if place >= 0.9 * len(frames) else "train"
+            part = "val" if place >= 0.9 * len(frames) > 2 else "train"
             stem = f"{number:02d}_{frame.index:06d}"
             height, width = frame.image.shape[:2]
             xyxy = detector.detect(frame).xyxy / [width, height, width, height]
@@ -219,6 +255,9 @@ def write_frames(sources: Sequence[str], folder: Path, every: int, teacher: Path
             lines = [f"0 {' '.join(f'{value:.6f}' for value in row)}\n" for row in np.hstack([centres, sizes])]
             cv2.imwrite(str(folder / "images" / part / f"{stem}.jpg"), frame.image, [cv2.IMWRITE_JPEG_QUALITY, 95])
             (folder / "labels" / part / f"{stem}.txt").write_text("".join(lines))
+    random = np.random.default_rng(0)
+    for number in range(generated):
+        cv2.imwrite(str(folder / "images" / "train" / f"generated_{number:06d}.jpg"), dead_leaves(random))
     about = folder / "data.yaml"
     text = {"path": str(folder.resolve()), "train": "images/train", "val": "images/val", "names": {0: "person"}}
     about.write_text(yaml.safe_dump(text))
@@ -230,11 +269,12 @@ def train_detector(
     teacher: Path,
     output: Path,
     *,
-    epochs: int = 30,
+    epochs: int = 15,
     image_size: int = 416,
     batch: int = 16,
-    rate: float = 5e-4,
+    rate: float = 2e-4,
     every: int = 4,
+    generated: int = 150,
     device: str = "auto",
     resume: bool = False,
 ) -> Path:
@@ -252,6 +292,8 @@ def train_detector(
         Ultralytics' epochs, imgsz, batch and lr0 (AdamW, falling to a hundredth).
     every : int
         Of a video's frames every n-th is taken.
+    generated : int
+        Pictures of `dead_leaves` besides.
     device : str
         As `pick_device` takes it.
     resume : bool
@@ -272,7 +314,7 @@ def train_detector(
         raise UserError(f"{last}: nothing to resume from; start without --resume.")
     data = output / "frames" / "data.yaml"
     if not resume:
-        data = write_frames(sources, output / "frames", every, teacher)
+        data = write_frames(sources, output / "frames", every, teacher, generated)
     overrides = {
         "model": str(last if resume else teacher),
         "resume": resume,
@@ -308,11 +350,12 @@ def main() -> None:
     parser.add_argument("sources", nargs="+", help="videos and folders of pictures")
     parser.add_argument("--teacher", type=Path, required=True, help="a COCO detector, .pt; also the start")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--image-size", type=int, default=416)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--every", type=int, default=4)
+    parser.add_argument("--generated", type=int, default=150, help="made-up pictures without anybody")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--resume", action="store_true")
     try:

@@ -1,0 +1,187 @@
+"""Frames per second and accuracy of the whole job, pixels to an annotated video, beside Ultralytics' own tracking.
+
+    python scripts/benchmark_pipeline.py VIDEO --truth SEQUENCE [--fps 7] [--frames 300] [--detector MODEL] [--rounds 2]
+
+Every contender gets the same video and the same detector weights (as OpenVINO int8 on a CPU) and saves a video; each
+runs in a process of its own, in turns. Rows: this package; Ultralytics BoT-SORT with this package's appearance network
+as an ONNX file of the kind it takes; Ultralytics BoT-SORT without appearance. Ultralytics needs the package lapx, which
+this one does without: pip install lapx. Loading is not timed; the first frame is left out for both. The seconds to the
+first frame (imports and loading included) are printed beside.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+STAGES = ("read", "detect", "embed", "associate", "write")
+
+
+def run_ours(options: dict[str, str], output: Path) -> dict[str, float]:
+    began = time.perf_counter()
+    from reid_tracker import TrackConfig, track
+    from reid_tracker.config import load
+
+    first: list[float] = []
+
+    def progress(source: object, done: int) -> None:
+        if done == 1:
+            first.append(time.perf_counter())
+
+    settings = {
+        "detector.model": options["detector"],
+        "embedder.model": options["embedder"],
+        "backend": "auto",
+        "source.fps": float(options["fps"]) if options["fps"] else None,
+        "source.end": int(options["frames"]) if options["frames"] else None,
+        "output.folder": str(output),
+        "output.video": True,
+        "output.mot": True,
+    }
+    (summary,) = track(options["video"], load(TrackConfig, None, settings), progress=progress)
+    seconds = time.perf_counter() - first[0]
+    stages = {stage: 1000 * summary.stage_seconds[stage] / summary.frames for stage in STAGES}
+    return {"fps": (summary.frames - 1) / seconds, "start": first[0] - began, **stages}
+
+
+def run_ultralytics(options: dict[str, str], output: Path) -> dict[str, float]:
+    began = time.perf_counter()
+    import torch
+
+    threads = torch.get_num_threads()
+    from reid_tracker.offline import import_ultralytics
+
+    ultralytics = import_ultralytics()
+    import yaml
+
+    settings = yaml.safe_load((Path(ultralytics.__file__).parent / "cfg/trackers/botsort.yaml").read_text())
+    if options["reid"]:
+        settings |= {"with_reid": True, "model": options["reid"]}
+    tracker = output / "botsort.yaml"
+    tracker.write_text(yaml.safe_dump(settings))
+    torch.set_num_threads(threads)
+    yolo = ultralytics.YOLO(options["detector"], task="detect")
+    results = yolo.track(
+        options["video"],
+        stream=True,
+        save=True,
+        verbose=False,
+        tracker=str(tracker),
+        classes=[0],
+        conf=0.1,  # as its tracker's second round expects
+        project=str(output),
+        name="run",
+        exist_ok=True,
+    )
+    first, rows, number = 0.0, [], 0
+    for number, result in enumerate(results, 1):
+        first = first or time.perf_counter()
+        boxes = result.boxes
+        if boxes.id is not None:
+            for identity, (x1, y1, x2, y2) in zip(boxes.id.int().tolist(), boxes.xyxy.tolist(), strict=True):
+                rows.append(f"{number},{identity},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},1,-1,-1,-1\n")
+        if options["frames"] and number >= int(options["frames"]):
+            break
+    seconds = time.perf_counter() - first
+    (output / f"{Path(options['video']).stem}.txt").write_text("".join(rows))
+    return {"fps": (number - 1) / seconds, "start": first - began}
+
+
+def reid_for_ultralytics(path: Path) -> Path:
+    """Write the bundled appearance network as Ultralytics calls one: RGB 0..1, [N, 3, H, W]."""
+    import torch
+    from torch import nn
+
+    from reid_tracker.appearance.checkpoint import load_checkpoint
+    from reid_tracker.appearance.embedder import BUNDLED
+    from reid_tracker.appearance.network import fold_batch_norms
+
+    network, header = load_checkpoint(BUNDLED)
+    fold_batch_norms(network)
+
+    class Adapted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+            self.register_buffer("mean", torch.tensor(header["mean"]).view(3, 1, 1))
+            self.register_buffer("std", torch.tensor(header["std"]).view(3, 1, 1))
+
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            return self.network((pictures.flip(1) - self.mean) / self.std)
+
+    example = torch.zeros(2, 3, *header["input_size"])
+    axes = {"images": {0: "count"}, "output0": {0: "count"}}
+    names = {"input_names": ["images"], "output_names": ["output0"]}
+    torch.onnx.export(Adapted().eval(), (example,), path, dynamo=False, dynamic_axes=axes, **names)
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--truth", type=Path, help="MOTChallenge sequence folder of the video")
+    parser.add_argument("--fps", help="frames a second, where the file does not say it rightly")
+    parser.add_argument("--frames", help="only so many")
+    parser.add_argument("--detector", default="", help="an ..._openvino_model or .pt [bundled]")
+    parser.add_argument("--embedder", default="", help="this package's appearance network [bundled]")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        kind, options = arguments.worker[0], json.loads(arguments.worker[1])
+        work = run_ours if kind == "ours" else run_ultralytics
+        print("\n" + json.dumps(work(options, Path(options["output"]))))
+        return
+
+    from reid_tracker.backends import detector_form
+    from reid_tracker.evaluation.mot import evaluate_mot
+
+    with tempfile.TemporaryDirectory() as folder:
+        reid = reid_for_ultralytics(Path(folder) / "reid.onnx")
+        detector = str(detector_form(arguments.detector or None, device="cpu"))
+        shared = {"video": str(arguments.video.resolve()), "frames": arguments.frames, "fps": arguments.fps}
+        contenders = {
+            "reid_tracker": ("ours", {"detector": arguments.detector or None, "embedder": arguments.embedder or None}),
+            "Ultralytics BoT-SORT, appearance": ("peer", {"detector": detector, "reid": str(reid)}),
+            "Ultralytics BoT-SORT, motion": ("peer", {"detector": detector, "reid": ""}),
+        }
+        figures: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
+        for _ in range(arguments.rounds):
+            for number, (name, (kind, options)) in enumerate(contenders.items()):
+                output = Path(folder) / str(number)
+                output.mkdir(exist_ok=True)
+                text = json.dumps({**shared, **options, "output": str(output)})
+                command = [sys.executable, __file__, str(arguments.video), "--worker", kind, text]
+                done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+                if done.returncode:
+                    sys.exit(f"{name} failed:\n{done.stderr}")
+                figures[name].append(json.loads(done.stdout.splitlines()[-1]))
+        ours = max(run["fps"] for run in figures["reid_tracker"])
+        print(
+            f"{'best of rounds':<34}{'fps':>7}{'all rounds':>16}{'ours is':>9}{'first frame s':>15}"
+            f"{'HOTA / MOTA / IDF1 / switches':>32}"
+        )
+        for number, (name, runs) in enumerate(figures.items()):
+            best = max(run["fps"] for run in runs)
+            accuracy = "-"
+            if arguments.truth and not arguments.frames:
+                result = Path(folder) / str(number) / f"{arguments.video.stem}.txt"
+                row = evaluate_mot(arguments.truth, result)[arguments.truth.name]
+                accuracy = " / ".join(f"{100 * row[key]:.1f}" for key in ("HOTA", "MOTA", "IDF1"))
+                accuracy += f" / {row['IDSW']:.0f}"
+            every = " ".join(f"{run['fps']:.1f}" for run in runs)
+            start = min(run["start"] for run in runs)
+            print(f"{name:<34}{best:>7.1f}{every:>16}{ours / best:>8.2f}x{start:>15.1f}{accuracy:>32}")
+        best_run = max(figures["reid_tracker"], key=lambda run: run["fps"])
+        print(
+            "reid_tracker, ms a frame (stages overlap): "
+            + ", ".join(f"{stage} {best_run[stage]:.1f}" for stage in STAGES)
+        )
+
+
+if __name__ == "__main__":
+    main()
