@@ -80,9 +80,14 @@ class AppearanceCalibration:
         self._strangers.add(strangers)
 
     @property
+    def learned(self) -> bool:
+        """Whether the video has shown enough certain pairs."""
+        return self._same.count >= self.MINIMUM_SAME and self._strangers.count >= self.MINIMUM_STRANGERS
+
+    @property
     def statistics(self) -> CosineStatistics | None:
         """The distributions in use, or None while too little has been seen to trust appearance."""
-        if self._same.count < self.MINIMUM_SAME or self._strangers.count < self.MINIMUM_STRANGERS:
+        if not self.learned:
             return self._given
         if self._same.mean <= self._strangers.mean:
             return None  # vectors that say nothing about identity

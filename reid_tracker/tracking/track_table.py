@@ -24,6 +24,10 @@ class TrackTable:
         Time of the last matched detection, s.
     last_described : ndarray float64 [N]
         Time of the last matched detection with a vector, s; -inf before the first.
+    last_view : ndarray float64 [N]
+        Time when the memory last got a view, s; -inf before the first.
+    born : ndarray float64 [N]
+        Time of the first detection, s.
     sightings : ndarray int64 [N]
         How many detections were matched so far.
     """
@@ -38,6 +42,8 @@ class TrackTable:
         self.embedding = np.zeros((0, 0), dtype=np.float32)
         self.last_seen = np.zeros(0)
         self.last_described = np.zeros(0)
+        self.last_view = np.zeros(0)
+        self.born = np.zeros(0)
         self.sightings = np.zeros(0, dtype=np.int64)
 
     def __len__(self) -> int:

@@ -8,12 +8,15 @@ state       how it gets there                    how it is matched              
 tentative   an unmatched box >= new_confidence   motion (+ appearance), last    dropped at its first miss
 confirmed   confirm_sightings sightings in a     motion + appearance first,     lost at its first miss
             row (at once on the first frame)     then low-confidence boxes
-lost        a confirmed track that was missed    motion + appearance; without   forgotten after lost_seconds
+lost        a confirmed track that was missed    motion + appearance; without   dormant after lost_seconds
                                                  overlap only if it looks the
                                                  same and could have walked it
+dormant     nothing is left but its views (see   a newcomer who looks the same  forgotten after memory_seconds
+            `memory`); a lost one has them too   gets its number back
 =========== ==================================== ============================== =====================================
 
-A number is given when a track is confirmed and never to anyone else.
+A number is given when a track is confirmed and never to anyone else; for return_seconds from then on it may be taken
+back for an older one.
 """
 
 from collections.abc import Sequence
@@ -27,6 +30,7 @@ from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, warp
+from reid_tracker.tracking.memory import IdentityMemory
 from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, TrackTable
 
 UNMATCHED = -1
@@ -36,6 +40,8 @@ SAME_HEIGHT = 0.5
 REACH_SLACK = 0.5
 # Overlap with the expected place from which, where there is no rival, nobody asks what the person looks like.
 CERTAIN_IOU = 0.6
+# The memory gets a view of everyone in sight this often, s, and needs so many crops to tell who a newcomer is.
+VIEW_SECONDS, NEWCOMER_CROPS = 0.5, 3
 # Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
 CERTAIN_PAIRS = 32
 
@@ -78,13 +84,15 @@ class Tracker:
         self._table = TrackTable()
         self._calibration = AppearanceCalibration(statistics)
         self._camera = CameraMotion()
+        self._memory = IdentityMemory()
         self._next_tracklet = 1
         self._next_identity = 1
+        self._taken_back = 0
 
     @property
     def identities(self) -> int:
-        """How many identities have been given so far."""
-        return self._next_identity - 1
+        """How many people have been told apart so far."""
+        return self._next_identity - 1 - self._taken_back
 
     def update(
         self, detections: sv.Detections, timestamp: float | None = None, image: np.ndarray | None = None
@@ -118,7 +126,7 @@ class Tracker:
         self._adopt_dimension(frame.embedding)
         self._predict(seconds, frame, image)
         detection_of = self._associate(frame)
-        self._correct(frame, detection_of)
+        detection_of = self._correct(frame, detection_of)
         detection_of = self._retire(detection_of)
         detection_of = self._spawn(frame, detection_of)
         return self._report(detections, frame, detection_of)
@@ -299,8 +307,8 @@ class Tracker:
         strangers = pairs[~np.eye(len(rows), dtype=bool)]
         self._calibration.learn(same[~np.isnan(same)], strangers[~np.isnan(strangers)])
 
-    def _correct(self, frame: "_FrameArrays", detection_of: np.ndarray) -> None:
-        """Update matched tracks with their detections and give numbers to those now confirmed."""
+    def _correct(self, frame: "_FrameArrays", detection_of: np.ndarray) -> np.ndarray:
+        """Update matched tracks with their detections and number those now confirmed; the detections of all tracks."""
         table, s = self._table, self.settings
         rows = np.flatnonzero(detection_of != UNMATCHED)
         columns = detection_of[rows]
@@ -310,12 +318,17 @@ class Tracker:
         table.last_seen[rows] = self.time
         table.sightings[rows] += 1
         table.class_id[rows] = frame.class_id[columns]
+        for row in rows[table.state[rows] == LOST]:
+            self._memory.wake(table.tracklet[row], table.identity[row])
         table.state[rows[(table.state[rows] != TENTATIVE) | (table.sightings[rows] >= s.confirm_sightings)]] = CONFIRMED
-        self._number(np.flatnonzero((table.state == CONFIRMED) & (table.identity == 0)))
         if frame.embedding is not None:
             table.last_described[rows[~np.isnan(frame.embedding[columns, 0])]] = self.time
             good = frame.shows_person_well(s)[columns]
             self._remember_appearance(rows[good], frame.embedding[columns[good]])
+            self._keep_views(rows[good], frame.embedding[columns[good]])
+            detection_of = self._recognise(detection_of)
+        self._number(np.flatnonzero((table.state == CONFIRMED) & (table.identity == 0)))
+        return detection_of
 
     def _remember_appearance(self, rows: np.ndarray, fresh: np.ndarray) -> None:
         """Mix good crops' vectors ``fresh`` [K, D] into those kept for the tracks ``rows``, at unit length."""
@@ -326,12 +339,66 @@ class Tracker:
         mixed /= np.sqrt(np.maximum(np.einsum("nd,nd->n", mixed, mixed), 1e-12))[:, None]
         self._table.embedding[rows] = mixed
 
+    def _keep_views(self, rows: np.ndarray, fresh: np.ndarray) -> None:
+        """Show the memory vectors ``fresh`` [K, D] of the tracks ``rows``: newcomers' at once, others' at times."""
+        table = self._table
+        assert self.time is not None
+        if not self.settings.memory_seconds:
+            return
+        newcomer = table.sightings[rows] <= max(self.settings.confirm_sightings, NEWCOMER_CROPS)
+        for each in np.flatnonzero(newcomer | (self.time - table.last_view[rows] >= VIEW_SECONDS)):
+            self._memory.look(table.tracklet[rows[each]], fresh[each])
+            table.last_view[rows[each]] = self.time
+
+    def _recognise(self, detection_of: np.ndarray) -> np.ndarray:
+        """Give newcomers who look like someone out of sight that one's number; the detections of all tracks."""
+        table, s = self._table, self.settings
+        # In one scene strangers look more alike than the header says: wait for what the video itself teaches.
+        if not self._calibration.learned or self._calibration.statistics is None or not self._memory.dormant:
+            return detection_of
+        assert self.time is not None
+        in_view = (table.state == CONFIRMED) & (detection_of != UNMATCHED)
+        undecided = (table.identity == 0) | (self.time - table.born <= s.return_seconds)
+        gone = np.zeros(len(table), dtype=bool)
+        for row in np.flatnonzero(in_view & undecided & (table.last_view == self.time)):
+            views = self._memory.views(table.tracklet[row])
+            if views is None or len(views) < NEWCOMER_CROPS:
+                continue
+            class_id = None if s.class_agnostic else int(table.class_id[row])
+            identities, cosine = self._memory.likeness(table.tracklet[row], class_id, float(table.born[row]))
+            if not len(identities):
+                continue
+            distance = self._calibration.distance(cosine)
+            order = np.argsort(-cosine)
+            best = order[0]
+            rival = distance[order[1]] if len(order) > 1 else 1.0
+            if distance[best] > s.return_distance or rival - distance[best] < s.return_margin:
+                continue
+            if table.identity[row]:
+                self._taken_back += 1
+            gone |= (table.state == LOST) & (table.identity == identities[best])
+            table.identity[row] = identities[best]
+            table.born[row] = -np.inf  # decided
+            self._memory.wake(table.tracklet[row], int(identities[best]))
+        if not gone.any():
+            return detection_of
+        table.keep(~gone)
+        return detection_of[~gone]
+
     def _retire(self, detection_of: np.ndarray) -> np.ndarray:
         """Mark the missed as lost, drop those missed for too long; the detections of those who stay."""
-        table = self._table
-        missed = detection_of == UNMATCHED
-        table.state[missed & (table.state == CONFIRMED)] = LOST
+        table, memory = self._table, self._memory
         assert self.time is not None
+        missed = detection_of == UNMATCHED
+        for row in np.flatnonzero(missed & (table.state != LOST)):
+            if table.state[row] == CONFIRMED:
+                memory.sleep(
+                    table.tracklet[row], table.identity[row], int(table.class_id[row]), float(table.last_seen[row])
+                )
+            else:
+                memory.drop(table.tracklet[row])
+        memory.forget(self.time - self.settings.memory_seconds)
+        table.state[missed & (table.state == CONFIRMED)] = LOST
         too_long = self.time - table.last_seen > self.settings.lost_seconds + 1e-6
         stay = ~missed | ((table.state == LOST) & ~too_long)
         table.keep(stay)
@@ -340,6 +407,7 @@ class Tracker:
     def _spawn(self, frame: "_FrameArrays", detection_of: np.ndarray) -> np.ndarray:
         """Begin a track for every sure box that is nobody's; the detections of all tracks, the new ones last."""
         s, table = self.settings, self._table
+        assert self.time is not None
         matched = np.zeros(len(frame.xyxy), dtype=bool)
         matched[detection_of[detection_of != UNMATCHED]] = True
         new = np.flatnonzero(~matched & (frame.confidence >= s.new_confidence))
@@ -372,9 +440,14 @@ class Tracker:
             embedding=embedding,
             last_seen=np.full(count, self.time),
             last_described=np.where(described, self.time, -np.inf),
+            last_view=np.full(count, -np.inf),
+            born=np.full(count, self.time),
             sightings=np.ones(count, dtype=np.int64),
         )
         self._next_tracklet += count
+        if frame.embedding is not None:
+            added = np.arange(len(table) - count, len(table))
+            self._keep_views(added[good], frame.embedding[new[good]])
         if sure:
             self._number(np.arange(len(table) - count, len(table)))
         return np.concatenate([detection_of, new])
