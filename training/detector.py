@@ -18,6 +18,7 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reid_tracker.detection.export import export_detector
 from reid_tracker.detection.yolo import YoloDetector
 from reid_tracker.device import pick_device
 from reid_tracker.errors import UserError
@@ -275,6 +276,7 @@ def train_detector(
     rate: float = 2e-4,
     every: int = 4,
     generated: int = 150,
+    int8: bool = False,
     device: str = "auto",
     resume: bool = False,
 ) -> Path:
@@ -294,6 +296,8 @@ def train_detector(
         Of a video's frames every n-th is taken.
     generated : int
         Pictures of `dead_leaves` besides.
+    int8 : bool
+        Also write `detector_int8_openvino_model`, with ranges from the frames kept for validation.
     device : str
         As `pick_device` takes it.
     resume : bool
@@ -341,6 +345,8 @@ def train_detector(
         trainer.train()
     result = output / "detector.pt"
     result.write_bytes(last.read_bytes())  # the running average of the last epoch; ultralytics has stripped it
+    if int8:
+        export_detector(result, output / "detector_int8_openvino_model", "openvino", calibrate_on=data)
     return result
 
 
@@ -356,6 +362,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--generated", type=int, default=150, help="made-up pictures without anybody")
+    parser.add_argument("--int8", action="store_true", help="also export as 8-bit whole numbers for OpenVINO")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--resume", action="store_true")
     try:

@@ -9,7 +9,7 @@ import torch
 from reid_tracker.detection.yolo import YoloDetector
 from reid_tracker.errors import UserError
 from reid_tracker.offline import import_ultralytics
-from reid_tracker.training.detector import ConsistencyLoss, person_only, spoil, train_detector
+from reid_tracker.training.detector import ConsistencyLoss, dead_leaves, person_only, spoil, train_detector
 from reid_tracker.video.sources import Frame
 
 
@@ -67,13 +67,33 @@ def test_a_share_of_the_frames_is_spoilt() -> None:
 
 
 def test_a_trained_detector_can_be_used_and_a_run_goes_on(tiny_yolo: Path, frames: Path, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"epochs": 2, "image_size": 64, "batch": 4, "device": "cpu"}
+    settings: dict[str, Any] = {"epochs": 2, "image_size": 64, "batch": 4, "rate": 0.05, "device": "cpu"}
     with pytest.raises(UserError, match="nothing to resume"):
         train_detector([str(frames)], tiny_yolo, tmp_path, resume=True, **settings)
-    path = train_detector([str(frames)], tiny_yolo, tmp_path, **settings)
+    path = train_detector([str(frames)], tiny_yolo, tmp_path, generated=3, int8=True, **settings)
     assert len((tmp_path / "run" / "results.csv").read_text().splitlines()) == 3
     detector = YoloDetector(path, confidence=0)
     assert detector.class_names == {0: "person"}
     noise = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
     assert len(detector.detect(Frame(image=noise, index=0, timestamp=0.0))) > 0
     assert not [name for name in path.parent.glob("*.pt") if name.name != "detector.pt"]  # nothing was fetched
+    start, student = (import_ultralytics().YOLO(file).model.float() for file in (tiny_yolo, path))
+    norms = [(one, other) for one, other in zip(start.modules(), student.modules(), strict=False) if _is_norm(one)]
+    assert norms and all(torch.allclose(a.running_mean, b.running_mean, atol=1e-3) for a, b in norms)
+    first = (next(each for each in network.modules() if hasattr(each, "in_channels")) for network in (start, student))
+    one, other = (layer.weight for layer in first)
+    assert not torch.equal(one.half(), other.half())  # it has learned something
+    whole_numbers = YoloDetector(tmp_path / "detector_int8_openvino_model", image_size=64, confidence=0)
+    assert len(whole_numbers.detect(Frame(image=noise, index=0, timestamp=0.0))) > 0
+
+
+def _is_norm(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.BatchNorm2d)
+
+
+def test_a_picture_of_nothing_is_full_of_something_else_each_time() -> None:
+    random = np.random.default_rng(0)
+    one, other = dead_leaves(random, 90, 160), dead_leaves(random, 90, 160)
+    assert one.shape == (90, 160, 3) and one.dtype == np.uint8
+    assert (one != other).mean() > 0.9
+    assert one.std() > 20 and len(np.unique(one.reshape(-1, 3), axis=0)) > 1000
