@@ -24,7 +24,7 @@ from reid_tracker.device import pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.offline import import_ultralytics, process_unchanged
 from reid_tracker.training.augment import blur, cast_shadow, compress, expose
-from reid_tracker.video.sources import open_source
+from reid_tracker.video.sources import Frame, open_source
 
 import_ultralytics()  # before any part of it: it must not report home
 
@@ -265,6 +265,42 @@ def write_frames(sources: Sequence[str], folder: Path, every: int, teacher: Path
     return about
 
 
+def match_confidence(student: Path, teacher: Path, frames: Sequence[Path]) -> float:
+    """Shift the student's confidences so that it is as generous as the teacher: as many boxes on clean frames.
+
+    Training on spoilt frames makes a student careful everywhere. One number is added to the logits of all confidences,
+    in the checkpoint.
+
+    Parameters
+    ----------
+    student, teacher : Path
+        Checkpoints; the student's is rewritten.
+    frames : sequence of Path
+        Clean pictures that neither was trained on.
+
+    Returns
+    -------
+    float
+        What was added.
+    """
+    careful, generous = (YoloDetector(path, confidence=0.05) for path in (student, teacher))
+    found: list[list[float]] = [[], []]
+    for number, path in enumerate(frames):
+        frame = Frame(image=cv2.imread(str(path)), index=number, timestamp=float(number))
+        for confidences, detector in zip(found, (careful, generous), strict=True):
+            confidences += np.asarray(detector.detect(frame).confidence).tolist()
+    wanted = int((np.array(found[1]) >= LABELLED).sum())
+    if not 0 < wanted <= len(found[0]):
+        return 0.0
+    threshold = np.sort(found[0])[-wanted]
+    shift = float(np.log(LABELLED / (1 - LABELLED)) - np.log(threshold / (1 - threshold)))
+    checkpoint = torch.load(student, weights_only=False)  # our own file, written a moment ago
+    for branch in checkpoint["model"].model[-1].cv3:
+        branch[-1].bias.data += shift
+    torch.save(checkpoint, student)
+    return shift
+
+
 def train_detector(
     sources: Sequence[str],
     teacher: Path,
@@ -329,6 +365,7 @@ def train_detector(
         "epochs": epochs,
         "imgsz": image_size,
         "batch": batch,
+        "nbs": batch,  # learn from every batch; ultralytics would gather 64 frames first
         "optimizer": "AdamW",
         "lr0": rate,
         "warmup_epochs": 1,
@@ -345,6 +382,7 @@ def train_detector(
         trainer.train()
     result = output / "detector.pt"
     result.write_bytes(last.read_bytes())  # the running average of the last epoch; ultralytics has stripped it
+    match_confidence(result, teacher, sorted((output / "frames" / "images" / "val").iterdir()))
     if int8:
         export_detector(result, output / "detector_int8_openvino_model", "openvino", calibrate_on=data)
     return result

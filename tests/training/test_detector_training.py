@@ -9,7 +9,14 @@ import torch
 from reid_tracker.detection.yolo import YoloDetector
 from reid_tracker.errors import UserError
 from reid_tracker.offline import import_ultralytics
-from reid_tracker.training.detector import ConsistencyLoss, dead_leaves, person_only, spoil, train_detector
+from reid_tracker.training.detector import (
+    ConsistencyLoss,
+    dead_leaves,
+    match_confidence,
+    person_only,
+    spoil,
+    train_detector,
+)
 from reid_tracker.video.sources import Frame
 
 
@@ -97,3 +104,18 @@ def test_a_picture_of_nothing_is_full_of_something_else_each_time() -> None:
     assert one.shape == (90, 160, 3) and one.dtype == np.uint8
     assert (one != other).mean() > 0.9
     assert one.std() > 20 and len(np.unique(one.reshape(-1, 3), axis=0)) > 1000
+
+
+def test_a_careful_student_becomes_as_generous_as_its_teacher(tiny_yolo: Path, frames: Path, tmp_path: Path) -> None:
+    yolo = import_ultralytics().YOLO(tiny_yolo)
+    yolo.model = person_only(yolo.model)
+    for *_, score in yolo.model.model[-1].cv3:
+        score.weight.data *= 200  # some sure, most not
+    for name, less in (("teacher", 3.0), ("student", 0.7)):
+        for *_, score in yolo.model.model[-1].cv3:
+            score.bias.data -= less
+        yolo.save(tmp_path / f"{name}.pt")
+    pictures = sorted(frames.iterdir())
+    shift = match_confidence(tmp_path / "student.pt", tmp_path / "teacher.pt", pictures)
+    assert shift == pytest.approx(0.7, abs=0.15)
+    assert match_confidence(tmp_path / "student.pt", tmp_path / "teacher.pt", pictures) == pytest.approx(0, abs=0.05)
