@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 Backend = Literal["auto", "torch", "onnx", "openvino"]
 
 DETECTOR = Path(__file__).parent / "weights" / "detector.pt"
-# Forms that ship with the package: 8-bit whole numbers; what that costs in accuracy is in the model cards.
+# Forms that ship with the package. 8-bit whole numbers where they cost no accuracy, else float16 (model cards).
 BUNDLED_FORMS = {
-    (DETECTOR, "openvino"): DETECTOR.with_name("detector_int8_openvino_model"),
+    (DETECTOR, "openvino"): DETECTOR.with_name("detector_openvino_model"),
     (BUNDLED, "openvino"): BUNDLED.with_name("appearance_int8.xml"),
 }
 NAMES = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}

@@ -7,6 +7,8 @@ changes.
 
 import argparse
 import copy
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,14 @@ from reid_tracker.device import pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.offline import import_ultralytics, process_unchanged
 from reid_tracker.training.augment import blur, cast_shadow, compress, expose
-from reid_tracker.video.sources import Frame, open_source
+from reid_tracker.video.sources import open_source
 
 import_ultralytics()  # before any part of it: it must not report home
 
 from ultralytics import YOLO  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel  # noqa: E402
+from ultralytics.utils.torch_utils import strip_optimizer  # noqa: E402
 
 LABELLED = 0.25  # confidence from which the teacher's boxes are written as labels; only the validation figures use them
 
@@ -265,40 +268,40 @@ def write_frames(sources: Sequence[str], folder: Path, every: int, teacher: Path
     return about
 
 
-def match_confidence(student: Path, teacher: Path, frames: Sequence[Path]) -> float:
-    """Shift the student's confidences so that it is as generous as the teacher: as many boxes on clean frames.
+def finish(student: Path, teacher: Path, output: Path, share: float, image_size: int = 640) -> None:
+    """Write the detector that is to be used: between the student and its start, and nothing of the run that made it.
 
-    Training on spoilt frames makes a student careful everywhere. One number is added to the logits of all confidences,
-    in the checkpoint.
+    The weighted mean of a fine-tuned network's weights and its start's (WiSE-FT, Wortsman et al. 2022) keeps most of
+    what the student learned and of what its start knew beyond the few scenes it learned from.
 
     Parameters
     ----------
-    student, teacher : Path
-        Checkpoints; the student's is rewritten.
-    frames : sequence of Path
-        Clean pictures that neither was trained on.
-
-    Returns
-    -------
-    float
-        What was added.
+    student : Path
+        Last checkpoint of the run.
+    teacher : Path
+        Its start.
+    output : Path
+        .pt, float16, as ultralytics loads it.
+    share : float
+        Of the student, 0..1.
+    image_size : int
+        Longer side of a frame that the detector takes where nobody says otherwise, px.
     """
-    careful, generous = (YoloDetector(path, confidence=0.05) for path in (student, teacher))
-    found: list[list[float]] = [[], []]
-    for number, path in enumerate(frames):
-        frame = Frame(image=cv2.imread(str(path)), index=number, timestamp=float(number))
-        for confidences, detector in zip(found, (careful, generous), strict=True):
-            confidences += np.asarray(detector.detect(frame).confidence).tolist()
-    wanted = int((np.array(found[1]) >= LABELLED).sum())
-    if not 0 < wanted <= len(found[0]):
-        return 0.0
-    threshold = np.sort(found[0])[-wanted]
-    shift = float(np.log(LABELLED / (1 - LABELLED)) - np.log(threshold / (1 - threshold)))
-    checkpoint = torch.load(student, weights_only=False)  # our own file, written a moment ago
-    for branch in checkpoint["model"].model[-1].cv3:
-        branch[-1].bias.data += shift
-    torch.save(checkpoint, student)
-    return shift
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(student, folder))
+        strip_optimizer(str(copy))  # puts the running average in place of the network
+        checkpoint = torch.load(copy, weights_only=False)  # our own file
+    network = checkpoint["model"].float()
+    start = person_only(YOLO(teacher).model).state_dict()
+    mean = {
+        name: share * value + (1 - share) * start[name] if value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
+    network.load_state_dict(mean)
+    network.args = {"task": "detect", "imgsz": image_size}
+    network.pt_path = output.name  # not where its start lay
+    kept = {name: checkpoint[name] for name in ("date", "version", "license", "docs")}
+    torch.save({**kept, "model": network.half(), "train_args": network.args}, output)
 
 
 def train_detector(
@@ -312,6 +315,7 @@ def train_detector(
     rate: float = 2e-4,
     every: int = 4,
     generated: int = 150,
+    share: float = 0.6,
     int8: bool = False,
     device: str = "auto",
     resume: bool = False,
@@ -332,6 +336,8 @@ def train_detector(
         Of a video's frames every n-th is taken.
     generated : int
         Pictures of `dead_leaves` besides.
+    share : float
+        Of the student in the result, as `finish` takes it.
     int8 : bool
         Also write `detector_int8_openvino_model`, with ranges from the frames kept for validation.
     device : str
@@ -381,8 +387,7 @@ def train_detector(
     with process_unchanged():
         trainer.train()
     result = output / "detector.pt"
-    result.write_bytes(last.read_bytes())  # the running average of the last epoch; ultralytics has stripped it
-    match_confidence(result, teacher, sorted((output / "frames" / "images" / "val").iterdir()))
+    finish(last, teacher, result, share)
     if int8:
         export_detector(result, output / "detector_int8_openvino_model", "openvino", calibrate_on=data)
     return result
@@ -400,6 +405,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--generated", type=int, default=150, help="made-up pictures without anybody")
+    parser.add_argument("--share", type=float, default=0.6, help="of the student, beside its start, in the result")
     parser.add_argument("--int8", action="store_true", help="also export as 8-bit whole numbers for OpenVINO")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--resume", action="store_true")

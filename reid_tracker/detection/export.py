@@ -36,6 +36,8 @@ def export_detector(checkpoint: Path, output: Path, format: str, calibrate_on: P
         If the checkpoint is no YOLO, or a library is missing.
     """
     options: dict[str, Any] = {"format": format, "dynamic": True, "device": "cpu", "verbose": False}
+    if format == "openvino" and calibrate_on is None:
+        options["half"] = True  # of the file: half its size; OpenVINO computes in what the processor does best
     if format == "onnx":
         options["simplify"] = False  # needs another package, for a graph that the runtime simplifies itself
     if calibrate_on is not None:
@@ -47,6 +49,8 @@ def export_detector(checkpoint: Path, output: Path, format: str, calibrate_on: P
         with process_unchanged(), errors_about(checkpoint), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             written = Path(import_ultralytics().YOLO(copy).export(**options))
+        for about in written.glob("metadata.yaml"):  # where the frames lay is nobody's business
+            about.write_text(about.read_text().replace(str(calibrate_on), Path(calibrate_on or "").name))
         if output.is_dir():
             shutil.rmtree(output)
         written.rename(output)

@@ -88,6 +88,7 @@ class YoloDetector:
         if network.metadata.get("dynamic"):
             # Where OpenVINO must compile anew for each shape, ultralytics pads to a square; a video has one shape.
             network.backend.dynamic = True
+            self._yolo.predict(np.zeros((64, 64, 3), np.uint8), **self._options)  # now with the size asked for
         height, width = self._yolo.predictor.imgsz
         self.image_size: tuple[int, int] = height, width
         # Ultralytics rounds sizes up to the stride, and silently keeps to an export's fixed size.

@@ -1,0 +1,64 @@
+"""What ships with the package: small, described, of one kind, and in use without a word."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reid_tracker import TrackConfig, track
+from reid_tracker.appearance.embedder import BUNDLED, Embedder
+from reid_tracker.backends import BUNDLED_FORMS, DETECTOR, appearance_form, detector_form
+from reid_tracker.config import load
+from reid_tracker.demo import make_clip
+from reid_tracker.detection.yolo import YoloDetector
+from reid_tracker.motchallenge import read_rows
+from reid_tracker.video.sources import open_source
+
+
+def files(path: Path) -> list[Path]:
+    return [each for each in path.iterdir() if each.is_file()] if path.is_dir() else [path]
+
+
+def test_each_file_is_small_and_each_model_has_a_card():
+    for path in files(BUNDLED.parent) + files(BUNDLED_FORMS[DETECTOR, "openvino"]):
+        assert path.stat().st_size < 8e6, path
+        assert b"/work/" not in path.read_bytes(), path
+    assert DETECTOR.with_suffix(".md").is_file() and BUNDLED.with_suffix(".md").is_file()
+
+
+def test_on_a_cpu_the_forms_for_it_run():
+    assert detector_form(None, device="cpu") == BUNDLED_FORMS[DETECTOR, "openvino"]
+    assert appearance_form(None, device="cpu") == BUNDLED_FORMS[BUNDLED, "openvino"]
+    assert detector_form(None, "torch") == DETECTOR
+
+
+def test_the_8_bit_appearance_network_is_the_checkpoint():
+    one, other = Embedder(device="cpu"), Embedder(appearance_form(None, device="cpu"))
+    assert one.hash == other.hash and one.statistics == other.statistics
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return make_clip(tmp_path_factory.mktemp("bundled") / "clip")
+
+
+def test_all_forms_of_the_detector_find_the_same_people(clip):
+    frame = next(iter(open_source(clip)))
+    found = []
+    for path in (DETECTOR, BUNDLED_FORMS[DETECTOR, "openvino"]):
+        detector = YoloDetector(path, confidence=0.5, device="cpu")
+        assert detector.class_names == {0: "person"} and detector.image_size == (640, 640)
+        found.append(detector.detect(frame).xyxy)
+    assert len(found[0]) == len(found[1]) >= 3
+    nearest = np.abs(found[0][:, None] - found[1]).max(axis=2).min(axis=1)
+    assert nearest.max() < 12
+
+
+def test_people_are_tracked_with_nothing_but_what_is_bundled(clip, tmp_path):
+    copy = shutil.copy(clip, tmp_path / "mine.mp4")
+    settings = {"output.folder": str(tmp_path / "out"), "source.end": 30, "device": "cpu"}
+    (summary,) = track(copy, load(TrackConfig, None, settings))
+    assert summary.frames == 30 and 3 <= summary.identities <= 5
+    rows = read_rows(tmp_path / "out" / "mine.txt")
+    assert np.bincount(rows[:, 1].astype(int)).max() == 30  # somebody is followed from first to last
