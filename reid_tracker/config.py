@@ -122,7 +122,7 @@ class TrackerSettings(Settings):
         600.0, "How long someone who left is remembered; only appearance can bring them back. 0 = not at all.", ge=0
     )
     return_distance: float = setting(
-        0.1,
+        0.05,
         "Largest calibrated distance (0 same, 1 stranger) between a newcomer and someone who left, to be that person. "
         "Raise it to recognise more returns, at more false ones.",
         ge=0,
