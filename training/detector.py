@@ -299,7 +299,8 @@ def finish(student: Path, teacher: Path, output: Path, share: float, image_size:
     }
     network.load_state_dict(mean)
     network.args = {"task": "detect", "imgsz": image_size}
-    network.pt_path = output.name  # not where its start lay
+    network.pt_path = output.name  # nobody need know where its start lay
+    network.yaml = {**network.yaml, "yaml_file": Path(network.yaml.get("yaml_file", "")).name}
     kept = {name: checkpoint[name] for name in ("date", "version", "license", "docs")}
     torch.save({**kept, "model": network.half(), "train_args": network.args}, output)
 
