@@ -1,4 +1,4 @@
-"""What a gallery is: the protocol that both stores follow, what goes in and comes out, and what needs no store's help."""
+"""What a gallery is: the protocol of both stores, what goes in and comes out, and what needs no store's help."""
 
 import json
 import time
@@ -111,8 +111,8 @@ class Gallery(Protocol):
 
     model: Model
 
-    def new_number(self) -> int:
-        """Reserve the next number: no other run that uses this gallery gets it."""
+    def new_numbers(self, count: int = 1) -> list[int]:
+        """Reserve the next numbers: no other run that uses this gallery gets them."""
 
     def enrol(self, sightings: Mapping[int, Sighting]) -> None:
         """Add or update people in one transaction; of too many views of one the most varied ones stay.
