@@ -12,7 +12,6 @@ change is one transaction, whole after a kill. Searches run on one matrix in mem
 import json
 import shutil
 import sqlite3
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -418,15 +417,12 @@ class SqliteGallery:
                 if not any(folder.iterdir()):
                     folder.rmdir()
         run("VACUUM")
-        # The log still holds old pages, until it is cut to nothing; a reader that began before keeps it from that.
-        give_up = time.monotonic() + WAIT_SECONDS
-        while run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-            if time.monotonic() > give_up:
-                raise UserError(
-                    f"{self._file}: deleted, but another program reads so long that traces stay in the log beside "
-                    "it; end that program and open the gallery again."
-                )
-            time.sleep(0.05)
+        # The log still holds old pages until it is cut to nothing; a reader that began before keeps it from that.
+        if run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise UserError(
+                f"{self._file}: deleted, but another program reads so long that traces stay in the log beside it; end "
+                "that program and open the gallery again."
+            )
         with self._transaction():
             run("UPDATE header SET value = 0 WHERE key = 'forgetting'")
 

@@ -73,8 +73,9 @@ def test_nothing_of_the_forgotten_is_left_in_any_file(folder, gallery):
     assert all(view.crop for number in range(2, 7) for view in gallery.views(number))
 
 
-def test_a_reader_that_goes_on_and_on_is_named_and_the_next_opening_finishes(folder, gallery, monkeypatch):
+def test_a_reader_that_goes_on_and_on_is_named_and_the_next_opening_finishes(folder, monkeypatch):
     monkeypatch.setattr("reid_tracker.gallery.sqlite_store.WAIT_SECONDS", 0.2)
+    gallery = SqliteGallery(folder, MODEL)
     gallery.enrol({1: sighting(0), 2: sighting(1)})
     trace = looks(0)[0].vector.tobytes()
     reader = sqlite3.connect(folder / FILE, isolation_level=None)
