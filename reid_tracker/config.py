@@ -159,6 +159,18 @@ class OutputSettings(Settings):
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 
+class GallerySettings(Settings):
+    """Identities that outlive the run."""
+
+    where: str | None = setting(
+        None, "Folder, or URL of a Qdrant collection: people in it are recognised, new ones enrolled; null = none."
+    )
+    retention_days: float | None = setting(
+        None, "Whoever no run has seen for so long is forgotten before this one begins; null = never.", gt=0
+    )
+    save_seconds: float = setting(60.0, "How often a running video's people are saved: what a kill may lose.", gt=0)
+
+
 class TrackConfig(Settings):
     """All settings of ``reid-tracker track``."""
 
@@ -173,6 +185,7 @@ class TrackConfig(Settings):
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")
     tracker: TrackerSettings = Field(default_factory=TrackerSettings, description="How boxes become identities.")
     output: OutputSettings = Field(default_factory=OutputSettings, description="What is written.")
+    gallery: GallerySettings = Field(default_factory=GallerySettings, description="Identities that outlive the run.")
 
 
 class NetworkSettings(Settings):

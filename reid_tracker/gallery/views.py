@@ -14,7 +14,7 @@ CERTAIN = 1e6  # likelihood ratios beyond it are the Gaussians' tails, not knowl
 
 
 def choose_varied(vectors: np.ndarray, quality: np.ndarray, limit: int = VIEWS) -> np.ndarray:
-    """Choose views: of the two that are most alike the worse one goes, until few enough are left.
+    """Choose views: first those of less than half the best one's quality go, then of the most alike two the worse one.
 
     Parameters
     ----------
@@ -34,8 +34,10 @@ def choose_varied(vectors: np.ndarray, quality: np.ndarray, limit: int = VIEWS) 
     alike = vectors @ vectors.T
     np.fill_diagonal(alike, -2)
     while len(kept) > limit:
-        pair = np.array(np.unravel_index(alike.argmax(), alike.shape))
-        worse = pair[quality[kept[pair]].argmin()]
+        worse = int(quality[kept].argmin())
+        if quality[kept[worse]] >= quality.max() / 2:
+            pair = np.array(np.unravel_index(alike.argmax(), alike.shape))
+            worse = int(pair[quality[kept[pair]].argmin()])
         kept = np.delete(kept, worse)
         alike = np.delete(np.delete(alike, worse, axis=0), worse, axis=1)
     return kept
