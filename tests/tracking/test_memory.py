@@ -190,3 +190,15 @@ def test_known_people_of_another_model_are_refused(rng):
     memory.know([(1, 0, np.eye(5, dtype=np.float32)[:1])])
     with pytest.raises(UserError, match="5"):
         run(Tracker(frame_rate=10, memory=memory), rng, {0: 100.0}, 1)
+
+
+def test_whoever_is_there_when_the_video_begins_can_be_recognised_once_it_has_taught_enough(rng):
+    memory = IdentityMemory()
+    memory.know((11 + who, 0, seen(WHO[[who] * VIEWS], rng, 0.05)) for who in range(2))
+    tracker = Tracker(frame_rate=10, memory=memory)
+    people = {0: 100.0, 1: 400.0, 2: 700.0}
+    assert set(run(tracker, rng, people, 0.2).values()).isdisjoint({11, 12})
+    given = run(tracker, rng, people, 3)
+    assert (given[0], given[1]) == (11, 12)
+    assert given[2] > 12
+    assert tracker.identities == 3
