@@ -98,8 +98,8 @@ def statistics_of(gallery: Gallery) -> tuple[CosineStatistics, str]:
         return CosineStatistics(*found), f"the gallery's own {len(people)} people"
     if "all" not in gallery.model.calibration:
         raise UserError(
-            f"The gallery's model does not say how alike strangers are, and fewer than {ENOUGH} people have views enough "
-            "to tell: enrol more, or use a trained checkpoint."
+            f"The gallery's model does not say how alike strangers are, and fewer than {ENOUGH} people have views "
+            "enough to tell: enrol more, or use a trained checkpoint."
         )
     return CosineStatistics(**gallery.model.calibration["all"]), "the model's header"
 
