@@ -89,6 +89,8 @@ class Tracker:
         self._calibration = AppearanceCalibration(statistics)
         self._camera = CameraMotion()
         self._memory = IdentityMemory() if memory is None else memory
+        # Without this nobody would be recognised in a video that never shows two people at a time.
+        self._calibration.learn(np.zeros(0), self._memory.strangers())
         self._untaught = -np.inf  # last time, s, at which the video had taught too little to recognise anyone
         self._own, self._guests = 0, set[int]()  # people first numbered here, and those known beforehand
 
