@@ -119,3 +119,13 @@ def test_pictures_need_the_gallerys_model(run, tmp_path):
     status, _, err = run("search", tmp_path / "1.png", folder="other")
     assert status == 2
     assert "cannot be compared" in err
+
+
+def test_track_takes_the_gallery_and_the_retention(tmp_path, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr("reid_tracker.cli._run_track", lambda sources, config: given.append(config.gallery))
+    words = ["track", "walk.mp4", "--gallery", "people", "--retention", "30"]
+    monkeypatch.setattr(sys, "argv", ["reid-tracker", *words])
+    with pytest.raises(SystemExit):
+        main()
+    assert (given[0].where, given[0].retention_days) == ("people", 30)

@@ -11,7 +11,7 @@ from tracking_world import unit_vectors
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.qdrant_store import QdrantGallery
 from reid_tracker.gallery.sqlite_store import SqliteGallery
-from reid_tracker.gallery.store import Model, Sighting, View, export, forget_unseen
+from reid_tracker.gallery.store import Model, Sighting, View, export, forget_unseen, open_gallery
 from reid_tracker.gallery.views import choose_varied, likeness, statistics_of, verify
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.memory import VIEWS
@@ -229,3 +229,15 @@ def test_a_gallery_of_many_says_itself_how_alike_strangers_are(gallery):
             "Empty", (), {"model": Model("a", 4), "vectors": lambda self: (np.zeros(0, int), np.zeros((0, 4)))}
         )
         statistics_of(empty())
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence():
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9/people: the Qdrant server fails"):
+        open_gallery("http://127.0.0.1:9/people", MODEL)
+
+
+def test_what_is_no_gallery_on_a_cluster_is_left_alone():
+    client = QdrantClient(":memory:")
+    client.create_collection("people_people", vectors_config={})
+    with pytest.raises(UserError, match="not a gallery"):
+        QdrantGallery(client, "people", MODEL)
