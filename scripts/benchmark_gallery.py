@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from reid_tracker import TrackConfig, track
 from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
-from reid_tracker.gallery.store import Model, Sighting, View
+from reid_tracker.gallery.store import Model, Sighting, View, open_gallery
 from reid_tracker.motchallenge import FRAME, HEIGHT, IDENTITY, LEFT, read_rows
 from reid_tracker.tracking.costs import iou
 from reid_tracker.tracking.memory import VIEWS
@@ -99,6 +99,7 @@ def measure_recognition(folder: Path, data: Path) -> None:
             owners.setdefault(number, Counter())[SAME.get(visit, visit)] += frames
     owner = {number: people.most_common(1)[0][0] for number, people in owners.items()}
     outcomes: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+    gallery, first = open_gallery(folder / "gallery"), Counter[bool]()
     for visit, numbers in given[1].items():
         person = SAME.get(visit, visit)
         if numbers.total() < SEEN:
@@ -107,10 +108,17 @@ def measure_recognition(folder: Path, data: Path) -> None:
         outcome = "a new number" if number not in owner else "their own" if owner[number] == person else "another's"
         known = person in owner.values()
         outcomes[known][outcome] += 1
+        if known and number not in owner and gallery.views(number):
+            mean = np.mean([view.vector for view in gallery.views(number)], axis=0)
+            alike = [each.number for each in gallery.search(mean / np.linalg.norm(mean), 100)[0]]
+            first[owner[next(each for each in alike if each in owner)] == person] += 1
         print(f"  visit {visit:2} of person {person:2}: {number:3} in {frames} of {numbers.total()} frames, {outcome}")
     for known, text in ((True, "of people of the first part"), (False, "of strangers")):
         counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes[known].items())
         print(f"{outcomes[known].total()} visits {text}: {counts}")
+    print(
+        f"Afterwards, of {first.total()} known who got a new number {first[True]} look most like themselves (gallery show)"
+    )
 
 
 def main() -> None:
