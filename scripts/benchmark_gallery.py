@@ -116,9 +116,7 @@ def measure_recognition(folder: Path, data: Path) -> None:
     for known, text in ((True, "of people of the first part"), (False, "of strangers")):
         counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes[known].items())
         print(f"{outcomes[known].total()} visits {text}: {counts}")
-    print(
-        f"Afterwards, of {first.total()} known who got a new number {first[True]} look most like themselves (gallery show)"
-    )
+    print(f"Of {first.total()} known who got a new number {first[True]} look most like themselves ('gallery show').")
 
 
 def main() -> None:
