@@ -142,11 +142,11 @@ class SqliteGallery:
         if not len(people):
             return [[] for _ in queries]
         cosine = np.full((len(people), count.max()), -np.inf, np.float32)
-        found = []
+        found, of = [], np.minimum(count, BEST_VIEWS).astype(np.float32)
         for row in np.ascontiguousarray((matrix @ queries.T).T):
             cosine.reshape(-1)[cell] = row
             best = np.sort(cosine, axis=1)[:, -BEST_VIEWS:]
-            score = np.where(np.isfinite(best), best, 0).sum(axis=1) / np.minimum(count, BEST_VIEWS)
+            score = np.where(np.isfinite(best), best, np.float32(0)).sum(axis=1) / of
             order = np.argpartition(-score, limit - 1)[:limit] if limit < len(score) else np.arange(len(score))
             order = order[np.argsort(-score[order])]
             found.append((people[order].tolist(), score[order].tolist()))
