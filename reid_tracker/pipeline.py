@@ -119,51 +119,62 @@ def track(
         If something given cannot be used, or a result cannot be stored. What was written stays readable, and the
         message says up to which frame.
     """
-    config = config or TrackConfig()
+    with ExitStack() as opened_here:
+        return _track(source, config or TrackConfig(), detector, embedder, progress, opened_here)
+
+
+def _track(
+    source: str | Path | Sequence[str | Path],
+    config: TrackConfig,
+    detector: Detector | None,
+    embedder: AppearanceModel | None,
+    progress: Progress | None,
+    opened_here: ExitStack,
+) -> list[RunSummary]:
+    """`track`; what it opens and must close goes to ``opened_here``."""
     if config.output.blur_people and config.output.crops:
         raise UserError("blur_people and crops contradict each other: crops show people. Leave one out.")
     patterns: list[str | Path] = [source] if isinstance(source, str | Path) else list(source)
     paths = expand_sources(patterns)
     models = _Models(config, detector, embedder)
     polygon = parse_polygon(config.source.roi) if config.source.roi else None
-    with ExitStack() as opened_here:
-        summaries: list[RunSummary] = []
-        names: set[str] = set()
-        gallery: Gallery | None = None
-        for path in paths:
-            opened = open_source(path, **config.source.model_dump(exclude={"roi"}))
-            name = _unused(opened.name, names)
-            run_detector = models.detector_for(path, opened)
-            run_embedder, statistics = models.embedder_for(run_detector, opened)
-            summary = RunSummary(source=name, notes=[*opened.notes])
-            if config.gallery.where and gallery is None:
+    summaries: list[RunSummary] = []
+    names: set[str] = set()
+    gallery: Gallery | None = None
+    for path in paths:
+        opened = open_source(path, **config.source.model_dump(exclude={"roi"}))
+        name = _unused(opened.name, names)
+        run_detector = models.detector_for(path, opened)
+        run_embedder, statistics = models.embedder_for(run_detector, opened)
+        summary = RunSummary(source=name, notes=[*opened.notes])
+        recorder, memory = None, None
+        if config.gallery.where:
+            if gallery is None:
                 gallery = _open_gallery(config, run_embedder)
                 opened_here.callback(gallery.close)
-            recorder, memory = None, None
-            if gallery is not None:
-                # A memory for each video: their clocks differ. What one taught the gallery, the next one knows.
-                recorder = GallerySink(gallery, name, config.tracker, config.gallery.save_seconds)
-                memory = GalleryMemory(gallery)
-            sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary, recorder)
-            tracker = Tracker(config.tracker, opened.frame_rate, statistics, memory)
-            _run(
-                opened,
-                run_detector,
-                run_embedder,
-                tracker,
-                sinks,
-                polygon,
-                config.embedder.refresh_seconds,
-                summary,
-                progress,
-            )
-            if recorder is not None:
-                summary.recognised, summary.enrolled = len(recorder.recognised), len(recorder.new)
-                summary.notes.append(recorder.summary())
-            summary.notes += [note for note in opened.notes if note not in summary.notes]
-            summaries.append(summary)
-            if summary.interrupted:
-                break
+            # A memory for each video: their clocks differ. What one taught the gallery, the next one knows.
+            recorder = GallerySink(gallery, name, config.tracker, config.gallery.save_seconds)
+            memory = GalleryMemory(gallery)
+        sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary, recorder)
+        tracker = Tracker(config.tracker, frame_rate=opened.frame_rate, statistics=statistics, memory=memory)
+        _run(
+            opened,
+            run_detector,
+            run_embedder,
+            tracker,
+            sinks,
+            polygon,
+            config,
+            summary,
+            progress,
+        )
+        if recorder is not None:
+            summary.recognised, summary.enrolled = len(recorder.recognised), len(recorder.new)
+            summary.notes.append(recorder.summary())
+        summary.notes += [note for note in opened.notes if note not in summary.notes]
+        summaries.append(summary)
+        if summary.interrupted:
+            break
     return summaries
 
 
@@ -197,7 +208,7 @@ def _run(
     tracker: Tracker,
     sinks: Sequence[Sink],
     polygon: np.ndarray | None,
-    refresh_seconds: float,
+    config: TrackConfig,
     summary: RunSummary,
     progress: Progress | None,
 ) -> None:
@@ -228,10 +239,12 @@ def _run(
                 inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
                 with summary.timed("embed"):
                     if embedder is not None and frame.image is not None and "embedding" not in inside.data:
-                        needed = _needs_vector(inside, tracker, frame.timestamp, refresh_seconds)
+                        needed = _needs_vector(inside, tracker, frame.timestamp, config.embedder.refresh_seconds)
                         _embed(embedder, frame.image, inside, needed)
                 with summary.timed("associate"):
                     tracks = tracker.update(inside, frame.timestamp, frame.image)
+                if config.output.smooth_boxes:
+                    tracks.xyxy = tracks.data["smooth_xyxy"]
                 writer.put((FrameResult(frame, tracks, detections), tracker.identities))
                 if progress is not None:
                     progress(source, number)
