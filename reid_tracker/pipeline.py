@@ -149,9 +149,12 @@ def _track(
         summary = RunSummary(source=name, notes=[*opened.notes])
         recorder, memory = None, None
         if config.gallery.where:
+            model = _model_of(run_embedder, config)
             if gallery is None:
-                gallery = _open_gallery(config, run_embedder)
+                gallery = open_gallery(config.gallery.where, model)
                 opened_here.callback(gallery.close)
+                if config.gallery.retention_days is not None:
+                    forget_unseen(gallery, config.gallery.retention_days)
             # A memory for each video: their clocks differ. What one taught the gallery, the next one knows.
             recorder = GallerySink(gallery, name, config.tracker, config.gallery.save_seconds)
             memory = GalleryMemory(gallery)
@@ -178,10 +181,9 @@ def _track(
     return summaries
 
 
-def _open_gallery(config: TrackConfig, embedder: AppearanceModel | None) -> Gallery:
-    """Open the gallery for the vectors of this model, and forget whose time is over."""
+def _model_of(embedder: AppearanceModel | None, config: TrackConfig) -> Model:
+    """What the gallery must know of the appearance model; UserError where nobody could be recognised by it."""
     where = config.gallery.where
-    assert where is not None
     if not config.tracker.memory_seconds:
         raise UserError(f"gallery {where}: without a memory nobody is recognised; raise tracker.memory_seconds.")
     identifier, dimension = getattr(embedder, "hash", None), getattr(embedder, "dimension", None)
@@ -190,15 +192,7 @@ def _open_gallery(config: TrackConfig, embedder: AppearanceModel | None) -> Gall
             f"gallery {where}: it needs pictures and an appearance model with a hash and a dimension; recorded vectors "
             "do not say which model made them, and without appearance nobody can be recognised."
         )
-    calibration = getattr(embedder, "header", {}).get("calibration", {})
-    gallery = open_gallery(where, Model(identifier, dimension, calibration))
-    try:
-        if config.gallery.retention_days is not None:
-            forget_unseen(gallery, config.gallery.retention_days)
-    except UserError:
-        gallery.close()
-        raise
-    return gallery
+    return Model(identifier, dimension, getattr(embedder, "header", {}).get("calibration", {}))
 
 
 def _run(
