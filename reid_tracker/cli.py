@@ -97,6 +97,9 @@ def track(
     jsonl: Annotated[bool | None, typer.Option("--jsonl", help="Write JSON lines, one object a frame.")] = None,
     crops: Annotated[bool | None, typer.Option("--crops", help="Write crops per identity.")] = None,
     blur_people: Annotated[bool | None, typer.Option("--blur-people", help="Blur everyone in the video.")] = None,
+    refine: Annotated[
+        bool | None, typer.Option("--refine", help="Look back after the run: also write <name>_refined.*")
+    ] = None,
     class_agnostic: Annotated[
         bool | None, typer.Option("--class-agnostic", help="Let a track change its class.")
     ] = None,
@@ -136,6 +139,7 @@ def track(
         "output.jsonl": jsonl,
         "output.crops": crops,
         "output.blur_people": blur_people,
+        "refine.enabled": refine,
         "tracker.class_agnostic": class_agnostic,
         "tracker.camera_motion": camera_motion,
     }

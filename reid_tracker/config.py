@@ -159,6 +159,28 @@ class OutputSettings(Settings):
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 
+class RefineSettings(Settings):
+    """Recorded video looked back on after the run, with the future known."""
+
+    enabled: bool = setting(False, "true = look back; the video is read a second time where pictures are written.")
+    split_distance: float = setting(
+        0.6,
+        "Calibrated distance (0 same, 1 stranger) of the appearance before and after, from which a person is cut in "
+        "two. Lower repairs more swaps and cuts more people.",
+        gt=0,
+    )
+    link_limit: float = setting(
+        0.3,
+        "Largest cost (0 certain) at which two pieces become one person. Raise it to join more, also strangers.",
+        ge=0,
+    )
+    link_seconds: float = setting(600.0, "Longest absence that is bridged; 0 = link nothing.", ge=0)
+    fill_seconds: float = setting(2.0, "Longest gap that is filled in with a straight line; 0 = none.", ge=0)
+    smooth_seconds: float = setting(
+        0.1, "Width of the smoothing; 0 = none. Raise it to 0.3 where the camera stands still.", ge=0
+    )
+
+
 class TrackConfig(Settings):
     """All settings of ``reid-tracker track``."""
 
@@ -173,6 +195,10 @@ class TrackConfig(Settings):
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")
     tracker: TrackerSettings = Field(default_factory=TrackerSettings, description="How boxes become identities.")
     output: OutputSettings = Field(default_factory=OutputSettings, description="What is written.")
+    refine: RefineSettings = Field(
+        default_factory=RefineSettings,
+        description="Recorded video looked back on after the run, with the future known: <name>_refined.*",
+    )
 
 
 class NetworkSettings(Settings):

@@ -17,6 +17,7 @@ from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.calibration import CosineStatistics
+from reid_tracker.tracking.refine import History
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sinks import CropSink, FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
 from reid_tracker.video.sources import Frame, Source, expand_sources, open_source
@@ -129,6 +130,8 @@ def track(
         run_embedder, statistics = models.embedder_for(run_detector, opened)
         summary = RunSummary(source=name, notes=[*opened.notes])
         sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary)
+        history = History() if config.refine.enabled else None
+        sinks += [history] if history else []
         tracker = Tracker(config.tracker, frame_rate=opened.frame_rate, statistics=statistics)
         _run(
             opened,
@@ -141,6 +144,8 @@ def track(
             summary,
             progress,
         )
+        if history is not None and not summary.interrupted:
+            _refine(history, config, path, opened, summary)
         summary.notes += [note for note in opened.notes if note not in summary.notes]
         summaries.append(summary)
         if summary.interrupted:
@@ -206,6 +211,23 @@ def _run(
     finally:
         _close_all(sinks, summary)
         summary.seconds = time.perf_counter() - began
+
+
+def _refine(history: History, config: TrackConfig, path: Path, source: Source, summary: RunSummary) -> None:
+    """Look back on a finished run and write files of the same kinds again, named <name>_refined."""
+    refined = history.refined(config.refine)
+    sinks, outputs = _open_sinks(config.output, path, f"{summary.source}_refined", source, summary)
+    with_pictures = source.has_pixels and not all(isinstance(sink, MotSink | JsonLinesSink) for sink in sinks)
+    frames = source if with_pictures else (Frame(None, *each) for each in history.frames)
+    try:
+        for frame, tracks, seen in zip(frames, refined, history.seen, strict=False):
+            for sink in sinks:
+                sink.write(FrameResult(frame, tracks, sv.Detections(seen)))
+    finally:
+        _close_all(sinks, summary)
+    summary.outputs += outputs
+    people = {number for tracks in refined if len(tracks) for number in tracks.tracker_id.tolist()}
+    summary.notes.append(f"{summary.source}, looked back on: {len(people)} identities instead of {summary.identities}.")
 
 
 def _close_all(sinks: Sequence[Sink], summary: RunSummary) -> None:

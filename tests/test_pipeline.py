@@ -95,6 +95,26 @@ def test_every_output_at_once(clip, tmp_path):
     assert {path.name for path in (tmp_path / "out" / "walk_crops").iterdir()} == {"000001", "000002"}
 
 
+def test_looking_back_writes_the_same_files_again(clip, tmp_path):
+    class Blinking(TruthDetector):
+        def detect(self, frame):
+            return detections(truth_boxes(frame.index)[: 2 if frame.index not in (12, 13) else 1])
+
+    asked = {"output.folder": str(tmp_path), "output.jsonl": True, "output.mot": True, "output.video": True}
+    config = load(TrackConfig, None, {**asked, "embedder.enabled": False, "refine.enabled": True})
+    (summary,) = track(clip, config, detector=Blinking())
+    assert [path.name for path in summary.outputs] == [
+        *("walk.mp4", "walk.txt", "walk.jsonl"),
+        *("walk_refined.mp4", "walk_refined.txt", "walk_refined.jsonl"),
+    ]
+    assert len(read_rows(tmp_path / "walk.txt")) == 2 * FRAMES - 2
+    rows = read_rows(tmp_path / "walk_refined.txt")
+    assert len(rows) == 2 * FRAMES and rows[rows[:, 6] == 0, 0].tolist() == [13, 14]
+    with av.open(str(tmp_path / "walk_refined.mp4")) as container:
+        assert len(list(container.decode(video=0))) == FRAMES
+    assert len((tmp_path / "walk_refined.jsonl").read_text().splitlines()) == FRAMES
+
+
 def test_a_detector_and_an_embedder_of_one_s_own(clip, tmp_path):
     always = {"output.folder": str(tmp_path), "output.mot": True, "embedder.refresh_seconds": 0}
     embedder = BrightnessEmbedder()
