@@ -396,6 +396,29 @@ def train(
     print(output / "appearance.safetensors")
 
 
+@app.command("export-crops")
+def export_crops(
+    results: Annotated[Path, typer.Argument(help="What 'track' wrote: <name>.txt, <name>_refined.txt or .jsonl.")],
+    video: Annotated[Path, typer.Argument(help="The video it is of.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the set; may hold other videos' crops.")],
+    review: Annotated[
+        Path | None,
+        typer.Option(help="CSV or JSON: identity, decision (keep, drop, 'merge-into N'), name. Others are kept."),
+    ] = None,
+    per_identity: Annotated[int, typer.Option(min=1, help="Crops of each identity at most.")] = 30,
+    min_height: Annotated[float, typer.Option(help="Leave out lower boxes, px.")] = 48,
+    camera: Annotated[int, typer.Option(help="Number of the camera; -1 = unknown.")] = -1,
+) -> None:
+    """Cut a training set out of one's own video: varied, uncovered, sharp crops of the reviewed identities."""
+    from reid_tracker import reviewed_crops
+
+    written = reviewed_crops.export_crops(
+        results, video, output, review=review, per_identity=per_identity, min_height=min_height, camera=camera
+    )
+    print(f"{sum(written.values())} crops of {len(written)} identities")
+    print(output / reviewed_crops.LIST)
+
+
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors).")],
