@@ -91,6 +91,12 @@ def track(
     stride: Annotated[int | None, typer.Option(help="Take every n-th frame.")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second, instead of the source's own clock.")] = None,
     roi: Annotated[str | None, typer.Option(help='Track only inside this polygon: "x1,y1 x2,y2 x3,y3".')] = None,
+    line: Annotated[
+        list[str] | None, typer.Option(help='Count who crosses it: "NAME=x1,y1 x2,y2"; in is to its left. Repeatable.')
+    ] = None,
+    zone: Annotated[
+        list[str] | None, typer.Option(help='Count who enters it: "NAME=x1,y1 x2,y2 x3,y3". Repeatable.')
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the results [runs].")] = None,
     video: Annotated[bool | None, typer.Option("--video", help="Write an annotated mp4.")] = None,
     mot: Annotated[bool | None, typer.Option("--mot", help="Write MOTChallenge text.")] = None,
@@ -133,6 +139,8 @@ def track(
         "detector.image_size": imgsz,
         "embedder.model": embedder,
         "embedder.enabled": appearance,
+        "count.lines": line or None,
+        "count.zones": zone or None,
         "output.folder": str(output) if output else None,
         "output.video": video,
         "output.mot": mot,
@@ -235,6 +243,8 @@ def _run_track(sources: list[str], config: Any) -> None:
 
 
 def _print_summaries(summaries: "list[RunSummary]", shown: set[str]) -> None:
+    from reid_tracker.counting import describe
+
     stages = list(summaries[0].stage_seconds)
     table = _table("source", "frames", "identities", "fps", *(f"{stage} ms" for stage in stages))
     for each in summaries:
@@ -244,7 +254,11 @@ def _print_summaries(summaries: "list[RunSummary]", shown: set[str]) -> None:
         table.add_row(each.source, str(each.frames), str(each.identities), f"{rate:.1f}", *milliseconds)
     _print_table(table)
     for each in summaries:
-        for line in (*(f"Note: {note}" for note in each.notes if note not in shown), *each.outputs):
+        for line in (
+            *describe(each.counts),
+            *(f"Note: {note}" for note in each.notes if note not in shown),
+            *each.outputs,
+        ):
             print(line)
 
 

@@ -147,6 +147,13 @@ class TrackerSettings(Settings):
     )
 
 
+class CountSettings(Settings):
+    """Who passes where, by their feet; each identity is counted once, and every passage too."""
+
+    lines: list[str] = setting([], 'Lines "NAME=x1,y1 x2,y2" in px. Seen from the first point, in is to the left.')
+    zones: list[str] = setting([], 'Zones "NAME=x1,y1 x2,y2 x3,y3 ..." in px.')
+
+
 class OutputSettings(Settings):
     """What is written. With nothing asked for: an annotated video and a MOT file."""
 
@@ -194,6 +201,7 @@ class TrackConfig(Settings):
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="Where boxes come from.")
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")
     tracker: TrackerSettings = Field(default_factory=TrackerSettings, description="How boxes become identities.")
+    count: CountSettings = Field(default_factory=CountSettings, description="Who passes where; <name>_counts.json.")
     output: OutputSettings = Field(default_factory=OutputSettings, description="What is written.")
     refine: RefineSettings = Field(
         default_factory=RefineSettings,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,13 +13,14 @@ import supervision as sv
 
 from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.config import OutputSettings, TrackConfig
+from reid_tracker.counting import Counts, PassageCounter, parse_points, parse_shapes
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.refine import History
 from reid_tracker.tracking.tracker import Tracker
-from reid_tracker.video.sinks import CropSink, FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
+from reid_tracker.video.sinks import CountsSink, CropSink, FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
 from reid_tracker.video.sources import Frame, Source, expand_sources, open_source
 
 Progress = Callable[[Source, int], None]
@@ -55,6 +56,8 @@ class RunSummary:
         What was written.
     notes : list of str
         Sentences for the user.
+    counts : dict
+        What was counted, `PassageCounter.update`; empty where nothing was to be.
     interrupted : bool
         Whether Ctrl-C ended the run before its source did.
     """
@@ -67,6 +70,7 @@ class RunSummary:
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     outputs: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    counts: Counts = field(default_factory=lambda: {"lines": {}, "zones": {}})
     interrupted: bool = False
 
     @contextmanager
@@ -121,6 +125,7 @@ def track(
     paths = expand_sources(patterns)
     models = _Models(config, detector, embedder)
     polygon = parse_polygon(config.source.roi) if config.source.roi else None
+    shapes = parse_shapes(config.count.lines, config.count.zones)
     summaries: list[RunSummary] = []
     names: set[str] = set()
     for path in paths:
@@ -129,7 +134,8 @@ def track(
         run_detector = models.detector_for(path, opened)
         run_embedder, statistics = models.embedder_for(run_detector, opened)
         summary = RunSummary(source=name, notes=[*opened.notes])
-        sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary)
+        counter = PassageCounter(shapes) if shapes else None
+        sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary, counter)
         history = History() if config.refine.enabled else None
         sinks += [history] if history else []
         tracker = Tracker(config.tracker, frame_rate=opened.frame_rate, statistics=statistics)
@@ -139,13 +145,14 @@ def track(
             run_embedder,
             tracker,
             sinks,
+            counter,
             polygon,
             config.embedder.refresh_seconds,
             summary,
             progress,
         )
         if history is not None and not summary.interrupted:
-            _refine(history, config, path, opened, summary)
+            _refine(history, config, path, opened, summary, PassageCounter(shapes) if shapes else None)
         summary.notes += [note for note in opened.notes if note not in summary.notes]
         summaries.append(summary)
         if summary.interrupted:
@@ -159,6 +166,7 @@ def _run(
     embedder: AppearanceModel | None,
     tracker: Tracker,
     sinks: Sequence[Sink],
+    counter: PassageCounter | None,
     polygon: np.ndarray | None,
     refresh_seconds: float,
     summary: RunSummary,
@@ -176,6 +184,9 @@ def _run(
     def write(done: tuple[FrameResult, int]) -> None:
         result, summary.identities = done
         with summary.timed("write"):
+            if counter is not None:
+                summary.counts = counter.update(result.tracks, result.frame.timestamp)
+                result = replace(result, counts=summary.counts)
             for sink in sinks:
                 sink.write(result)
         summary.frames += 1
@@ -213,16 +224,26 @@ def _run(
         summary.seconds = time.perf_counter() - began
 
 
-def _refine(history: History, config: TrackConfig, path: Path, source: Source, summary: RunSummary) -> None:
+def _refine(
+    history: History,
+    config: TrackConfig,
+    path: Path,
+    source: Source,
+    summary: RunSummary,
+    counter: PassageCounter | None,
+) -> None:
     """Look back on a finished run and write files of the same kinds again, named <name>_refined."""
     refined = history.refined(config.refine)
-    sinks, outputs = _open_sinks(config.output, path, f"{summary.source}_refined", source, summary)
-    with_pictures = source.has_pixels and not all(isinstance(sink, MotSink | JsonLinesSink) for sink in sinks)
+    sinks, outputs = _open_sinks(config.output, path, f"{summary.source}_refined", source, summary, counter)
+    with_pictures = any(each.suffix not in (".txt", ".jsonl", ".json") for each in outputs)
     frames = source if with_pictures else (Frame(None, *each) for each in history.frames)
     try:
         for frame, tracks, seen in zip(frames, refined, history.seen, strict=False):
+            if counter is not None:  # from here on the summary's counts are the refined ones
+                summary.counts = counter.update(tracks, frame.timestamp)
+            result = FrameResult(frame, tracks, sv.Detections(seen), summary.counts if counter else None)
             for sink in sinks:
-                sink.write(FrameResult(frame, tracks, sv.Detections(seen)))
+                sink.write(result)
     finally:
         _close_all(sinks, summary)
     summary.outputs += outputs
@@ -320,7 +341,12 @@ class _Models:
 
 
 def _open_sinks(
-    output: OutputSettings, path: Path, name: str, source: Source, summary: RunSummary
+    output: OutputSettings,
+    path: Path,
+    name: str,
+    source: Source,
+    summary: RunSummary,
+    counter: PassageCounter | None = None,
 ) -> tuple[list[Sink], list[Path]]:
     """The sinks that the settings ask for and what they write."""
     from reid_tracker.video.annotate import Annotator
@@ -332,7 +358,7 @@ def _open_sinks(
         summary.notes.append(f"{name} has no pictures: no video is written.")
     wanted: dict[Path, Callable[[Path], Sink]] = {}
     if wants_video:
-        annotator = Annotator(trail_seconds=output.trail_seconds, blur_people=output.blur_people)
+        annotator = Annotator(output.trail_seconds, output.blur_people, counter.shapes if counter else None)
         wanted[folder / f"{name}.mp4"] = lambda file: VideoSink(file, source.frame_rate, annotator)
     if output.mot or nothing_asked:
         wanted[folder / f"{name}.txt"] = MotSink
@@ -340,6 +366,8 @@ def _open_sinks(
         wanted[folder / f"{name}.jsonl"] = JsonLinesSink
     if output.crops:
         wanted[folder / f"{name}_crops"] = CropSink
+    if counter is not None:
+        wanted[folder / f"{name}_counts.json"] = lambda file: CountsSink(file, counter)
     for file in wanted:
         if file.resolve() == path.resolve():
             raise UserError(f"{file}: the result would overwrite its own source; name another folder with --output.")
@@ -380,13 +408,7 @@ def parse_polygon(text: str) -> np.ndarray:
     UserError
         If it is not that.
     """
-    try:
-        corners: np.ndarray = np.array([[float(value) for value in corner.split(",")] for corner in text.split()])
-    except ValueError:
-        corners = np.zeros(0)
-    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3 or not np.isfinite(corners).all():
-        raise UserError(f'roi {text!r}: a polygon is written as "x1,y1 x2,y2 x3,y3", with three corners at least.')
-    return corners.astype(np.float32)
+    return parse_points(text, "roi", 3)
 
 
 def _feet_inside(xyxy: np.ndarray, polygon: np.ndarray) -> np.ndarray:

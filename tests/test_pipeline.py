@@ -115,6 +115,26 @@ def test_looking_back_writes_the_same_files_again(clip, tmp_path):
     assert len((tmp_path / "walk_refined.jsonl").read_text().splitlines()) == FRAMES
 
 
+def test_counts_go_into_every_output(clip, tmp_path):
+    shapes = {"count.lines": ["gate=80,0 80,120"], "count.zones": ["left half=0,0 80,0 80,120 0,120"]}
+    asked = {"output.folder": str(tmp_path), "output.jsonl": True, "output.video": True, "refine.enabled": True}
+    config = load(TrackConfig, None, {**asked, **shapes, "embedder.enabled": False})
+    (summary,) = track(clip, config, detector=TruthDetector())
+    # One walks to the right over the gate, the other to the left.
+    once = {"in": 1, "out": 1, "people_in": 1, "people_out": 1}
+    expected = {"lines": {"gate": once}, "zones": {"left half": {"inside": 1, "in": 2, "out": 1, "people": 2}}}
+    assert summary.counts == expected
+    for name in ("walk", "walk_refined"):
+        lines = [json.loads(line)["counts"] for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        assert lines[0]["lines"]["gate"]["in"] == 0 and lines[-1] == expected
+        whole = json.loads((tmp_path / f"{name}_counts.json").read_text())
+        assert whole.pop("by_identity")["gate"] == {"in": {"1": 1}, "out": {"2": 1}}
+        assert whole == expected
+    with av.open(str(tmp_path / "walk.mp4")) as container:
+        picture = next(container.decode(video=0)).to_ndarray(format="bgr24")
+    assert picture[100:118, 78:83].max() > 200  # the line is drawn
+
+
 def test_a_detector_and_an_embedder_of_one_s_own(clip, tmp_path):
     always = {"output.folder": str(tmp_path), "output.mot": True, "embedder.refresh_seconds": 0}
     embedder = BrightnessEmbedder()

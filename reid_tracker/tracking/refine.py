@@ -94,8 +94,8 @@ class History:
         Returns
         -------
         list of supervision.Detections
-            The people of each frame: ``tracker_id`` is the number that most of a person's boxes had online. The
-            confidence of a box that was not seen but filled in is 0.
+            The people of each frame: ``tracker_id`` is the number that most of a person's boxes had online,
+            ``data["tracklet"]`` an unbroken stretch. The confidence of a box not seen but filled in is 0.
         """
         if not self._rows:
             return [sv.Detections.empty() for _ in self.frames]
@@ -113,19 +113,23 @@ class History:
         paths = [_path(boxes, rows, settings) for rows in people]
         columns = [np.concatenate(column) for column in zip(*paths, strict=True)]
         number = np.repeat(_number(boxes.identity, people), [len(path[0]) for path in paths])
+        unbroken = (np.diff(columns[0]) == 1) & (np.diff(number) == 0)
+        stretch = np.concatenate([[1], 1 + np.cumsum(~unbroken)])
         order = np.argsort(columns[0], kind="stable")
         bounds = np.searchsorted(columns[0][order], np.arange(len(self.frames) + 1))
         result = []
         for start, stop in pairwise(bounds):
             _, box, sure, kind = (column[order[start:stop]] for column in columns)
-            names = [self._class_names.get(each, "") for each in kind.tolist()]
+            data = {"tracklet": stretch[order[start:stop]]}
+            if self._class_names:
+                data["class_name"] = np.array([self._class_names.get(each, "") for each in kind.tolist()])
             result.append(
                 sv.Detections(
                     box,
                     confidence=sure,
                     class_id=kind,
                     tracker_id=number[order[start:stop]],
-                    data={"class_name": np.array(names)} if self._class_names else {},
+                    data=data,
                 )
             )
         return result
