@@ -98,6 +98,10 @@ def track(
         list[str] | None, typer.Option(help='Count who enters it: "NAME=x1,y1 x2,y2 x3,y3". Repeatable.')
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the results [runs].")] = None,
+    save_state: Annotated[Path | None, typer.Option(help="Save what is known of people at the end.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on from a saved state: this video follows on that one.")
+    ] = None,
     video: Annotated[bool | None, typer.Option("--video", help="Write an annotated mp4.")] = None,
     mot: Annotated[bool | None, typer.Option("--mot", help="Write MOTChallenge text.")] = None,
     jsonl: Annotated[bool | None, typer.Option("--jsonl", help="Write JSON lines, one object a frame.")] = None,
@@ -142,6 +146,8 @@ def track(
         "count.lines": line or None,
         "count.zones": zone or None,
         "output.folder": str(output) if output else None,
+        "output.save_state": str(save_state) if save_state else None,
+        "source.resume": str(resume) if resume else None,
         "output.video": video,
         "output.mot": mot,
         "output.jsonl": jsonl,

@@ -39,6 +39,9 @@ class SourceSettings(Settings):
     roi: str | None = setting(
         None, 'Polygon "x1,y1 x2,y2 x3,y3 ..." in px: only detections whose foot point is inside are tracked.'
     )
+    resume: str | None = setting(
+        None, "State that an earlier run saved: this video follows on that one, with its identities."
+    )
 
 
 class DetectorSettings(Settings):
@@ -163,6 +166,7 @@ class OutputSettings(Settings):
     jsonl: bool = setting(False, "JSON lines, one object a frame, <name>.jsonl")
     crops: bool = setting(False, "Crops per identity, <name>_crops/<identity>/")
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in the video.")
+    save_state: str | None = setting(None, "File for what the tracker knows after the last frame, to resume from.")
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 

@@ -96,6 +96,7 @@ class PassageCounter:
         }
         self._passages = {(name, way): _Passages() for name in shapes for way in ("in", "out")}
         self._inside: dict[str, set[int]] = {name: set() for name in self._zones}
+        self._raw: dict[str, set[int]] = {name: set() for name in self._zones}
         self._identity: dict[int, int] = {}
         self._last: dict[int, tuple[float, np.ndarray]] = {}
         self._in_sight: set[int] = set()
@@ -132,7 +133,9 @@ class PassageCounter:
             for way, crossed in zip(("in", "out"), line.trigger(everyone), strict=True):
                 self._passages[name, way].following.update(numbers[crossed].tolist())
         for name, zone in self._zones.items():
-            inside = set(numbers[zone.trigger(everyone)].tolist())
+            now, before, inside = set(numbers[zone.trigger(everyone)].tolist()), self._raw[name], self._inside[name]
+            self._raw[name] = now
+            inside = (now & before) | (inside & (now | before))  # two sightings change it, one is jitter
             self._passages[name, "in"].following.update(inside - self._inside[name])
             self._passages[name, "out"].following.update(self._inside[name] - inside)
             self._inside[name] = inside
@@ -142,7 +145,7 @@ class PassageCounter:
     def _forget(self, tracklet: int) -> None:
         for passages in self._passages.values():
             passages.settle(tracklet, self._identity[tracklet])
-        for inside in self._inside.values():
+        for inside in (*self._inside.values(), *self._raw.values()):
             inside.discard(tracklet)
         del self._last[tracklet], self._identity[tracklet]
 

@@ -19,6 +19,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.refine import History
+from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sinks import CountsSink, CropSink, FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
 from reid_tracker.video.sources import Frame, Source, expand_sources, open_source
@@ -123,22 +124,25 @@ def track(
         raise UserError("blur_people and crops contradict each other: crops show people. Leave one out.")
     patterns: list[str | Path] = [source] if isinstance(source, str | Path) else list(source)
     paths = expand_sources(patterns)
+    if len(paths) > 1 and (config.source.resume or config.output.save_state):
+        raise UserError("A state is that of one video: give one source with save_state or resume.")
     models = _Models(config, detector, embedder)
     polygon = parse_polygon(config.source.roi) if config.source.roi else None
     shapes = parse_shapes(config.count.lines, config.count.zones)
     summaries: list[RunSummary] = []
     names: set[str] = set()
     for path in paths:
-        opened = open_source(path, **config.source.model_dump(exclude={"roi"}))
+        opened = open_source(path, **config.source.model_dump(exclude={"roi", "resume"}))
         name = _unused(opened.name, names)
         run_detector = models.detector_for(path, opened)
         run_embedder, statistics = models.embedder_for(run_detector, opened)
         summary = RunSummary(source=name, notes=[*opened.notes])
         counter = PassageCounter(shapes) if shapes else None
+        model = getattr(run_embedder, "hash", None)
+        tracker = _tracker(config, opened, statistics, model, summary)
         sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary, counter)
         history = History() if config.refine.enabled else None
         sinks += [history] if history else []
-        tracker = Tracker(config.tracker, frame_rate=opened.frame_rate, statistics=statistics)
         _run(
             opened,
             run_detector,
@@ -151,6 +155,9 @@ def track(
             summary,
             progress,
         )
+        if config.output.save_state:
+            tracker.state().save(config.output.save_state, model)
+            summary.outputs.append(Path(config.output.save_state))
         if history is not None and not summary.interrupted:
             _refine(history, config, path, opened, summary, PassageCounter(shapes) if shapes else None)
         summary.notes += [note for note in opened.notes if note not in summary.notes]
@@ -158,6 +165,24 @@ def track(
         if summary.interrupted:
             break
     return summaries
+
+
+def _tracker(
+    config: TrackConfig,
+    source: Source,
+    statistics: CosineStatistics | None,
+    model: str | None,
+    summary: RunSummary,
+) -> Tracker:
+    """A fresh tracker, or one that goes on from a state."""
+    if config.source.resume is None:
+        return Tracker(config.tracker, source.frame_rate, statistics)
+    state = TrackerState.load(config.source.resume, model)
+    tracker = Tracker.restore(state, config.tracker)
+    tracker.frame_rate = source.frame_rate
+    if state.header["settings"] != config.tracker.model_dump():
+        summary.notes.append(f"{config.source.resume} was made with other tracker settings; this run's are used.")
+    return tracker
 
 
 def _run(
@@ -174,6 +199,7 @@ def _run(
 ) -> None:
     """The loop itself; fills ``summary``."""
     began = time.perf_counter()
+    before, shift = tracker.time, 0.0
 
     def detected() -> Iterator[tuple[Frame, sv.Detections]]:
         for frame in frames:
@@ -199,13 +225,16 @@ def _run(
     try:
         try:
             for number, (frame, detections) in enumerate(seen, 1):
+                if number == 1 and before is not None:  # this video follows on an earlier one
+                    shift = before + 1 / source.frame_rate - frame.timestamp
+                now = frame.timestamp + shift
                 inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
                 with summary.timed("embed"):
                     if embedder is not None and frame.image is not None and "embedding" not in inside.data:
-                        needed = _needs_vector(inside, tracker, frame.timestamp, refresh_seconds)
+                        needed = _needs_vector(inside, tracker, now, refresh_seconds)
                         _embed(embedder, frame.image, inside, needed)
                 with summary.timed("associate"):
-                    tracks = tracker.update(inside, frame.timestamp, frame.image)
+                    tracks = tracker.update(inside, now, frame.image)
                 writer.put((FrameResult(frame, tracks, detections), tracker.identities))
                 if progress is not None:
                     progress(source, number)

@@ -63,10 +63,11 @@ def test_a_return_elsewhere_crosses_nothing():
 
 
 def test_a_zone():
-    frames = [[(1, 1, x), (2, 2, 400)] for x in (200, 250, 350, 400, 650, 400)] + [[(3, 3, 100)]]
+    frames = [[(1, 1, x), (2, 2, 400)] for x in (200, 350, 250, 350, 400, 650, 650, 400, 400)]
     counts = walk(PassageCounter(YARD), frames)
-    assert counts["zones"]["yard"] == {"inside": 0, "in": 3, "out": 1, "people": 2}
-    assert describe(counts) == ["yard: 2 people, 3 entries, 0 inside"]
+    assert counts["zones"]["yard"] == {"inside": 2, "in": 3, "out": 1, "people": 2}
+    later = walk(PassageCounter(YARD), [*frames, [(3, 3, 100)]])
+    assert describe(later) == ["yard: 2 people, 3 entries, 0 inside"]
 
 
 def test_shapes_are_read_with_and_without_names():

@@ -115,6 +115,34 @@ def test_looking_back_writes_the_same_files_again(clip, tmp_path):
     assert len((tmp_path / "walk_refined.jsonl").read_text().splitlines()) == FRAMES
 
 
+def test_a_second_video_goes_on_with_the_first_one_s_identities(clip, tmp_path):
+    state = str(tmp_path / "state")
+    asked = {"output__jsonl": True, "output__save_state": state}
+    track(clip, configured(clip, tmp_path, output__jsonl=True))
+    whole = (tmp_path / "out" / "walk.jsonl").read_text().splitlines()
+    (summary,) = track(clip, configured(clip, tmp_path, source__end=17, **asked))
+    assert str(summary.outputs[-1]) == state
+    track(clip, configured(clip, tmp_path, source__start=18, source__resume=state, **asked))
+    assert (tmp_path / "out" / "walk.jsonl").read_text().splitlines() == whole[17:]
+    # Another file's clock begins at 0 again; what was in view there may be met again at once.
+    (again,) = track(clip, configured(clip, tmp_path, source__resume=state, tracker__lost_seconds=9, **asked))
+    first = json.loads((tmp_path / "out" / "walk.jsonl").read_text().splitlines()[0])
+    assert (
+        first["timestamp"] == 0 and again.frames == FRAMES and any("other tracker settings" in n for n in again.notes)
+    )
+    with pytest.raises(UserError, match="one source"):
+        other = tmp_path / "other.mp4"
+        other.write_bytes(clip.read_bytes())
+        track([clip, other], configured(clip, tmp_path, **asked))
+    with pytest.raises(UserError, match="another appearance model"):
+
+        class Hashed(BrightnessEmbedder):
+            hash = "0"
+
+        config = load(TrackConfig, None, {"source.resume": state, "output.folder": str(tmp_path)})
+        track(clip, config, detector=TruthDetector(), embedder=Hashed())
+
+
 def test_counts_go_into_every_output(clip, tmp_path):
     shapes = {"count.lines": ["gate=80,0 80,120"], "count.zones": ["left half=0,0 80,0 80,120 0,120"]}
     asked = {"output.folder": str(tmp_path), "output.jsonl": True, "output.video": True, "refine.enabled": True}

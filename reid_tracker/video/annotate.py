@@ -128,7 +128,7 @@ class Annotator:
                 inward = np.array([along[1], -along[0]]) * (20 * self._thickness / np.linalg.norm(along))
                 tip = (middle + inward).round().astype(int).tolist()
                 cv2.arrowedLine(scene, middle.astype(int).tolist(), tip, (255, 255, 255), 2 * self._thickness)
-            where = sv.Point(*middle.round().astype(int).tolist())
+            where = sv.Point(*corners[0].tolist())
             sv.draw_text(scene, words, where, text_scale=self._text_scale, background_color=sv.Color.WHITE)
 
     def _draw_trails(self, scene: np.ndarray, tracks: sv.Detections, timestamp: float) -> None:
