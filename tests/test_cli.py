@@ -161,6 +161,8 @@ def write(path, content):
         (["--detections", "{det}", "--start", "soon"], ["soon"]),
         (["--detections", "{det}", "--fps", "0"], ["source.fps"]),
         (["--detections", "{det}", "--roi", "1,2"], ["polygon"]),
+        (["--detections", "{det}", "--line", "door=1,2"], ["line '1,2'", "two points"]),
+        (["--detections", "{det}", "--no-appearance", "--resume", "{det}"], ["det.txt", "not a readable state"]),
         (["--detections", "{det}", "--conf", "7"], ["detector.confidence"]),
         (["--detections", "{det}", "--config", "missing.yaml"], ["missing.yaml"]),
         (["--detections", "{det}", "--no-appearance", "-o", "{det}/inside"], ["det.txt"]),
