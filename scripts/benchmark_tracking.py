@@ -24,7 +24,7 @@ MOT15 = ("PETS09-S2L1", "TUD-Campus")
 MOT17 = ("MOT17-02-FRCNN", "MOT17-04-FRCNN", "MOT17-09-FRCNN", "MOT17-11-FRCNN")
 
 # PETS09-S2L1's truth gives who returns after seconds a new number: here those of one person are put together, by eye.
-ONE_PERSON = {13: 2, 9: 5, 10: 6, 14: 8, 15: 8, 18: 8, 19: 1, 11: 3}
+ONE_PERSON = {13: 2, 9: 5, 10: 6, 14: 8, 15: 8, 18: 8, 19: 1, 11: 3, 12: 4}
 
 # HOTA / MOTA / IDF1 / switches. With appearance: PETS09-S2L1, TUD-Campus.
 PEERS_APPEARANCE = {
