@@ -167,6 +167,7 @@ class OutputSettings(Settings):
     crops: bool = setting(False, "Crops per identity, <name>_crops/<identity>/")
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in the video.")
     save_state: str | None = setting(None, "File for what the tracker knows after the last frame, to resume from.")
+    smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 

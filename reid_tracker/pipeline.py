@@ -151,7 +151,7 @@ def track(
             sinks,
             counter,
             polygon,
-            config.embedder.refresh_seconds,
+            config,
             summary,
             progress,
         )
@@ -193,7 +193,7 @@ def _run(
     sinks: Sequence[Sink],
     counter: PassageCounter | None,
     polygon: np.ndarray | None,
-    refresh_seconds: float,
+    config: TrackConfig,
     summary: RunSummary,
     progress: Progress | None,
 ) -> None:
@@ -231,10 +231,12 @@ def _run(
                 inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
                 with summary.timed("embed"):
                     if embedder is not None and frame.image is not None and "embedding" not in inside.data:
-                        needed = _needs_vector(inside, tracker, now, refresh_seconds)
+                        needed = _needs_vector(inside, tracker, now, config.embedder.refresh_seconds)
                         _embed(embedder, frame.image, inside, needed)
                 with summary.timed("associate"):
                     tracks = tracker.update(inside, now, frame.image)
+                if config.output.smooth_boxes:
+                    tracks.xyxy = tracks.data["smooth_xyxy"]
                 writer.put((FrameResult(frame, tracks, detections), tracker.identities))
                 if progress is not None:
                     progress(source, number)
