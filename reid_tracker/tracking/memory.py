@@ -17,7 +17,6 @@ import numpy as np
 from reid_tracker.errors import UserError
 
 VIEWS = 8  # kept per identity
-BEST_VIEWS = 3  # of them that a likeness is the mean of: one alone may be alike by chance
 
 
 def add_views(views: np.ndarray, count: np.ndarray, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -175,31 +174,38 @@ class IdentityMemory:
         if old.any():
             self._remove(old & ~np.isin(self.identity, list(self.known)))
 
-    def likeness(self, seen: np.ndarray, class_id: np.ndarray | None, born: np.ndarray) -> np.ndarray:
+    def likeness(
+        self, seen: np.ndarray, class_id: np.ndarray | None, born: np.ndarray, in_sight: np.ndarray
+    ) -> np.ndarray:
         """Compare newcomers with all dormant identities.
+
+        Everybody's vectors are taken from the mean of all people known here: what people under one light and before
+        one background have in common says nothing about who they are, and most of a cosine comes from it.
 
         Parameters
         ----------
         seen : ndarray, float32 [R, D]
-            Mean of each newcomer's crops, unit rows.
+            Mean of each newcomer's crops.
         class_id : ndarray, int [R], optional
             Only identities of the newcomer's class.
         born : ndarray, float [R]
             When each newcomer came: whoever was in sight then is somebody else.
+        in_sight : ndarray, float32 [K, D]
+            Means of the crops of those in sight who are no newcomers; they belong to the people known.
 
         Returns
         -------
         ndarray, float [R, C]
-            Mean of the best views' cosines; -inf for who cannot be the one.
+            Cosines of the mean views; -inf for who cannot be the one.
         """
-        cosine = (seen @ self.views.reshape(-1, self.views.shape[2]).T).reshape(len(seen), len(self), VIEWS)
-        cosine = np.where(np.arange(VIEWS) < self.count[:, None], cosine, -np.inf)
-        best = -np.sort(-cosine, axis=2)[:, :, :BEST_VIEWS]
-        mean = np.where(np.isfinite(best), best, 0).sum(axis=2) / np.minimum(self.count, BEST_VIEWS)
+        means = self.views.sum(axis=1) / self.count[:, None]
+        # One more that is zero: the mean of a few people is mostly those people.
+        common = (means.sum(axis=0) + in_sight.sum(axis=0)) / (len(means) + len(in_sight) + 1)
+        cosine = _unit(seen - common) @ _unit(means - common).T
         possible = self.last_seen < born[:, None]
         if class_id is not None:
             possible &= self.class_id == class_id[:, None]
-        return np.where(possible, mean, -np.inf)
+        return np.where(possible, cosine, -np.inf)
 
     def _append(self, **columns: Any) -> None:
         for name in self.COLUMNS:
@@ -214,3 +220,7 @@ class IdentityMemory:
 
 def _pad(views: np.ndarray) -> np.ndarray:
     return np.concatenate([views, np.zeros((VIEWS - len(views), views.shape[1]))]).astype(np.float32)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -28,7 +28,7 @@ from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
-from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
+from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics, return_cosine
 from reid_tracker.tracking.camera_motion import CameraMotion, warp
 from reid_tracker.tracking.memory import VIEWS, IdentityMemory, add_views
 from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, TrackTable
@@ -42,6 +42,8 @@ REACH_SLACK = 0.5
 CERTAIN_IOU = 0.6
 # The memory gets a view of everyone in sight this often, s, and needs so many crops to tell who a newcomer is.
 VIEW_SECONDS, NEWCOMER_CROPS = 0.5, 3
+# Of two who look alike neither is guessed: the next most similar person's cosine must be so much lower.
+RETURN_MARGIN = 0.05
 # Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
 CERTAIN_PAIRS = 32
 
@@ -364,8 +366,7 @@ class Tracker:
     def _recognise(self, detection_of: np.ndarray) -> np.ndarray:
         """Give newcomers who look like someone out of sight that one's number; the detections of all tracks."""
         table, s, memory = self._table, self.settings, self._memory
-        # In one scene strangers look more alike than the header says: wait for what the video itself teaches.
-        if not self._calibration.learned or self._calibration.statistics is None or not len(memory):
+        if not len(memory):
             return detection_of
         assert self.time is not None
         in_view = (table.state == CONFIRMED) & (detection_of != UNMATCHED)
@@ -374,12 +375,14 @@ class Tracker:
         rows = np.flatnonzero(in_view & undecided & enough)
         if not rows.size:
             return detection_of
-        seen = table.views[rows].sum(axis=1)
-        seen /= np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)
-        cosine = memory.likeness(seen, None if s.class_agnostic else table.class_id[rows], table.born[rows])
-        distance = self._calibration.distance(cosine)
-        nearest = np.sort(np.pad(distance, ((0, 0), (0, 1)), constant_values=1.0), axis=1)[:, :2]
-        clear = (nearest[:, 0] <= s.return_distance) & (nearest[:, 1] - nearest[:, 0] >= s.return_margin)
+        means = table.views.sum(axis=1) / np.maximum(table.view_count, 1)[:, None]
+        others = (table.state == CONFIRMED) & (detection_of != UNMATCHED) & ~undecided & (table.view_count > 0)
+        class_id = None if s.class_agnostic else table.class_id[rows]
+        cosine = memory.likeness(means[rows], class_id, table.born[rows], means[others])
+        candidates = np.isfinite(cosine).sum(axis=1)
+        nearest = -np.sort(-np.pad(cosine, ((0, 0), (0, 1)), constant_values=-1.0), axis=1)[:, :2]
+        clear = nearest[:, 0] > return_cosine(s.return_false_match_rate, np.maximum(candidates, 1))
+        clear &= nearest[:, 0] - nearest[:, 1] >= RETURN_MARGIN
         gone = np.zeros(len(table), dtype=bool)
         taken: set[int] = set()
         # Two newcomers cannot be one person: whoever is more alike comes first.
