@@ -123,7 +123,7 @@ class TrackerSettings(Settings):
     )
     return_false_match_rate: float = setting(
         0.05,
-        "Share of newcomers never seen before who may be taken for someone who left. Raise it to recognise more returns.",
+        "Share of strangers who may be taken for someone who left. Raise it to recognise more returns.",
         gt=0,
         lt=1,
     )

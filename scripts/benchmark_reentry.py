@@ -57,7 +57,10 @@ def prepare(folder: Path, embedder: Any, confidence: float = 0.1) -> Arrays:
     data = {name: column[order] for name, column in data.items()}
     if embedder is not None:
         data["embedding"] = np.concatenate(
-            [embedder.embed(frame.image, data["xyxy"][data["frame"] == frame.index + 1]) for frame in open_source(folder)]
+            [
+                embedder.embed(frame.image, data["xyxy"][data["frame"] == frame.index + 1])
+                for frame in open_source(folder)
+            ]
         )
     data["embedding"] = data["embedding"].astype(np.float32)
     truth = read_rows(folder / "gt" / "gt.txt")
@@ -86,7 +89,7 @@ def prepare(folder: Path, embedder: Any, confidence: float = 0.1) -> Arrays:
 
 
 class Ours:
-    """This package's tracker; like its rivals a step takes one frame's arrays and gives rows and their numbers."""
+    """The tracker of this package; like its rivals', a step takes a frame's arrays and gives rows and their numbers."""
 
     def __init__(self, rate: float, statistics: Any, settings: dict[str, Any]) -> None:
         from reid_tracker.config import TrackConfig, load
@@ -95,7 +98,7 @@ class Ours:
         named = {f"tracker.{name}": value for name, value in settings.items()}
         self.tracker = Tracker(load(TrackConfig, None, named).tracker, rate, statistics)
 
-    def step(self, time: float, xyxy: np.ndarray, confidence: np.ndarray, embedding: np.ndarray) -> Any:
+    def step(self, time: float, xyxy: np.ndarray, confidence: np.ndarray, embedding: np.ndarray) -> Any:  # noqa: D102
         import supervision as sv
 
         data = {"embedding": embedding, "row": np.arange(len(xyxy))}
@@ -115,7 +118,7 @@ class BoxMot:
         if name == "HybridSort":
             self.tracker.cmc = Still()
 
-    def step(self, time: float, xyxy: np.ndarray, confidence: np.ndarray, embedding: np.ndarray) -> Any:
+    def step(self, time: float, xyxy: np.ndarray, confidence: np.ndarray, embedding: np.ndarray) -> Any:  # noqa: D102
         import torch
         from boxmot.structures import Boxes, Detections
 
@@ -133,7 +136,7 @@ class BoxMot:
 class Still:
     """Camera motion of a camera that stands."""
 
-    def apply(self, *_: Any) -> np.ndarray:
+    def apply(self, *_: Any) -> np.ndarray:  # noqa: D102
         return np.eye(2, 3)
 
 
