@@ -122,13 +122,13 @@ class TrackerSettings(Settings):
         600.0, "How long someone who left is remembered; only appearance can bring them back. 0 = not at all.", ge=0
     )
     return_false_match_rate: float = setting(
-        0.05,
-        "Share of strangers who may be taken for someone who left. Raise it to recognise more returns.",
+        0.001,
+        "Share of strangers who may be taken for someone who left. Raise it (0.05) to recognise far more returns.",
         gt=0,
         lt=1,
     )
     return_seconds: float = setting(
-        1.0, "How long after being numbered a newcomer may still turn out to be someone known.", ge=0
+        2.0, "How long after being numbered a newcomer may still turn out to be someone known.", ge=0
     )
     duplicate_iou: float = setting(
         0.6, "An unmatched box that overlaps a matched one this much is the same person, not a new one.", gt=0, le=1
