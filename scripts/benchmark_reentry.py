@@ -180,11 +180,13 @@ def after_gap(system: Any, cut: int, gap: int, past: Arrays, future: Arrays, fir
     return {person: Counter(numbers[-judged:]).most_common(1)[0][0] for person, numbers in borne.items() if person}
 
 
-def trials(make: Any, pets: Arrays, tud: Arrays, gaps: list[int], step: float) -> list[list[Any]]:
+def trials(
+    make: Any, pets: Arrays, tud: Arrays, gaps: list[int], step: float, strangers: bool = True
+) -> list[list[Any]]:
     """All trials of a tracker: kind, gap, cut, person, outcome (back, someone's, new, or unseen)."""
     rate, found = float(pets["rate"]), []
     cuts = {gap: set(cuts_of(pets, gap, step)) for gap in gaps}
-    for left_out in (0, *np.unique(pets["truth_person"]).tolist()):
+    for left_out in (0, *(np.unique(pets["truth_person"]).tolist() if strangers else ())):
         system, owners = make(rate), defaultdict(Counter)
         for frame in range(1, max(map(max, cuts.values())) + 1):
             rows = np.arange(rows_of(pets, frame).start, rows_of(pets, frame).stop)
@@ -207,8 +209,8 @@ def trials(make: Any, pets: Arrays, tud: Arrays, gaps: list[int], step: float) -
                     number = numbers.get(person)
                     whose = "back" if owner.get(number) == person else "someone's" if number in owner else "new"
                     found.append(["return", gap, frame, person, whose if number else "unseen"])
-                numbers = after_gap(system, frame, gap, pets, tud, 1)
-                for person in np.unique(tud["truth_person"]).tolist():
+                numbers = after_gap(system, frame, gap, pets, tud, 1) if strangers else {}
+                for person in np.unique(tud["truth_person"]).tolist() if strangers else ():
                     outcome = "someone's" if numbers.get(person) in owner else "new"
                     found.append(["TUD", gap, frame, person, outcome])
     return found
