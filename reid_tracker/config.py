@@ -122,7 +122,7 @@ class TrackerSettings(Settings):
         600.0, "How long someone who left is remembered; only appearance can bring them back. 0 = not at all.", ge=0
     )
     return_false_match_rate: float = setting(
-        0.001,
+        0.0001,
         "Share of strangers who may be taken for someone who left. Raise it (0.05) to recognise far more returns.",
         gt=0,
         lt=1,

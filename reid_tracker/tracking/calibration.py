@@ -18,7 +18,9 @@ from scipy.special import ndtri
 STRANGER_MEAN, STRANGER_STD = -0.11, 0.25
 
 
-def return_cosine(false_match_rate: float, known: np.ndarray) -> np.ndarray:
+def return_cosine(
+    false_match_rate: float, known: np.ndarray, statistics: "CosineStatistics | None" = None
+) -> np.ndarray:
     """Cosine that the most similar of people known exceeds for such a share of strangers.
 
     Parameters
@@ -27,13 +29,16 @@ def return_cosine(false_match_rate: float, known: np.ndarray) -> np.ndarray:
         0..1, of newcomers, not of comparisons: the more people are known, the higher the cosine.
     known : ndarray of int
         How many people the newcomer is compared with, 1 or more.
+    statistics : CosineStatistics, optional
+        The model's own, from its header.
 
     Returns
     -------
     ndarray of float
         Of the same shape.
     """
-    cosine: np.ndarray = STRANGER_MEAN + STRANGER_STD * ndtri((1 - false_match_rate) ** (1 / known))
+    mean, std = (statistics.return_mean, statistics.return_std) if statistics else (STRANGER_MEAN, STRANGER_STD)
+    cosine: np.ndarray = mean + std * ndtri((1 - false_match_rate) ** (1 / known))
     return cosine
 
 
@@ -47,12 +52,17 @@ class CosineStatistics:
         Two crops of one person.
     stranger_mean, stranger_std : float
         Crops of two people.
+    return_mean, return_std : float
+        A newcomer's mean crop and another person's, both taken from the mean of all people known: the normal
+        distribution whose upper tail is theirs (`stranger_tail`).
     """
 
     same_mean: float
     same_std: float
     stranger_mean: float
     stranger_std: float
+    return_mean: float = STRANGER_MEAN
+    return_std: float = STRANGER_STD
 
 
 class RunningMoments:
@@ -96,7 +106,7 @@ class AppearanceCalibration:
     MINIMUM_STRANGERS, MINIMUM_SAME, MEMORY = 30, 30, 20_000
 
     def __init__(self, statistics: CosineStatistics | None = None) -> None:
-        self._given = statistics
+        self.given = statistics
         self._same = RunningMoments(self.MEMORY)
         self._strangers = RunningMoments(self.MEMORY)
 
@@ -114,7 +124,7 @@ class AppearanceCalibration:
     def statistics(self) -> CosineStatistics | None:
         """The distributions in use, or None while too little has been seen to trust appearance."""
         if not self.learned:
-            return self._given
+            return self.given
         if self._same.mean <= self._strangers.mean:
             return None  # vectors that say nothing about identity
         return CosineStatistics(self._same.mean, self._same.std, self._strangers.mean, self._strangers.std)

@@ -17,6 +17,7 @@ import numpy as np
 from reid_tracker.errors import UserError
 
 VIEWS = 8  # kept per identity
+NEWCOMER_CROPS = 3  # needed to tell who a newcomer is
 
 
 def add_views(views: np.ndarray, count: np.ndarray, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

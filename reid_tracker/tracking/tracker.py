@@ -30,7 +30,7 @@ from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics, return_cosine
 from reid_tracker.tracking.camera_motion import CameraMotion, warp
-from reid_tracker.tracking.memory import VIEWS, IdentityMemory, add_views
+from reid_tracker.tracking.memory import NEWCOMER_CROPS, VIEWS, IdentityMemory, add_views
 from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, TrackTable
 
 UNMATCHED = -1
@@ -40,8 +40,8 @@ SAME_HEIGHT = 0.5
 REACH_SLACK = 0.5
 # Overlap with the expected place from which, where there is no rival, nobody asks what the person looks like.
 CERTAIN_IOU = 0.6
-# The memory gets a view of everyone in sight this often, s, and needs so many crops to tell who a newcomer is.
-VIEW_SECONDS, NEWCOMER_CROPS = 0.5, 3
+# The memory gets a view of everyone in sight this often, s.
+VIEW_SECONDS = 0.5
 # Of two who look alike neither is guessed: the next most similar person's cosine must be so much lower.
 RETURN_MARGIN = 0.05
 # Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
@@ -379,9 +379,9 @@ class Tracker:
         others = (table.state == CONFIRMED) & (detection_of != UNMATCHED) & ~undecided & (table.view_count > 0)
         class_id = None if s.class_agnostic else table.class_id[rows]
         cosine = memory.likeness(means[rows], class_id, table.born[rows], means[others])
-        candidates = np.isfinite(cosine).sum(axis=1)
+        candidates, given = np.isfinite(cosine).sum(axis=1), self._calibration.given
         nearest = -np.sort(-np.pad(cosine, ((0, 0), (0, 1)), constant_values=-1.0), axis=1)[:, :2]
-        clear = nearest[:, 0] > return_cosine(s.return_false_match_rate, np.maximum(candidates, 1))
+        clear = nearest[:, 0] > return_cosine(s.return_false_match_rate, np.maximum(candidates, 1), given)
         clear &= nearest[:, 0] - nearest[:, 1] >= RETURN_MARGIN
         gone = np.zeros(len(table), dtype=bool)
         taken: set[int] = set()

@@ -21,7 +21,7 @@ def test_a_frame_is_spoilt_alike_whatever_came_before(kind):
 @pytest.mark.parametrize("kind", [kind for kind in VIDEO_CORRUPTIONS if kind not in ("dropped_frames", "low_fps")])
 def test_pictures_are_worse_at_higher_severity(kind):
     def error(severity):
-        corruption = VideoCorruption(kind, severity, 40)
+        corruption = VideoCorruption(kind, severity, 100)
         frames = [corruption.apply(PICTURE, n, n / 5) for n in range(60)]
         return np.mean([np.abs(frame.astype(int) - PICTURE).mean() for frame in frames])
 

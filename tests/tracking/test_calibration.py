@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics, RunningMoments
+from reid_tracker.tracking.calibration import (
+    STRANGER_MEAN,
+    STRANGER_STD,
+    AppearanceCalibration,
+    CosineStatistics,
+    RunningMoments,
+    return_cosine,
+)
 
 
 def test_distance_is_0_for_one_person_and_1_for_strangers():
