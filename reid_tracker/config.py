@@ -149,6 +149,7 @@ class OutputSettings(Settings):
     jsonl: bool = setting(False, "JSON lines, one object a frame, <name>.jsonl")
     crops: bool = setting(False, "Crops per identity, <name>_crops/<identity>/")
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in the video.")
+    smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 

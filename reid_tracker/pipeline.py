@@ -137,7 +137,7 @@ def track(
             tracker,
             sinks,
             polygon,
-            config.embedder.refresh_seconds,
+            config,
             summary,
             progress,
         )
@@ -155,7 +155,7 @@ def _run(
     tracker: Tracker,
     sinks: Sequence[Sink],
     polygon: np.ndarray | None,
-    refresh_seconds: float,
+    config: TrackConfig,
     summary: RunSummary,
     progress: Progress | None,
 ) -> None:
@@ -186,10 +186,12 @@ def _run(
                 inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
                 with summary.timed("embed"):
                     if embedder is not None and frame.image is not None and "embedding" not in inside.data:
-                        needed = _needs_vector(inside, tracker, frame.timestamp, refresh_seconds)
+                        needed = _needs_vector(inside, tracker, frame.timestamp, config.embedder.refresh_seconds)
                         _embed(embedder, frame.image, inside, needed)
                 with summary.timed("associate"):
                     tracks = tracker.update(inside, frame.timestamp, frame.image)
+                if config.output.smooth_boxes:
+                    tracks.xyxy = tracks.data["smooth_xyxy"]
                 writer.put((FrameResult(frame, tracks, detections), tracker.identities))
                 if progress is not None:
                     progress(source, number)

@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -71,7 +72,7 @@ class BrightnessEmbedder:
 
 
 def test_without_output_settings_a_video_and_a_mot_file_are_written(clip, tmp_path):
-    (summary,) = track(clip, configured(clip, tmp_path))
+    (summary,) = track(clip, configured(clip, tmp_path, output__smooth_boxes=False))
     assert isinstance(summary, RunSummary)
     assert (summary.frames, summary.last_frame, summary.identities) == (FRAMES, FRAMES, 2)
     assert [path.name for path in summary.outputs] == ["walk.mp4", "walk.txt"]
@@ -133,6 +134,18 @@ def test_only_feet_inside_the_region_are_tracked(clip, tmp_path):
     track(clip, config)
     rows = read_rows(tmp_path / "out" / "walk.txt")
     assert len(rows) and ((rows[:, 2] + rows[:, 4] / 2) <= 60).all()
+
+
+def test_boxes_are_written_without_the_detectors_jitter(clip, tmp_path):
+    jitter = np.random.default_rng(0).normal(0, 4, (FRAMES, 2, 4))
+    detector = SimpleNamespace(detect=lambda frame: detections(truth_boxes(frame.index) + jitter[frame.index]))
+    truth = np.concatenate([truth_boxes(index)[:, 0] for index in range(FRAMES)])
+    errors = []
+    for smooth in (False, True):
+        config = configured(clip, tmp_path, output__smooth_boxes=smooth, detector__recorded=None, output__mot=True)
+        track(clip, config, detector=detector)
+        errors.append(np.abs(read_rows(tmp_path / "out" / "walk.txt")[:, 2] - truth).mean())
+    assert errors[1] < 0.75 * errors[0]
 
 
 @pytest.mark.parametrize("text", ["", "1,2 3,4", "1,2 3,4 x,y", "1,2,3 4,5,6 7,8,9", "1,2 3,4 nan,1"])

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from reid_tracker.appearance.checkpoint import load_checkpoint, model_hash
 from reid_tracker.appearance.crops import align_crops, clip_boxes, cut_crops, normalise
 from reid_tracker.appearance.exported import SUFFIXES, ExportedNetwork
-from reid_tracker.appearance.network import EmbeddingNetwork, fold_batch_norms
-from reid_tracker.device import autocast, pick_device
+from reid_tracker.device import autocast, is_cpu, pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.tracking.calibration import CosineStatistics
+from reid_tracker.weights import APPEARANCE, model_hash
 
-BUNDLED = Path(__file__).parents[1] / "weights" / "appearance.safetensors"
+if TYPE_CHECKING:  # exported networks run without PyTorch, which takes seconds to load
+    import torch
+
+    from reid_tracker.appearance.network import EmbeddingNetwork
 
 
 class Embedder:
@@ -46,21 +47,27 @@ class Embedder:
     """
 
     def __init__(self, path: Path | str | None = None, device: str = "auto", batch: int = 256) -> None:
-        path = Path(path) if path else BUNDLED
+        path = Path(path) if path else APPEARANCE
         self.network: EmbeddingNetwork | ExportedNetwork
+        self.device: Any = None
+        self.half = False
         if path.suffix in SUFFIXES:
-            self.device = pick_device("cpu" if device == "auto" else device)
-            if self.device.type != "cpu":
+            if device != "auto" and not is_cpu(device):
                 raise UserError(f"{path}: exported networks run on the CPU; leave out the device {device!r}.")
             self.network = ExportedNetwork(path)
             self.header, self.hash = self.network.header, self.network.hash
         else:
+            import torch
+
+            from reid_tracker.appearance.checkpoint import load_checkpoint
+            from reid_tracker.appearance.network import fold_batch_norms
+
             self.device = pick_device(device)
             network, self.header = load_checkpoint(path, self.device)
             fold_batch_norms(network)
             self.network = network.to(memory_format=torch.channels_last)
             self.hash = model_hash(path)
-        self.half = self.device.type != "cpu" or _cpu_is_fast_in_half()
+            self.half = self.device.type != "cpu" or _cpu_is_fast_in_half()
         self.dimension = self.network.dimension
         self.statistics = _read_statistics(path, self.header)
         self.batch = batch
@@ -87,20 +94,28 @@ class Embedder:
         boxes = boxes[usable]
         if not len(boxes):
             return embeddings
-        if self.device.type == "cpu":
-            crops = torch.from_numpy(cut_crops(image, boxes, self.input_size))
+        crops: Any
+        if self.device is None or self.device.type == "cpu":
+            crops = cut_crops(image, boxes, self.input_size)
         else:
+            import torch
+
             crops = align_crops(torch.from_numpy(np.ascontiguousarray(image)).to(self.device), boxes, self.input_size)
         embeddings[usable] = self.describe(crops)
         return embeddings
 
-    def describe(self, crops: torch.Tensor) -> np.ndarray:
+    def describe(self, crops: "np.ndarray | torch.Tensor") -> np.ndarray:
         """Describe crops of the network's `input_size`, uint8 or float [N, H, W, 3]: unit rows, float32 [N, D]."""
         if not len(crops):
             return np.zeros((0, self.dimension), dtype=np.float32)
         if isinstance(self.network, ExportedNetwork):
-            return np.concatenate([self.network(part.numpy()) for part in crops.split(self.batch)])
-        return embed_crops(self.network, crops, self.header["mean"], self.header["std"], self.batch, self.half)
+            starts = range(0, len(crops), self.batch)
+            return np.concatenate([self.network(np.asarray(crops[start : start + self.batch])) for start in starts])
+        import torch
+
+        return embed_crops(
+            self.network, torch.as_tensor(crops), self.header["mean"], self.header["std"], self.batch, self.half
+        )
 
 
 def _read_statistics(path: Path, header: dict[str, Any]) -> CosineStatistics | None:
@@ -115,8 +130,8 @@ def _read_statistics(path: Path, header: dict[str, Any]) -> CosineStatistics | N
 
 
 def embed_crops(
-    network: EmbeddingNetwork,
-    crops: torch.Tensor,
+    network: "EmbeddingNetwork",
+    crops: "torch.Tensor",
     mean: Sequence[float],
     std: Sequence[float],
     batch: int = 256,
@@ -142,6 +157,8 @@ def embed_crops(
     ndarray, float32 [N, D]
         Unit rows.
     """
+    import torch
+
     device = network.neck.weight.device
     kind = torch.bfloat16 if device.type == "cpu" else torch.float16
     parts = []
@@ -153,5 +170,7 @@ def embed_crops(
 
 def _cpu_is_fast_in_half() -> bool:
     """Whether the processor itself computes in bfloat16; where it does not, that is emulated and slow."""
+    import torch
+
     capabilities: Callable[[], dict[str, object]] = getattr(torch.cpu, "get_capabilities", dict)  # not in older torch
     return bool(capabilities().get("avx512_bf16", False))

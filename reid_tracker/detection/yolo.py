@@ -12,6 +12,7 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.detection.detector import usable_boxes
+from reid_tracker.detection.openvino_yolo import OpenVinoYolo, read_metadata
 from reid_tracker.device import pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.offline import import_ultralytics, process_unchanged
@@ -73,29 +74,19 @@ class YoloDetector:
         if image_size is not None and image_size < 32:
             raise UserError(f"Image size {image_size}: must be at least 32 pixels.")
         path = find_model(model)
-        self._options: dict[str, Any] = {"conf": confidence, "device": _choose_device(device, path), "verbose": False}
-        if image_size is not None:
-            self._options["imgsz"] = image_size
-        if self._options["device"].startswith("cuda") and path.suffix == ".pt":
-            self._options["quantize"] = 16
-        with process_unchanged(), errors_about(path):
-            self._yolo = import_ultralytics().YOLO(path)
-            if self._yolo.task not in TASKS_WITH_BOXES:
-                raise UserError(f"{path}: made for the task {self._yolo.task!r}; a YOLO for detection is needed.")
-            # Exports are only opened when they first run: do it here, so that a fault shows before the video starts.
-            self._yolo.predict(np.zeros((64, 64, 3), np.uint8), **self._options)
-        network = self._yolo.predictor.model
-        if network.metadata.get("dynamic"):
-            # Where OpenVINO must compile anew for each shape, ultralytics pads to a square; a video has one shape.
-            network.backend.dynamic = True
-            self._yolo.predict(np.zeros((64, 64, 3), np.uint8), **self._options)  # now with the size asked for
-        height, width = self._yolo.predictor.imgsz
-        self.image_size: tuple[int, int] = height, width
+        with errors_about(path):
+            self._run: OpenVinoYolo | _Ultralytics
+            if device in ("auto", "cpu") and read_metadata(path):
+                self._run = OpenVinoYolo(path, confidence, image_size)
+            else:
+                self._run = _Ultralytics(path, confidence, image_size, device)
+        self.image_size: tuple[int, int] = self._run.size
         # Ultralytics rounds sizes up to the stride, and silently keeps to an export's fixed size.
-        if image_size is not None and not 0 <= max(self.image_size) - image_size < network.stride:
+        height, width = self.image_size
+        if image_size is not None and not 0 <= max(height, width) - image_size < self._run.stride:
             raise UserError(f"Image size {image_size}: {path.name} was exported for {width} x {height} only.")
-        self.class_names = _select_classes(classes, network.names, path)
-        self._options["classes"] = list(self.class_names)
+        self.class_names = _select_classes(classes, self._run.names, path)
+        self._run.classes = list(self.class_names)
 
     def detect(self, frame: "Frame") -> sv.Detections:
         """Find the objects of one frame.
@@ -118,11 +109,39 @@ class YoloDetector:
         """
         if frame.image is None:
             raise UserError(f"Frame {frame.index}: no pixels for a YOLO to look at; use recorded detections.")
-        boxes = self._yolo.predict(frame.image, **self._options)[0].boxes.data.float().cpu().numpy()
+        boxes = self._run(frame.image)
         boxes = boxes[usable_boxes(boxes[:, :4], boxes[:, 4])]
         class_id = boxes[:, 5].astype(np.int64)
         class_name = np.array([self.class_names[number] for number in class_id.tolist()], dtype=str)
         return sv.Detections(boxes[:, :4], confidence=boxes[:, 4], class_id=class_id, data={"class_name": class_name})
+
+
+class _Ultralytics:
+    """Any YOLO, run by ultralytics; the same interface as `OpenVinoYolo`."""
+
+    def __init__(self, path: Path, confidence: float, image_size: int | None, device: str) -> None:
+        self.classes: list[int] | None = None
+        self._options: dict[str, Any] = {"conf": confidence, "device": _choose_device(device, path), "verbose": False}
+        if image_size is not None:
+            self._options["imgsz"] = image_size
+        if self._options["device"].startswith("cuda") and path.suffix == ".pt":
+            self._options["quantize"] = 16
+        with process_unchanged():
+            self._yolo = import_ultralytics().YOLO(path)
+            if self._yolo.task not in TASKS_WITH_BOXES:
+                raise UserError(f"{path}: made for the task {self._yolo.task!r}; a YOLO for detection is needed.")
+            # Exports are only opened when they first run: do it here, so that a fault shows before the video starts.
+            self(np.zeros((64, 64, 3), np.uint8))
+        network = self._yolo.predictor.model
+        height, width = self._yolo.predictor.imgsz
+        self.size: tuple[int, int] = height, width
+        self.names, self.stride = network.names, network.stride
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Find boxes: float32 [N, 6], xyxy, confidence, class."""
+        (result,) = self._yolo.predict(image, classes=self.classes, **self._options)
+        boxes: np.ndarray = result.boxes.data.float().cpu().numpy()
+        return boxes
 
 
 def find_model(model: str | Path) -> Path:

@@ -40,6 +40,8 @@ SAME_HEIGHT = 0.5
 REACH_SLACK = 0.5
 # Overlap with the expected place from which, where there is no rival, nobody asks what the person looks like.
 CERTAIN_IOU = 0.6
+# Share of a new box in the smooth size: a person's changes slowly, the detector's jumps with limbs and what hides them.
+SIZE_SHARE = 0.3
 # The memory gets a view of everyone in sight this often, s.
 VIEW_SECONDS = 0.5
 # Of two who look alike neither is guessed: the next most similar person's cosine must be so much lower.
@@ -124,7 +126,9 @@ class Tracker:
         -------
         supervision.Detections
             The confirmed rows in input order, with their measured boxes: ``tracker_id`` is the identity,
-            ``data["tracklet"]`` the unbroken piece of motion.
+            ``data["tracklet"]`` the unbroken piece of motion, ``data["smooth_xyxy"]`` float32 [N, 4] the boxes
+            without the detector's jitter (the filter's centre, the size of the last moments), which lie closer to the
+            truth.
 
         Raises
         ------
@@ -327,6 +331,7 @@ class Tracker:
         table.mean[rows], table.covariance[rows] = kalman.update(
             table.mean[rows], table.covariance[rows], frame.measurement[columns]
         )
+        table.size[rows] += SIZE_SHARE * (frame.measurement[columns, 2:] - table.size[rows])
         table.last_seen[rows] = self.time
         table.sightings[rows] += 1
         table.class_id[rows] = frame.class_id[columns]
@@ -457,6 +462,7 @@ class Tracker:
             state=np.full(count, CONFIRMED if sure else TENTATIVE),
             mean=mean,
             covariance=covariance,
+            size=frame.measurement[new, 2:],
             embedding=embedding,
             last_seen=np.full(count, self.time),
             last_described=np.where(described, self.time, -np.inf),
@@ -485,6 +491,8 @@ class Tracker:
         reported: sv.Detections = detections[frame.row[detection_of[rows]]]
         reported.tracker_id = table.identity[rows]
         reported.data["tracklet"] = table.tracklet[rows]
+        centre, half = table.mean[rows, 0, :2], table.size[rows] / 2
+        reported.data["smooth_xyxy"] = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
         return reported
 
 
