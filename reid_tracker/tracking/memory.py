@@ -1,9 +1,9 @@
 """Who was here before: several views of every identity that is out of sight, for the decision who has come back.
 
 An identity that left is dormant: motion says nothing about it any more, only appearance can bring it back, anywhere in
-the picture and after minutes. The decision is open-set: most newcomers are new. A newcomer is someone known only if
-several of its crops are nearly as like the known one's views as one person's crops are from frame to frame, and clearly
-more like them than like anyone else's.
+the picture and after minutes. The decision is open-set: most newcomers are new. A newcomer is someone known only if the
+mean of several crops, seen from the mean of everybody known, is more like the known one's than the stated share of
+strangers would be (`calibration.return_cosine`), and clearly more than like anyone else's.
 
 Several trackers may share a memory: then who left one camera's picture is recognised in another's, and nobody's number
 is given twice.

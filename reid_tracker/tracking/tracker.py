@@ -371,7 +371,8 @@ class Tracker:
     def _recognise(self, detection_of: np.ndarray) -> np.ndarray:
         """Give newcomers who look like someone out of sight that one's number; the detections of all tracks."""
         table, s, memory = self._table, self.settings, self._memory
-        if not len(memory):
+        useless = self._calibration.learned and self._calibration.statistics is None  # vectors that tell nobody apart
+        if useless or not len(memory):
             return detection_of
         assert self.time is not None
         in_view = (table.state == CONFIRMED) & (detection_of != UNMATCHED)
