@@ -84,6 +84,7 @@ def evaluate_robustness(
             VideoCorruption(kind, severity, height, seed),
             Tracker(config.tracker, source.frame_rate, statistics),
             config.embedder.refresh_seconds,
+            config.output.smooth_boxes,
         )
         for kind, severity in [("clean", 1), *((kind, severity) for kind in kinds for severity in severities)]
     ]
@@ -133,8 +134,9 @@ class _WithoutVectors:
 class _Run:
     """The tracker of one condition, what it saw and what it said."""
 
-    def __init__(self, corruption: VideoCorruption, tracker: Tracker, refresh_seconds: float) -> None:
+    def __init__(self, corruption: VideoCorruption, tracker: Tracker, refresh_seconds: float, smooth: bool) -> None:
         self.corruption, self._tracker, self._refresh_seconds = corruption, tracker, refresh_seconds
+        self._smooth = smooth
         self._times: dict[int, float] = {}
         self._rows: list[str] = []
 
@@ -152,7 +154,8 @@ class _Run:
             _embed(embedder, spoilt.image, detections, needed)
         tracks = self._tracker.update(detections, time, spoilt.image)
         assert tracks.tracker_id is not None and tracks.confidence is not None
-        columns = zip(tracks.tracker_id.tolist(), tracks.xyxy, tracks.confidence.tolist(), strict=True)
+        boxes = tracks.data["smooth_xyxy"] if self._smooth else tracks.xyxy
+        columns = zip(tracks.tracker_id.tolist(), boxes, tracks.confidence.tolist(), strict=True)
         self._rows += [format_row(number, *row) for row in columns]
 
     def figures(self, folder: Path, truth: np.ndarray) -> dict[str, float]:
