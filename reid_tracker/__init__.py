@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reid_tracker.errors import UserError
     from reid_tracker.evaluation.mot import evaluate_mot
     from reid_tracker.pipeline import RunSummary, track
+    from reid_tracker.tracking.state import TrackerState
     from reid_tracker.tracking.tracker import Tracker
     from reid_tracker.video.sources import Frame, open_source
 
@@ -27,6 +28,7 @@ _HOMES = {
     "TrackConfig": "config",
     "Tracker": "tracking.tracker",
     "TrackerSettings": "config",
+    "TrackerState": "tracking.state",
     "UserError": "errors",
     "YoloDetector": "detection.yolo",
     "evaluate_mot": "evaluation.mot",
@@ -42,6 +44,7 @@ __all__ = [
     "TrackConfig",
     "Tracker",
     "TrackerSettings",
+    "TrackerState",
     "UserError",
     "YoloDetector",
     "evaluate_mot",

@@ -3,7 +3,8 @@
     REID_TRACKER_DATA=... python scripts/ablation.py
 
 PETS09-S2L1 and TUD-Campus together, YOLO11n boxes and OSNet vectors. Re-entry is the share who get their number back
-after 10 s (`benchmark_reentry.py`, cuts every 8 s, false-match rate 5 %); ms is association alone, a frame, by the processor's clock.
+after 10 s (`benchmark_reentry.py`, cuts every 8 s, false-match rate 5 %); ms is association alone, a frame, by the
+processor's clock.
 """
 
 import argparse

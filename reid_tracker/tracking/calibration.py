@@ -116,6 +116,11 @@ class AppearanceCalibration:
         self._strangers.add(strangers)
 
     @property
+    def moments(self) -> tuple[RunningMoments, RunningMoments]:
+        """What was learned: of one person, and of two."""
+        return self._same, self._strangers
+
+    @property
     def learned(self) -> bool:
         """Whether the video has shown enough certain pairs."""
         return self._same.count >= self.MINIMUM_SAME and self._strangers.count >= self.MINIMUM_STRANGERS

@@ -20,6 +20,7 @@ back for an older one.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import supervision as sv
@@ -31,6 +32,7 @@ from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics, return_cosine
 from reid_tracker.tracking.camera_motion import CameraMotion, warp
 from reid_tracker.tracking.memory import NEWCOMER_CROPS, VIEWS, IdentityMemory, add_views
+from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, TrackTable
 
 UNMATCHED = -1
@@ -105,6 +107,65 @@ class Tracker:
         table = self._table
         rows = np.flatnonzero((table.identity == identity) & (table.view_count > 0))
         return table.views[rows[0], : table.view_count[rows[0]]] if rows.size else self._memory.views_of(identity)
+
+    def state(self) -> TrackerState:
+        """Everything known after the last frame, a shared memory included.
+
+        A tracker restored from it goes on exactly as this one does.
+        """
+        given = self._calibration.given
+        header = {
+            "settings": self.settings.model_dump(),
+            "frame_rate": self.frame_rate,
+            "time": self.time,
+            "own": int(self._own),
+            "guests": sorted(int(each) for each in self._guests),
+            "statistics": given and asdict(given),
+            "moments": [vars(each) for each in self._calibration.moments],
+            "memory": self._memory.numbers(),
+        }
+        arrays = {f"table.{name}": array.copy() for name, array in vars(self._table).items()}
+        arrays |= {f"memory.{name}": getattr(self._memory, name).copy() for name in self._memory.COLUMNS}
+        arrays |= {f"camera.{name}": array for name, array in vars(self._camera).items() if array is not None}
+        return TrackerState(header, arrays)
+
+    @classmethod
+    def restore(cls, state: TrackerState, settings: TrackerSettings | None = None) -> "Tracker":
+        """Make a tracker, with a memory of its own, that goes on where `state` was taken.
+
+        Parameters
+        ----------
+        state : TrackerState
+            From `state`, or from a file.
+        settings : TrackerSettings, optional
+            Other settings from now on; by default those of the state.
+
+        Raises
+        ------
+        UserError
+            If the state is not whole.
+        """
+        header, arrays = state.header, state.arrays
+        try:
+            statistics = header["statistics"] and CosineStatistics(**header["statistics"])
+            tracker = cls(settings or TrackerSettings(**header["settings"]), header["frame_rate"], statistics)
+            tracker.time, tracker._own, tracker._guests = header["time"], header["own"], set(header["guests"])
+            for moments, values in zip(tracker._calibration.moments, header["moments"], strict=True):
+                vars(moments).update(values)
+            tracker._memory.set_numbers(header["memory"])
+            for group, owner in (("table", tracker._table), ("memory", tracker._memory), ("camera", tracker._camera)):
+                columns = {each.partition(".")[2]: arrays[each] for each in arrays if each.startswith(f"{group}.")}
+                if group != "camera":
+                    expected = {name: getattr(owner, name) for name in getattr(owner, "COLUMNS", vars(owner))}
+                    rows = {len(array) for array in columns.values()}
+                    if columns.keys() != expected.keys() or len(rows) != 1:
+                        raise ValueError
+                    if any(columns[name].dtype != array.dtype for name, array in expected.items()):
+                        raise ValueError
+                vars(owner).update({name: array.copy() for name, array in columns.items()})
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError("the tracker's state is not whole or of another version; begin anew without it.") from error
+        return tracker
 
     def update(
         self, detections: sv.Detections, timestamp: float | None = None, image: np.ndarray | None = None
