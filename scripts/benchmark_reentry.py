@@ -127,7 +127,7 @@ class BoxMot:
             geometry=Boxes(torch.from_numpy(xyxy)),
             scores=torch.from_numpy(confidence),
             class_ids=torch.zeros(len(xyxy), dtype=torch.int64),
-            sample_id="",
+            sample_id="video",
             embeddings=torch.from_numpy(embedding),
         )
         found = self.tracker.update(detections, self.PICTURE)
