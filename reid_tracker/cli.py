@@ -9,6 +9,7 @@ import typer
 
 from reid_tracker import __version__
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.commands import app as gallery_app
 
 if TYPE_CHECKING:  # the rest of the package is imported by the command that needs it: --help stays quick
     from rich.table import Table
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 evaluate = typer.Typer(help="Measure results against the truth.", no_args_is_help=True)
 app.add_typer(evaluate, name="evaluate")
+app.add_typer(gallery_app, name="gallery")
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
@@ -110,6 +112,12 @@ def track(
     refine: Annotated[
         bool | None, typer.Option("--refine", help="Look back after the run: also write <name>_refined.*")
     ] = None,
+    gallery: Annotated[
+        str | None, typer.Option(help="Recognise and enrol people: a folder, or the URL of a Qdrant collection.")
+    ] = None,
+    retention: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Forget first whom no run has seen for so long.")
+    ] = None,
     class_agnostic: Annotated[
         bool | None, typer.Option("--class-agnostic", help="Let a track change its class.")
     ] = None,
@@ -153,6 +161,8 @@ def track(
         "output.jsonl": jsonl,
         "output.crops": crops,
         "output.blur_people": blur_people,
+        "gallery.where": gallery,
+        "gallery.retention_days": retention,
         "refine.enabled": refine,
         "tracker.class_agnostic": class_agnostic,
         "tracker.camera_motion": camera_motion,

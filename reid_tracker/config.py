@@ -186,6 +186,18 @@ class RefineSettings(Settings):
     )
 
 
+class GallerySettings(Settings):
+    """Identities that outlive the run."""
+
+    where: str | None = setting(
+        None, "Folder, or URL of a Qdrant collection: people in it are recognised, new ones enrolled; null = none."
+    )
+    retention_days: float | None = setting(
+        None, "Whoever no run has seen for so long is forgotten before this one begins; null = never.", gt=0
+    )
+    save_seconds: float = setting(60.0, "How often a running video's people are saved: what a kill may lose.", gt=0)
+
+
 class TrackConfig(Settings):
     """All settings of ``reid-tracker track``."""
 
@@ -205,6 +217,7 @@ class TrackConfig(Settings):
         default_factory=RefineSettings,
         description="Recorded video looked back on after the run, with the future known: <name>_refined.*",
     )
+    gallery: GallerySettings = Field(default_factory=GallerySettings, description="Identities that outlive the run.")
 
 
 class NetworkSettings(Settings):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,8 @@ from reid_tracker.config import OutputSettings, TrackConfig
 from reid_tracker.counting import Counts, PassageCounter, parse_points, parse_shapes
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
+from reid_tracker.gallery.store import Gallery, Model, forget_unseen, open_gallery
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.refine import History
@@ -49,6 +51,8 @@ class RunSummary:
         Number of the last one in the source, from 1; 0 before the first.
     identities : int
         Identities given.
+    recognised, enrolled : int
+        People whom the gallery knew, and whom it knows now; 0 without a gallery.
     seconds : float
         Wall-clock time.
     stage_seconds : dict
@@ -67,6 +71,8 @@ class RunSummary:
     frames: int = 0
     last_frame: int = 0
     identities: int = 0
+    recognised: int = 0
+    enrolled: int = 0
     seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     outputs: list[Path] = field(default_factory=list)
@@ -119,7 +125,19 @@ def track(
         If something given cannot be used, or a result cannot be stored. What was written stays readable, and the
         message says up to which frame.
     """
-    config = config or TrackConfig()
+    with ExitStack() as opened_here:
+        return _track(source, config or TrackConfig(), detector, embedder, progress, opened_here)
+
+
+def _track(
+    source: str | Path | Sequence[str | Path],
+    config: TrackConfig,
+    detector: Detector | None,
+    embedder: AppearanceModel | None,
+    progress: Progress | None,
+    opened_here: ExitStack,
+) -> list[RunSummary]:
+    """`track`; what it opens and must close goes to ``opened_here``."""
     if config.output.blur_people and config.output.crops:
         raise UserError("blur_people and crops contradict each other: crops show people. Leave one out.")
     patterns: list[str | Path] = [source] if isinstance(source, str | Path) else list(source)
@@ -131,16 +149,28 @@ def track(
     shapes = parse_shapes(config.count.lines, config.count.zones)
     summaries: list[RunSummary] = []
     names: set[str] = set()
+    gallery: Gallery | None = None
     for path in paths:
         opened = open_source(path, **config.source.model_dump(exclude={"roi", "resume"}))
         name = _unused(opened.name, names)
         run_detector = models.detector_for(path, opened)
         run_embedder, statistics = models.embedder_for(run_detector, opened)
         summary = RunSummary(source=name, notes=[*opened.notes])
+        recorder, memory = None, None
+        if config.gallery.where:
+            known = _model_of(run_embedder, config)
+            if gallery is None:
+                gallery = open_gallery(config.gallery.where, known)
+                opened_here.callback(gallery.close)
+                if config.gallery.retention_days is not None:
+                    forget_unseen(gallery, config.gallery.retention_days)
+            # A memory for each video: their clocks differ. What one taught the gallery, the next one knows.
+            recorder = GallerySink(gallery, name, config.tracker, config.gallery.save_seconds)
+            memory = GalleryMemory(gallery)
         counter = PassageCounter(shapes) if shapes else None
         model = getattr(run_embedder, "hash", None)
-        tracker = _tracker(config, opened, statistics, model, summary)
-        sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary, counter)
+        tracker = _tracker(config, opened, statistics, model, summary, memory)
+        sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary, counter, recorder)
         history = History() if config.refine.enabled else None
         sinks += [history] if history else []
         _run(
@@ -155,6 +185,9 @@ def track(
             summary,
             progress,
         )
+        if recorder is not None:
+            summary.recognised, summary.enrolled = len(recorder.recognised), len(recorder.new)
+            summary.notes.append(recorder.summary())
         if config.output.save_state:
             tracker.state().save(config.output.save_state, model)
             summary.outputs.append(Path(config.output.save_state))
@@ -167,16 +200,33 @@ def track(
     return summaries
 
 
+def _model_of(embedder: AppearanceModel | None, config: TrackConfig) -> Model:
+    """What the gallery must know of the appearance model; UserError where nobody could be recognised by it."""
+    where = config.gallery.where
+    if config.source.resume or config.output.save_state:
+        raise UserError(f"gallery {where}: a state has numbers of its own; give a gallery, or save_state and resume.")
+    if not config.tracker.memory_seconds:
+        raise UserError(f"gallery {where}: without a memory nobody is recognised; raise tracker.memory_seconds.")
+    identifier, dimension = getattr(embedder, "hash", None), getattr(embedder, "dimension", None)
+    if identifier is None or dimension is None:
+        raise UserError(
+            f"gallery {where}: it needs pictures and an appearance model with a hash and a dimension; recorded vectors "
+            "do not say which model made them, and without appearance nobody can be recognised."
+        )
+    return Model(identifier, dimension, getattr(embedder, "header", {}).get("calibration", {}))
+
+
 def _tracker(
     config: TrackConfig,
     source: Source,
     statistics: CosineStatistics | None,
     model: str | None,
     summary: RunSummary,
+    memory: GalleryMemory | None,
 ) -> Tracker:
     """A fresh tracker, or one that goes on from a state."""
     if config.source.resume is None:
-        return Tracker(config.tracker, source.frame_rate, statistics)
+        return Tracker(config.tracker, source.frame_rate, statistics, memory)
     state = TrackerState.load(config.source.resume, model)
     tracker = Tracker.restore(state, config.tracker)
     tracker.frame_rate = source.frame_rate
@@ -378,6 +428,7 @@ def _open_sinks(
     source: Source,
     summary: RunSummary,
     counter: PassageCounter | None = None,
+    recorder: GallerySink | None = None,
 ) -> tuple[list[Sink], list[Path]]:
     """The sinks that the settings ask for and what they write."""
     from reid_tracker.video.annotate import Annotator
@@ -389,7 +440,9 @@ def _open_sinks(
         summary.notes.append(f"{name} has no pictures: no video is written.")
     wanted: dict[Path, Callable[[Path], Sink]] = {}
     if wants_video:
-        annotator = Annotator(output.trail_seconds, output.blur_people, counter.shapes if counter else None)
+        named = {"label": recorder.label} if recorder else {}
+        shapes = counter.shapes if counter else None
+        annotator = Annotator(output.trail_seconds, output.blur_people, shapes, **named)
         wanted[folder / f"{name}.mp4"] = lambda file: VideoSink(file, source.frame_rate, annotator)
     if output.mot or nothing_asked:
         wanted[folder / f"{name}.txt"] = MotSink
@@ -402,7 +455,7 @@ def _open_sinks(
     for file in wanted:
         if file.resolve() == path.resolve():
             raise UserError(f"{file}: the result would overwrite its own source; name another folder with --output.")
-    sinks: list[Sink] = []
+    sinks: list[Sink] = [recorder] if recorder else []
     try:
         for file, make in wanted.items():
             sinks.append(make(file))

@@ -128,7 +128,7 @@ class BoxMot:
             scores=torch.from_numpy(confidence),
             class_ids=torch.zeros(len(xyxy), dtype=torch.int64),
             sample_id="video",
-            embeddings=torch.from_numpy(embedding),
+            embeddings=torch.from_numpy(np.nan_to_num(embedding)),  # it takes no NaN
         )
         found = self.tracker.update(detections, self.PICTURE)
         return found.detection_indices.numpy(), found.track_ids.numpy()

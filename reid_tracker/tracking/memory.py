@@ -18,6 +18,8 @@ from reid_tracker.errors import UserError
 
 VIEWS = 8  # kept per identity
 NEWCOMER_CROPS = 3  # needed to tell who a newcomer is
+KNOWN_STRANGERS = 12  # people whose pairs tell how alike strangers are, until the video itself does
+BEST_VIEWS = 3  # of them that a search takes the mean of: one alone may be alike by chance
 
 
 def add_views(views: np.ndarray, count: np.ndarray, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -127,6 +129,12 @@ class IdentityMemory:
         )
         self.known.update(numbers)
         self.next_identity = max([self.next_identity, *(number + 1 for number in numbers)])
+
+    def strangers(self) -> np.ndarray:
+        """Cosines between some of those known from elsewhere, float [P]: certain pairs of two people."""
+        some = self.views[np.isin(self.identity, list(self.known)), 0][:KNOWN_STRANGERS]
+        cosine: np.ndarray = (some @ some.T)[np.triu_indices(len(some), 1)]
+        return cosine
 
     def check_dimension(self, dimension: int) -> None:
         """Take over the length of vectors, or raise UserError if there are vectors of another length."""

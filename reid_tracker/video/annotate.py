@@ -2,6 +2,7 @@
 
 import colorsys
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -31,11 +32,18 @@ class Annotator:
         Blur everything that the detector saw, confirmed or not, before drawing.
     shapes : dict of str to ndarray [K, 2], optional
         Lines and zones that are counted (`parse_shapes`).
+    label : callable, optional
+        What stands at an identity's box; by default its number.
     """
 
     def __init__(
-        self, trail_seconds: float = 2.0, blur_people: bool = False, shapes: dict[str, np.ndarray] | None = None
+        self,
+        trail_seconds: float = 2.0,
+        blur_people: bool = False,
+        shapes: dict[str, np.ndarray] | None = None,
+        label: Callable[[int], str] = "#{}".format,
     ) -> None:
+        self._label = label
         self._trail_seconds = trail_seconds
         self._shapes = shapes or {}
         self._blur = sv.BlurAnnotator() if blur_people else None
@@ -108,7 +116,7 @@ class Annotator:
 
     def _name(self, tracks: sv.Detections) -> list[str]:
         """``#7``, and the class where more than one was met."""
-        names = [f"#{identity}" for identity in tracks.tracker_id]
+        names = [self._label(identity) for identity in tracks.tracker_id.tolist()]
         if tracks.class_id is None:
             return names
         self._classes.update(tracks.class_id.tolist())
