@@ -14,8 +14,8 @@ Returns   Everyone whom the truth shows in the last second before the gap and in
 Strangers Everyone there after the gap, one at a time, with all their detections left out of the past; and, after
           the same cuts, the people of TUD-Campus. They are mistaken if they bear a number of the past.
 Oracle    Appearance alone: the mean of all of someone's clean crops after the gap beside the mean of every clean crop
-          of each person of the past, by the truth, both taken from the mean of all those people (of nine ways of
-          comparing none was better by more than 2 points). Its threshold is the one that 5 % of the strangers of
+          of each person of the past, by the truth, both taken from the mean of all those people (about as good as the
+          best of nine ways of comparing that were tried). Its threshold is the one that 5 % of the strangers of
           PETS pass; TUD's look less alike.
 
 This tracker runs at its defaults but for the false-match rate, which is set to the oracle's 5 %.
@@ -128,7 +128,7 @@ class BoxMot:
             scores=torch.from_numpy(confidence),
             class_ids=torch.zeros(len(xyxy), dtype=torch.int64),
             sample_id="video",
-            embeddings=torch.from_numpy(embedding),
+            embeddings=torch.from_numpy(np.nan_to_num(embedding)),  # it takes no NaN
         )
         found = self.tracker.update(detections, self.PICTURE)
         return found.detection_indices.numpy(), found.track_ids.numpy()
