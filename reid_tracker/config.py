@@ -195,6 +195,12 @@ class GallerySettings(Settings):
     retention_days: float | None = setting(
         None, "Whoever no run has seen for so long is forgotten before this one begins; null = never.", gt=0
     )
+    false_match_rate: float = setting(
+        0.05,
+        "With a gallery tracker.return_false_match_rate is at least this: who names one wants its people recognised.",
+        gt=0,
+        lt=1,
+    )
     save_seconds: float = setting(60.0, "How often a running video's people are saved: what a kill may lose.", gt=0)
 
 

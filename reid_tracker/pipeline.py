@@ -140,6 +140,10 @@ def _track(
     """`track`; what it opens and must close goes to ``opened_here``."""
     if config.output.blur_people and config.output.crops:
         raise UserError("blur_people and crops contradict each other: crops show people. Leave one out.")
+    if config.gallery.where:
+        rate = max(config.tracker.return_false_match_rate, config.gallery.false_match_rate)
+        recognising = config.tracker.model_copy(update={"return_false_match_rate": rate})
+        config = config.model_copy(update={"tracker": recognising})
     patterns: list[str | Path] = [source] if isinstance(source, str | Path) else list(source)
     paths = expand_sources(patterns)
     if len(paths) > 1 and (config.source.resume or config.output.save_state):

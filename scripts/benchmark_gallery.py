@@ -22,7 +22,7 @@ from reid_tracker.tracking.costs import iou
 from reid_tracker.tracking.memory import VIEWS
 
 # The truth of PETS09-S2L1 numbers people anew who come back; who is who there, by their pictures.
-SEQUENCE, SAME = "PETS09-S2L1", {2: 13, 5: 9, 6: 10, 8: 14, 18: 14}
+SEQUENCE, SAME = "PETS09-S2L1", {1: 19, 2: 13, 3: 11, 4: 12, 5: 9, 6: 10, 8: 14, 15: 14, 18: 14}
 FIRST_PART, SEEN = 400, 10  # last frame of the first run; frames below which a visit is not counted
 
 
