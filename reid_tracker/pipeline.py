@@ -118,7 +118,7 @@ def track(
         raise UserError("blur_people and crops contradict each other: crops show people. Leave one out.")
     patterns: list[str | Path] = [source] if isinstance(source, str | Path) else list(source)
     paths = expand_sources(patterns)
-    models = _Models(config, detector, embedder)
+    models = Models(config, detector, embedder)
     polygon = parse_polygon(config.source.roi) if config.source.roi else None
     summaries: list[RunSummary] = []
     names: set[str] = set()
@@ -186,7 +186,7 @@ def _run(
                 inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
                 with summary.timed("embed"):
                     if embedder is not None and frame.image is not None and "embedding" not in inside.data:
-                        needed = _needs_vector(inside, tracker, frame.timestamp, refresh_seconds)
+                        needed = needs_vector(inside, tracker, frame.timestamp, refresh_seconds)
                         _embed(embedder, frame.image, inside, needed)
                 with summary.timed("associate"):
                     tracks = tracker.update(inside, frame.timestamp, frame.image)
@@ -221,7 +221,7 @@ def _close_all(sinks: Sequence[Sink], summary: RunSummary) -> None:
         raise failure
 
 
-def _needs_vector(detections: sv.Detections, tracker: Tracker, timestamp: float, refresh_seconds: float) -> np.ndarray:
+def needs_vector(detections: sv.Detections, tracker: Tracker, timestamp: float, refresh_seconds: float) -> np.ndarray:
     """Rows whose appearance matters: association matches weak boxes, and where told so certain ones, by motion."""
     confidence = np.ones(len(detections)) if detections.confidence is None else detections.confidence
     needed = confidence >= tracker.settings.high_confidence
@@ -250,7 +250,7 @@ def _timed(source: Iterable[Frame], summary: RunSummary) -> Iterator[Frame]:
         yield frame
 
 
-class _Models:
+class Models:
     """The networks, loaded once for all sources, and the files of recorded detections, one for each."""
 
     def __init__(self, config: TrackConfig, detector: Detector | None, embedder: AppearanceModel | None) -> None:

@@ -82,17 +82,26 @@ class Embedder:
         ndarray, float32 [N, D]
             Unit rows; NaN for a box that is not finite or lies outside the frame.
         """
-        boxes, usable = clip_boxes(xyxy, *image.shape[:2])
-        embeddings = np.full((len(boxes), self.dimension), np.nan, dtype=np.float32)
-        boxes = boxes[usable]
-        if not len(boxes):
-            return embeddings
-        if self.device.type == "cpu":
-            crops = torch.from_numpy(cut_crops(image, boxes, self.input_size))
-        else:
-            crops = align_crops(torch.from_numpy(np.ascontiguousarray(image)).to(self.device), boxes, self.input_size)
-        embeddings[usable] = self.describe(crops)
-        return embeddings
+        return self.embed_batch([image], [xyxy])[0]
+
+    def embed_batch(self, images: Sequence[np.ndarray], xyxys: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Describe the boxes of several frames in one call of the network; else as `embed`."""
+        crops, results, usables = [], [], []
+        for image, xyxy in zip(images, xyxys, strict=True):
+            boxes, usable = clip_boxes(xyxy, *image.shape[:2])
+            results.append(np.full((len(boxes), self.dimension), np.nan, dtype=np.float32))
+            usables.append(usable)
+            if self.device.type == "cpu":
+                crops.append(torch.from_numpy(cut_crops(image, boxes[usable], self.input_size)))
+            elif usable.any():
+                pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+                crops.append(align_crops(pixels, boxes[usable], self.input_size))
+        if any(usable.any() for usable in usables):
+            vectors = self.describe(torch.cat(crops))
+            ends = np.cumsum([np.count_nonzero(usable) for usable in usables])[:-1]
+            for result, usable, part in zip(results, usables, np.split(vectors, ends), strict=True):
+                result[usable] = part
+        return results
 
     def describe(self, crops: torch.Tensor) -> np.ndarray:
         """Describe crops of the network's `input_size`, uint8 or float [N, H, W, 3]: unit rows, float32 [N, D]."""

@@ -85,8 +85,10 @@ class YoloDetector:
             # Exports are only opened when they first run: do it here, so that a fault shows before the video starts.
             self._yolo.predict(np.zeros((64, 64, 3), np.uint8), **self._options)
         network = self._yolo.predictor.model
+        self._compiles_shapes, self._shapes = False, set[tuple[int, ...]]()
         if network.metadata.get("dynamic"):
             # Where OpenVINO must compile anew for each shape, ultralytics pads to a square; a video has one shape.
+            self._compiles_shapes = not network.backend.dynamic
             network.backend.dynamic = True
             self._yolo.predict(np.zeros((64, 64, 3), np.uint8), **self._options)  # now with the size asked for
         height, width = self._yolo.predictor.imgsz
@@ -116,9 +118,27 @@ class YoloDetector:
         UserError
             If the frame has no pixels.
         """
-        if frame.image is None:
-            raise UserError(f"Frame {frame.index}: no pixels for a YOLO to look at; use recorded detections.")
-        boxes = self._yolo.predict(frame.image, **self._options)[0].boxes.data.float().cpu().numpy()
+        return self.detect_batch([frame])[0]
+
+    def detect_batch(self, frames: "Sequence[Frame]") -> list[sv.Detections]:
+        """Find the objects of several frames, those of one shape in one call of the network; else as `detect`."""
+        found: list[sv.Detections] = [sv.Detections.empty()] * len(frames)
+        shapes: dict[tuple[int, ...], list[int]] = {}
+        for place, frame in enumerate(frames):
+            if frame.image is None:
+                raise UserError(f"Frame {frame.index}: no pixels for a YOLO to look at; use recorded detections.")
+            # Where each shape, the batch's length included, is compiled anew, frames come one by one and as a square.
+            shapes.setdefault((place,) if self._compiles_shapes else frame.image.shape, []).append(place)
+        if self._compiles_shapes:
+            self._shapes.update(frame.image.shape for frame in frames if frame.image is not None)
+            self._yolo.predictor.model.backend.dynamic = len(self._shapes) == 1
+        for places in shapes.values():
+            results = self._yolo.predict([frames[place].image for place in places], **self._options)
+            for place, result in zip(places, results, strict=True):
+                found[place] = self._read(result.boxes.data.float().cpu().numpy())
+        return found
+
+    def _read(self, boxes: np.ndarray) -> sv.Detections:
         boxes = boxes[usable_boxes(boxes[:, :4], boxes[:, 4])]
         class_id = boxes[:, 5].astype(np.int64)
         class_name = np.array([self.class_names[number] for number in class_id.tolist()], dtype=str)
