@@ -338,6 +338,12 @@ class DistillationSettings(Settings):
         "Weight of the distance to the teacher's vector beside the other losses. Raise it for a good teacher.",
         gt=0,
     )
+    mixtures: int = setting(
+        0,
+        "People made up of the training crops (one's top, another's legs, other colours) that the teacher describes, "
+        "too; each batch has as many of them as crops. Against learning the training set by heart.",
+        ge=0,
+    )
 
 
 class AugmentSettings(Settings):

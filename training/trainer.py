@@ -24,7 +24,7 @@ from reid_tracker.training.augment import augment
 from reid_tracker.training.collapse import CollapseAlarm, Spread, measure_spread
 from reid_tracker.training.curves import Curves
 from reid_tracker.training.datasets import CropSet, can_score, load_images, split_identities
-from reid_tracker.training.distillation import distillation_loss, teach
+from reid_tracker.training.distillation import distillation_loss, fit_dimension, teach, teach_mixtures
 from reid_tracker.training.distributed import (
     gather,
     join_processes,
@@ -49,7 +49,8 @@ from reid_tracker.training.start import load_start, load_tensors
 _log = logging.getLogger(__name__)
 
 _PLACE = ("epoch", "latest", "best", "looks_since_best")  # of a run, kept beside its networks
-MODEL, STATE, TRIPLETS, TEACHER = "appearance.safetensors", "last.pt", "triplets.npz", "teacher.npz"
+MODEL, STATE, TRIPLETS = "appearance.safetensors", "last.pt", "triplets.npz"
+TEACHER, MIXTURES = "teacher.npz", "mixtures.npz"
 
 
 class Trainer:
@@ -122,12 +123,28 @@ class Trainer:
         return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _be_taught(self, crops: CropSet, device: str) -> Tensor | None:
-        """Targets of the training crops, [N, D], where there is a teacher."""
-        teacher = self.config.distillation.teacher
-        if not teacher:
+        """Targets of the training crops, [N, D], where there is a teacher; made-up people too, where asked for."""
+        settings, network = self.config.distillation, self.config.network
+        self.mixtures, self.mixture_targets = torch.empty(0), torch.empty(0)
+        if not settings.teacher:
             return None
-        dimension, cache = self.network.dimension, self.output / TEACHER
-        return share(teach(teacher, crops, dimension, cache, device) if rank() == 0 else torch.empty(0))
+        taught = [torch.empty(0)] * 3
+        if rank() == 0:
+            vectors = teach(settings.teacher, crops, self.output / TEACHER, device)
+            taught[0] = fit_dimension(vectors, self.network.dimension)
+            if settings.mixtures:
+                taught[1], described = teach_mixtures(
+                    settings.teacher,
+                    crops,
+                    settings.mixtures,
+                    network.input_size,
+                    self.output / MIXTURES,
+                    self.config.compute.seed,
+                    device,
+                )
+                taught[2] = fit_dimension(vectors, self.network.dimension, of=described)
+        targets, self.mixtures, self.mixture_targets = share(taught)
+        return cast(Tensor, targets)
 
     def _build_optimizer(self) -> torch.optim.Optimizer:
         learned = [p for p in self.network.parameters() if p.requires_grad]
@@ -225,10 +242,16 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
             place = own_share(rows)
-            crops = augment(self.images[rows[place]], changing, config.augment).to(self.device)
+            pictures, targets = self.images[rows[place]], None
+            if self.targets is not None:
+                targets = self.targets[rows[place]].to(self.device)
+            if targets is not None and len(self.mixtures):
+                drawn = torch.randint(len(self.mixtures), (len(pictures),), generator=changing)
+                pictures = torch.cat([pictures, self.mixtures[drawn]])
+                targets = torch.cat([targets, self.mixture_targets[drawn].to(self.device)])
+            crops = augment(pictures, changing, config.augment).to(self.device)
             inputs = normalise(crops, config.network.mean, config.network.std)
             labels = torch.from_numpy(self.labels[rows]).to(self.device)
-            targets = None if self.targets is None else self.targets[rows[place]].to(self.device)
             losses, embeddings, distance = self.backward(
                 inputs, labels, place, triplets or miner, classes, drawing, targets
             )
@@ -297,8 +320,8 @@ class Trainer:
 
         Parameters
         ----------
-        inputs : Tensor [b, 3, H, W]
-            This process's share of the batch, normalised.
+        inputs : Tensor [b + k, 3, H, W]
+            This process's share of the batch, normalised, and what only the teacher has a word on.
         labels : Tensor, int [B]
             Of the whole batch.
         place : slice
@@ -309,8 +332,8 @@ class Trainer:
             What the loss knows about all identities.
         drawing : torch.Generator, optional
             Chance of the miner, alike in all processes.
-        targets : Tensor [b, D], optional
-            The teacher's, for this process's share.
+        targets : Tensor [b + k, D], optional
+            The teacher's, for these inputs.
 
         Returns
         -------
@@ -323,18 +346,21 @@ class Trainer:
         half = self.config.compute.precision == "bfloat16"
         with autocast(self.device, torch.bfloat16, half, inputs.shape[3]):
             pooled, necked = self.network(inputs)
-        embeddings = gather(pooled, place, len(labels))
+        own = len(labels[place])
+        embeddings = gather(pooled[:own], place, len(labels))
         metric, distance = metric_loss(embeddings, labels, loss, miner, classes, drawing)
-        logits = self.classifier(necked.to(self.classifier.weight.dtype))
+        logits = self.classifier(necked[:own].to(self.classifier.weight.dtype))
         smoothing = loss.label_smoothing
         entropy = functional.cross_entropy(logits, labels[place], label_smoothing=smoothing, reduction="sum")
-        taught = torch.zeros_like(entropy) if targets is None else distillation_loss(necked, targets)
+        taught = torch.zeros_like(entropy)
+        if targets is not None:
+            taught = distillation_loss(necked, targets) * (own / max(len(inputs), 1))
         self.optimizer.zero_grad()
         each = loss.classifier_weight * entropy + self.config.distillation.weight * taught
         (loss.metric_weight * metric + each / len(labels)).backward()
         sum_gradients(self._parameters())
-        own = torch.stack([entropy.detach(), taught.detach()]) / max(len(logits), 1)
-        losses = torch.cat([metric.detach()[None], own]).double().cpu()
+        shares = torch.stack([entropy.detach(), taught.detach()]) / max(own, 1)
+        losses = torch.cat([metric.detach()[None], shares]).double().cpu()
         return losses, embeddings.detach(), distance.detach()
 
     def _parameters(self) -> list[nn.Parameter]:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from reid_tracker.tracking.memory import VIEWS
+
 TENTATIVE, CONFIRMED, LOST = np.int8(0), np.int8(1), np.int8(2)
 
 
@@ -24,8 +26,10 @@ class TrackTable:
         Time of the last matched detection, s.
     last_described : ndarray float64 [N]
         Time of the last matched detection with a vector, s; -inf before the first.
+    views, view_count : ndarray float32 [N, VIEWS, D], int64 [N]
+        Good crops' vectors that differ from each other (`memory.add_views`), and how many of them there are.
     last_view : ndarray float64 [N]
-        Time when the memory last got a view, s; -inf before the first.
+        Time of the last one shown to them, s; -inf before the first.
     born : ndarray float64 [N]
         Time of the first detection, s.
     sightings : ndarray int64 [N]
@@ -42,6 +46,8 @@ class TrackTable:
         self.embedding = np.zeros((0, 0), dtype=np.float32)
         self.last_seen = np.zeros(0)
         self.last_described = np.zeros(0)
+        self.views = np.zeros((0, VIEWS, 0), dtype=np.float32)
+        self.view_count = np.zeros(0, dtype=np.int64)
         self.last_view = np.zeros(0)
         self.born = np.zeros(0)
         self.sightings = np.zeros(0, dtype=np.int64)

@@ -30,7 +30,7 @@ from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, warp
-from reid_tracker.tracking.memory import IdentityMemory
+from reid_tracker.tracking.memory import VIEWS, IdentityMemory, add_views
 from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, TrackTable
 
 UNMATCHED = -1
@@ -49,7 +49,7 @@ CERTAIN_PAIRS = 32
 class Tracker:
     """Keeps identities across the frames of one video.
 
-    Several trackers in one process share nothing.
+    Several trackers in one process share nothing unless given one memory.
 
     Parameters
     ----------
@@ -60,6 +60,9 @@ class Tracker:
     statistics : CosineStatistics, optional
         How alike same and different people are for the model that made the embeddings, used until the tracker has
         learned it from the video itself.
+    memory : IdentityMemory, optional
+        People known beforehand, or a memory that trackers of several cameras share, called in turn with times of one
+        clock.
 
     Examples
     --------
@@ -75,6 +78,7 @@ class Tracker:
         settings: TrackerSettings | None = None,
         frame_rate: float = 30.0,
         statistics: CosineStatistics | None = None,
+        memory: IdentityMemory | None = None,
     ) -> None:
         if not (np.isfinite(frame_rate) and frame_rate > 0):
             raise UserError(f"frame_rate cannot be {frame_rate}: it must be above 0.")
@@ -84,15 +88,19 @@ class Tracker:
         self._table = TrackTable()
         self._calibration = AppearanceCalibration(statistics)
         self._camera = CameraMotion()
-        self._memory = IdentityMemory()
-        self._next_tracklet = 1
-        self._next_identity = 1
-        self._taken_back = 0
+        self._memory = IdentityMemory() if memory is None else memory
+        self._own, self._guests = 0, set[int]()  # people first numbered here, and those known beforehand
 
     @property
     def identities(self) -> int:
-        """How many people have been told apart so far."""
-        return self._next_identity - 1 - self._taken_back
+        """How many people have been told apart so far, whom no other tracker of a shared memory numbered first."""
+        return int(self._own) + len(self._guests)
+
+    def views(self, identity: int) -> np.ndarray | None:
+        """Different good crops' vectors, float32 [K, D], of someone followed or remembered; None for others."""
+        table = self._table
+        rows = np.flatnonzero((table.identity == identity) & (table.view_count > 0))
+        return table.views[rows[0], : table.view_count[rows[0]]] if rows.size else self._memory.views_of(identity)
 
     def update(
         self, detections: sv.Detections, timestamp: float | None = None, image: np.ndarray | None = None
@@ -188,7 +196,9 @@ class Tracker:
             return
         table, dimension = self._table, embedding.shape[1]
         if table.embedding.shape[1] == 0:
+            self._memory.check_dimension(dimension)
             table.embedding = np.full((len(table), dimension), np.nan, dtype=np.float32)
+            table.views = np.zeros((len(table), VIEWS, dimension), dtype=np.float32)
         elif table.embedding.shape[1] != dimension:
             raise UserError(
                 f"embeddings of {dimension} numbers after embeddings of {table.embedding.shape[1]}: "
@@ -318,8 +328,7 @@ class Tracker:
         table.last_seen[rows] = self.time
         table.sightings[rows] += 1
         table.class_id[rows] = frame.class_id[columns]
-        for row in rows[table.state[rows] == LOST]:
-            self._memory.wake(table.tracklet[row], table.identity[row])
+        self._memory.wake(table.identity[rows[table.state[rows] == LOST]])
         table.state[rows[(table.state[rows] != TENTATIVE) | (table.sightings[rows] >= s.confirm_sightings)]] = CONFIRMED
         if frame.embedding is not None:
             table.last_described[rows[~np.isnan(frame.embedding[columns, 0])]] = self.time
@@ -346,40 +355,51 @@ class Tracker:
         if not self.settings.memory_seconds:
             return
         newcomer = table.sightings[rows] <= max(self.settings.confirm_sightings, NEWCOMER_CROPS)
-        for each in np.flatnonzero(newcomer | (self.time - table.last_view[rows] >= VIEW_SECONDS)):
-            self._memory.look(table.tracklet[rows[each]], fresh[each])
-            table.last_view[rows[each]] = self.time
+        due = newcomer | (self.time - table.last_view[rows] >= VIEW_SECONDS)
+        if due.any():
+            rows = rows[due]
+            table.views[rows], table.view_count[rows] = add_views(table.views[rows], table.view_count[rows], fresh[due])
+            table.last_view[rows] = self.time
 
     def _recognise(self, detection_of: np.ndarray) -> np.ndarray:
         """Give newcomers who look like someone out of sight that one's number; the detections of all tracks."""
-        table, s = self._table, self.settings
+        table, s, memory = self._table, self.settings, self._memory
         # In one scene strangers look more alike than the header says: wait for what the video itself teaches.
-        if not self._calibration.learned or self._calibration.statistics is None or not self._memory.dormant:
+        if not self._calibration.learned or self._calibration.statistics is None or not len(memory):
             return detection_of
         assert self.time is not None
         in_view = (table.state == CONFIRMED) & (detection_of != UNMATCHED)
         undecided = (table.identity == 0) | (self.time - table.born <= s.return_seconds)
+        enough = (table.last_view == self.time) & (table.view_count >= NEWCOMER_CROPS)
+        rows = np.flatnonzero(in_view & undecided & enough)
+        if not rows.size:
+            return detection_of
+        seen = table.views[rows].sum(axis=1)
+        seen /= np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)
+        cosine = memory.likeness(seen, None if s.class_agnostic else table.class_id[rows], table.born[rows])
+        distance = self._calibration.distance(cosine)
+        nearest = np.sort(np.pad(distance, ((0, 0), (0, 1)), constant_values=1.0), axis=1)[:, :2]
+        clear = (nearest[:, 0] <= s.return_distance) & (nearest[:, 1] - nearest[:, 0] >= s.return_margin)
         gone = np.zeros(len(table), dtype=bool)
-        for row in np.flatnonzero(in_view & undecided & (table.last_view == self.time)):
-            views = self._memory.views(table.tracklet[row])
-            if views is None or len(views) < NEWCOMER_CROPS:
+        taken: set[int] = set()
+        # Two newcomers cannot be one person: whoever is more alike comes first.
+        best = cosine.argmax(axis=1)
+        for each in np.flatnonzero(clear)[np.argsort(-cosine[clear, best[clear]])]:
+            row, found = rows[each], best[each]
+            identity = int(memory.identity[found])
+            if identity in taken:
                 continue
-            class_id = None if s.class_agnostic else int(table.class_id[row])
-            identities, cosine = self._memory.likeness(table.tracklet[row], class_id, float(table.born[row]))
-            if not len(identities):
-                continue
-            distance = self._calibration.distance(cosine)
-            order = np.argsort(-cosine)
-            best = order[0]
-            rival = distance[order[1]] if len(order) > 1 else 1.0
-            if distance[best] > s.return_distance or rival - distance[best] < s.return_margin:
-                continue
-            if table.identity[row]:
-                self._taken_back += 1
-            gone |= (table.state == LOST) & (table.identity == identities[best])
-            table.identity[row] = identities[best]
+            taken.add(identity)
+            self._own -= table.identity[row] != 0
+            self._guests |= memory.known & {identity}
+            gone |= (table.state == LOST) & (table.identity == identity)
+            table.identity[row] = identity
             table.born[row] = -np.inf  # decided
-            self._memory.wake(table.tracklet[row], int(identities[best]))
+            for view in memory.views[found, : memory.count[found]]:
+                table.views[row], table.view_count[row] = (
+                    part[0] for part in add_views(table.views[[row]], table.view_count[[row]], view[None])
+                )
+        memory.wake(taken)
         if not gone.any():
             return detection_of
         table.keep(~gone)
@@ -390,15 +410,12 @@ class Tracker:
         table, memory = self._table, self._memory
         assert self.time is not None
         missed = detection_of == UNMATCHED
-        for row in np.flatnonzero(missed & (table.state != LOST)):
-            if table.state[row] == CONFIRMED:
-                memory.sleep(
-                    table.tracklet[row], table.identity[row], int(table.class_id[row]), float(table.last_seen[row])
-                )
-            else:
-                memory.drop(table.tracklet[row])
+        left = missed & (table.state == CONFIRMED)
+        if left.any() and self.settings.memory_seconds:
+            columns = (table.identity, table.class_id, table.last_seen, table.views, table.view_count)
+            memory.sleep(*(column[left] for column in columns))
         memory.forget(self.time - self.settings.memory_seconds)
-        table.state[missed & (table.state == CONFIRMED)] = LOST
+        table.state[left] = LOST
         too_long = self.time - table.last_seen > self.settings.lost_seconds + 1e-6
         stay = ~missed | ((table.state == LOST) & ~too_long)
         table.keep(stay)
@@ -431,7 +448,7 @@ class Tracker:
         # Whoever is there when the video begins need not prove an arrival.
         sure = self._first or s.confirm_sightings == 1
         table.append(
-            tracklet=self._next_tracklet + np.arange(count),
+            tracklet=self._memory.new_tracklets(count),
             identity=np.zeros(count, dtype=np.int64),
             class_id=frame.class_id[new],
             state=np.full(count, CONFIRMED if sure else TENTATIVE),
@@ -440,11 +457,12 @@ class Tracker:
             embedding=embedding,
             last_seen=np.full(count, self.time),
             last_described=np.where(described, self.time, -np.inf),
+            views=np.zeros((count, *table.views.shape[1:]), dtype=np.float32),
+            view_count=np.zeros(count, dtype=np.int64),
             last_view=np.full(count, -np.inf),
             born=np.full(count, self.time),
             sightings=np.ones(count, dtype=np.int64),
         )
-        self._next_tracklet += count
         if frame.embedding is not None:
             added = np.arange(len(table) - count, len(table))
             self._keep_views(added[good], frame.embedding[new[good]])
@@ -454,8 +472,8 @@ class Tracker:
 
     def _number(self, rows: Sequence[int] | np.ndarray) -> None:
         """Give the tracks ``rows`` their identities."""
-        self._table.identity[rows] = self._next_identity + np.arange(len(rows))
-        self._next_identity += len(rows)
+        self._table.identity[rows] = self._memory.new_identities(len(rows))
+        self._own += len(rows)
 
     def _report(self, detections: sv.Detections, frame: "_FrameArrays", detection_of: np.ndarray) -> sv.Detections:
         table = self._table

@@ -5,7 +5,8 @@ import pytest
 from tracking_world import detections, person, seen, unit_vectors
 
 from reid_tracker.config import TrackerSettings
-from reid_tracker.tracking.memory import VIEWS, IdentityMemory
+from reid_tracker.errors import UserError
+from reid_tracker.tracking.memory import VIEWS, IdentityMemory, add_views
 from reid_tracker.tracking.tracker import Tracker
 
 WHO = unit_vectors(8)
@@ -86,37 +87,106 @@ def test_whoever_is_lost_for_a_moment_may_return_anywhere_too(rng):
     assert len(tracker._table) == 3  # the lost track is gone
 
 
+def shown(vectors):
+    """Views after these were seen one after the other: float32 [1, VIEWS, D], and their number."""
+    views, count = np.zeros((1, VIEWS, vectors.shape[1]), dtype=np.float32), np.zeros(1, dtype=np.int64)
+    for vector in vectors:
+        views, count = add_views(views, count, vector[None])
+    return views, count
+
+
+def asleep(memory, who, last_seen=0.0, class_id=0):
+    """Put one person with these vectors to the dormant ones."""
+    number, vectors = who
+    memory.sleep(np.array([number]), np.array([class_id]), np.array([last_seen]), *shown(vectors))
+
+
+def least_special_dropped(views, vector):
+    """The obvious way: of the two most alike the one that is more like all others goes."""
+    views = np.concatenate([views, vector[None]])
+    if len(views) <= VIEWS:
+        return views
+    alike = views @ views.T
+    np.fill_diagonal(alike, -1)
+    pair = np.array(np.unravel_index(alike.argmax(), alike.shape))
+    return np.delete(views, pair[alike[pair].sum(axis=1).argmax()], axis=0)
+
+
 def test_views_are_few_and_varied(rng):
-    memory = IdentityMemory()
-    for _ in range(50):
-        memory.look(1, WHO[0])
-    memory.look(1, WHO[1])
-    memory.look(1, WHO[2])
-    views = memory.views(1)
-    assert len(views) == VIEWS
+    views, count = shown(np.concatenate([np.repeat(WHO[:1], 50, axis=0), WHO[1:3]]))
+    assert count.tolist() == [VIEWS]
     for rare in (WHO[1], WHO[2]):
-        assert (views @ rare).max() == pytest.approx(1, abs=1e-5)
+        assert (views[0] @ rare).max() == pytest.approx(1, abs=1e-5)
+
+
+def test_views_of_many_people_at_once_are_those_of_each_alone(rng):
+    views, count = np.zeros((3, VIEWS, WHO.shape[1]), dtype=np.float32), np.zeros(3, dtype=np.int64)
+    expected = [np.zeros((0, WHO.shape[1]), dtype=np.float32)] * 3
+    for step in range(20):
+        rows = np.arange(1 if step % 3 else 0, 3)
+        fresh = seen(WHO[rows], rng, 0.5)
+        views[rows], count[rows] = add_views(views[rows], count[rows], fresh)
+        for row, vector in zip(rows, fresh, strict=True):
+            expected[row] = least_special_dropped(expected[row], vector)
+    assert count.tolist() == [len(each) for each in expected] == [7, VIEWS, VIEWS]
+    for row in range(3):  # in another order
+        alike = views[row, : count[row]] @ expected[row].T
+        assert sorted(alike.argmax(axis=1)) == list(range(count[row]))
+        assert np.allclose(alike.max(axis=1), 1, atol=1e-5)
 
 
 def test_likeness_is_the_mean_of_the_best_views(rng):
     memory = IdentityMemory()
+    given = {}
     for identity, count in ((1, 1), (2, 5), (3, VIEWS)):
-        for vector in seen(np.repeat(WHO[identity][None], count, axis=0), rng, 0.3):
-            memory.look(identity, vector)
-        memory.sleep(identity, identity, 0, float(identity))
-    memory.look(9, WHO[2])
-    expected = {n: np.sort(each.views @ WHO[2])[-3:].mean() for n, each in memory.dormant.items()}
-    identities, cosine = memory.likeness(9, 0, 10.0)
-    assert dict(zip(identities.tolist(), cosine, strict=True)) == pytest.approx(expected, abs=1e-6)
-    assert memory.likeness(9, None, 2.5)[0].tolist() == [1, 2]
-    assert not len(memory.likeness(9, 7, 10.0)[0])
+        given[identity] = seen(np.repeat(WHO[identity][None], count, axis=0), rng, 0.3)
+        asleep(memory, (identity, given[identity]), last_seen=float(identity))
+    cosine = memory.likeness(WHO[[2, 4]], np.array([0, 0]), np.array([10.0, 2.5]))
+    for row, who in ((0, 2), (1, 4)):
+        expected = [np.sort(each @ WHO[who])[-3:].mean() for each in given.values()]
+        if row == 1:
+            expected[2] = -np.inf  # was still in sight when this one came
+        assert cosine[row] == pytest.approx(expected, abs=1e-6)
+    assert np.isneginf(memory.likeness(WHO[[2]], np.array([7]), np.array([10.0]))).all()
+    assert np.isfinite(memory.likeness(WHO[[2]], None, np.array([10.0]))).all()
 
 
 def test_the_memory_is_bounded():
     memory = IdentityMemory(capacity=10)
+    memory.know([(100, 0, WHO[:2])])
     for identity in range(30):
-        memory.look(identity, WHO[0])
-        memory.sleep(identity, identity, 0, float(identity))
-    assert sorted(memory.dormant) == list(range(20, 30))
+        asleep(memory, (identity, WHO[:1]), last_seen=float(identity))
+    assert sorted(memory.identity) == [*range(20, 30), 100]
     memory.forget(before=25.0)
-    assert sorted(memory.dormant) == list(range(25, 30))
+    assert sorted(memory.identity) == [*range(25, 30), 100]
+
+
+def test_whoever_is_known_beforehand_is_recognised_by_that_number(rng):
+    memory = IdentityMemory()
+    memory.know([(40, 0, WHO[3:4]), (7, 0, WHO[4:5])])
+    tracker = Tracker(frame_rate=10, memory=memory)
+    given = run(tracker, rng, {0: 100.0, 1: 400.0, 2: 700.0}, 5)
+    assert min(given.values()) > 40  # numbers of known people are not given to others
+    given |= run(tracker, rng, {0: 100.0, 1: 400.0, 2: 700.0, 3: 1500.0}, 2)
+    assert given[3] == 40 and tracker.identities == 4
+    run(tracker, rng, {0: 100.0}, 1200, step=1.0)
+    assert tracker.views(40) is not None and tracker.views(7) is not None  # not forgotten
+    assert tracker.views(int(given[1])) is None
+    assert run(tracker, rng, {0: 100.0, 3: 1500.0}, 2)[3] == 40 and tracker.identities == 4
+
+
+def test_who_leaves_one_camera_keeps_the_number_in_another(rng):
+    memory = IdentityMemory()
+    one, other = Tracker(frame_rate=10, memory=memory), Tracker(frame_rate=10, memory=memory)
+    first = run(one, rng, {0: 100.0, 1: 400.0}, 5)
+    second = run(other, rng, {2: 100.0, 3: 400.0}, 6)
+    assert len({*first.values(), *second.values()}) == 4
+    run(one, rng, {1: 400.0}, 3)
+    assert run(other, rng, {2: 100.0, 3: 400.0, 0: 900.0}, 3)[0] == first[0]
+
+
+def test_known_people_of_another_model_are_refused(rng):
+    memory = IdentityMemory()
+    memory.know([(1, 0, np.eye(5, dtype=np.float32)[:1])])
+    with pytest.raises(UserError, match="5"):
+        run(Tracker(frame_rate=10, memory=memory), rng, {0: 100.0}, 1)
