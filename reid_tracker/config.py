@@ -159,8 +159,8 @@ class OutputSettings(Settings):
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 
-class TrackConfig(Settings):
-    """All settings of ``reid-tracker track``."""
+class RunConfig(Settings):
+    """What runs the networks, in every command that tracks."""
 
     device: str = setting("auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")
     backend: Literal["auto", "torch", "onnx", "openvino"] = setting(
@@ -168,6 +168,11 @@ class TrackConfig(Settings):
         "What runs the networks. auto = OpenVINO for the bundled ones on a CPU, for others what their file is for; "
         "onnx and openvino convert a checkpoint once.",
     )
+
+
+class TrackConfig(RunConfig):
+    """All settings of ``reid-tracker track``."""
+
     source: SourceSettings = Field(default_factory=SourceSettings, description="Which frames are taken.")
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="Where boxes come from.")
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")
@@ -181,7 +186,9 @@ class CaptureSettings(Settings):
     timeout_seconds: float = setting(
         5.0, "Silence after which a stream is given up and tried again. Raise it for slow networks.", gt=0
     )
-    retry_first_seconds: float = setting(0.25, "Wait before the first new try; each further wait is twice as long.", gt=0)
+    retry_first_seconds: float = setting(
+        0.25, "Wait before the first new try; each further wait is twice as long.", gt=0
+    )
     retry_most_seconds: float = setting(2.0, "Longest wait between two tries; they never end.", gt=0)
 
 
@@ -207,11 +214,9 @@ class LiveOutputSettings(Settings):
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 
-class LiveConfig(Settings):
+class LiveConfig(RunConfig):
     """All settings of ``reid-tracker live``."""
 
-    device: str = TrackConfig.model_fields["device"]
-    backend: Literal["auto", "torch", "onnx", "openvino"] = TrackConfig.model_fields["backend"]
     capture: CaptureSettings = Field(default_factory=CaptureSettings, description="How cameras and streams are read.")
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="Where boxes come from.")
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")

@@ -12,7 +12,7 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.backends import appearance_form, detector_form
-from reid_tracker.config import OutputSettings, TrackConfig
+from reid_tracker.config import LiveConfig, OutputSettings, TrackConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.stages import Behind, ahead
@@ -253,7 +253,12 @@ def _timed(source: Iterable[Frame], summary: RunSummary) -> Iterator[Frame]:
 class Models:
     """The networks, loaded once for all sources, and the files of recorded detections, one for each."""
 
-    def __init__(self, config: TrackConfig, detector: Detector | None, embedder: AppearanceModel | None) -> None:
+    def __init__(
+        self,
+        config: TrackConfig | LiveConfig,
+        detector: Detector | None = None,
+        embedder: AppearanceModel | None = None,
+    ) -> None:
         self._config = config
         self._detector = detector
         self._embedder = embedder
@@ -270,6 +275,11 @@ class Models:
             # Not str.format: a path may hold other braces.
             where = self._recorded.replace("{source}", str(path)).replace("{name}", source.name)
             return RecordedDetections(where, settings.confidence)
+        return self.detector()
+
+    def detector(self) -> Detector:
+        """Give the detector that looks at pixels."""
+        settings = self._config.detector
         if self._detector is None:
             from reid_tracker.detection.yolo import YoloDetector
 
@@ -286,8 +296,14 @@ class Models:
         self, detector: Detector, source: Source
     ) -> tuple[AppearanceModel | None, CosineStatistics | None]:
         """Give the appearance model for one source, and what its header says of its cosines; None = none needed."""
+        if not source.has_pixels or getattr(detector, "dimension", None) is not None:
+            return None, None
+        return self.embedder()
+
+    def embedder(self) -> tuple[AppearanceModel | None, CosineStatistics | None]:
+        """Give the appearance model, unless the settings want none."""
         settings = self._config.embedder
-        if not settings.enabled or not source.has_pixels or getattr(detector, "dimension", None) is not None:
+        if not settings.enabled:
             return None, None
         if self._embedder is None:
             from reid_tracker.appearance.embedder import Embedder

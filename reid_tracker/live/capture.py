@@ -1,5 +1,6 @@
-"""Cameras and streams, each read in a thread of its own: the newest frame wins, a lost source is tried again for ever."""
+"""Cameras and streams, each read in a thread of its own: the newest frame wins, a lost source is tried again."""
 
+import logging
 import os
 import re
 import sys
@@ -18,6 +19,8 @@ import numpy as np
 from reid_tracker.config import CaptureSettings
 from reid_tracker.errors import UserError
 from reid_tracker.video.sources import Frame, invents_times, to_upright_bgr
+
+logger = logging.getLogger(__name__)
 
 SCHEMES = ("rtsp", "rtsps", "http", "https")
 # What a playlist or a server may send FFmpeg on to: not the files of this machine.
@@ -69,7 +72,9 @@ class LiveSource:
             return cls(text, place.rstrip("/"), "stream")
         path = Path(text).expanduser()
         if not path.is_file():
-            raise UserError(f"{text}: no such file; give a camera's number, a device, a URL, or a file with --realtime.")
+            raise UserError(
+                f"{text}: no such file; give a camera's number, a device, a URL, or a file with --realtime."
+            )
         if not realtime:
             raise UserError(f"{text}: a file does not run live; add --realtime, or use reid-tracker track.")
         return cls(str(path), path.stem, "file")
@@ -217,7 +222,9 @@ class Camera:
                 for seconds, load in pictures:
                     if self._stopping.is_set():
                         break
-                    self.reconnects += self.status == "lost"
+                    if self.status == "lost":
+                        self.reconnects += 1
+                        logger.warning("%s is back.", self.name)
                     wait = self._settings.retry_first_seconds
                     self.offer(seconds, load)
             except UserError as error:
@@ -230,6 +237,8 @@ class Camera:
                 self.status = "ended"
                 self._arrival.set()
                 return
+            if self.status == "live":
+                logger.warning("%s It is tried again until it is back.", reason)
             self.status, self.error = "lost", reason
             self._stopping.wait(wait)
             wait = min(2 * wait, self._settings.retry_most_seconds)

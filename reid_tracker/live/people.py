@@ -1,4 +1,4 @@
-"""Who is in view and who was: visits, best crops, names, and the events that they make. Bounded, and safe for threads."""
+"""Who is in view and who was: visits, best crops, names, and the events that they make; bounded, for many threads."""
 
 import time
 from collections.abc import Callable
@@ -108,6 +108,7 @@ class People:
         Parameters
         ----------
         camera : str
+            Its name.
         tracks : supervision.Detections
             As `Tracker.update` gives them.
         now : float
@@ -185,11 +186,13 @@ class People:
             person = self._people.get(self.shown(number))
             return person.crop if person else b""
 
-    def describe(self, most: int | None = None) -> list[dict[str, Any]]:
-        """Everyone who was seen, whoever was seen last first, as plain values; times in s since 1970."""
+    def describe(self, numbers: list[int] | None = None) -> list[dict[str, Any]]:
+        """These people, or everyone who was seen, the latest first, as plain values; times in s since 1970."""
         past = time.time() - time.monotonic()
         with self._lock:
-            seen = sorted((each for each in self._people.values() if each.visits), key=lambda p: -p.last_seen)[:most]
+            seen = [self._people[number] for number in numbers or () if number in self._people]
+            if numbers is None:
+                seen = sorted((each for each in self._people.values() if each.visits), key=lambda each: -each.last_seen)
             return [
                 {
                     "person": person.number,

@@ -2,6 +2,7 @@
 
 import colorsys
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -27,9 +28,17 @@ class Annotator:
         How long the path of an identity's foot point stays visible; 0 draws none.
     blur_people : bool
         Blur everything that the detector saw, confirmed or not, before drawing.
+    label : callable, optional
+        What stands at an identity's box; by default its number.
     """
 
-    def __init__(self, trail_seconds: float = 2.0, blur_people: bool = False) -> None:
+    def __init__(
+        self,
+        trail_seconds: float = 2.0,
+        blur_people: bool = False,
+        label: Callable[[int], str] = "#{}".format,
+    ) -> None:
+        self._label = label
         self._trail_seconds = trail_seconds
         self._blur = sv.BlurAnnotator() if blur_people else None
         self._trails: dict[tuple[int, int], deque[tuple[float, float, float]]] = {}
@@ -90,7 +99,7 @@ class Annotator:
 
     def _name(self, tracks: sv.Detections) -> list[str]:
         """``#7``, and the class where more than one was met."""
-        names = [f"#{identity}" for identity in tracks.tracker_id]
+        names = [self._label(identity) for identity in tracks.tracker_id.tolist()]
         if tracks.class_id is None:
             return names
         self._classes.update(tracks.class_id.tolist())
