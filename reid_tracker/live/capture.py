@@ -246,7 +246,7 @@ class Camera:
 
 def _read_stream(source: LiveSource, timeout: float, stopping: Event) -> Generator[Picture, None, None]:
     """Read a URL or a file through FFmpeg."""
-    options = {"analyzeduration": "1000000", "fflags": "nobuffer", "rtsp_transport": "tcp"}
+    options = {"analyzeduration": "200000", "rtsp_transport": "tcp"}  # microseconds: short, to be back soon
     address = f"file:{source.address}"
     if source.kind == "stream":
         options["protocol_whitelist"] = PROTOCOLS

@@ -118,6 +118,8 @@ def live(
             )
             stack.callback(page.close)
             show.append(page.show)
+        for taken in filter(None, (camera.take() for camera in cameras)):
+            run_detector.detect(taken[0])  # a network's first look at a shape may take seconds
         started(address)
         loop.run(arrival, stopping, window.refresh if window else lambda: None)
         people.tick(np.inf)  # everyone leaves
