@@ -65,7 +65,7 @@ class LiveSource:
         if text.startswith("/dev/"):
             return cls(text, text, "device")
         if "://" in text:
-            shown = _masked(text)
+            shown = masked(text)
             scheme, _, place = shown.partition("://")
             if scheme.lower() not in SCHEMES or not place.strip("/"):
                 raise UserError(f"{shown}: write a URL as SCHEME://HOST/..., with one of {', '.join(SCHEMES)}.")
@@ -348,6 +348,6 @@ def _describe_cameras() -> str:
     return f"cameras here: {', '.join(found)}" if found else "this machine has no camera"
 
 
-def _masked(url: str) -> str:
-    """A URL without its user, password and query: it may be shown to others."""
+def masked(url: str) -> str:
+    """Give a URL without its user, password and query: it may be shown to others."""
     return re.sub(r"//.*@", "//", url.partition("?")[0])

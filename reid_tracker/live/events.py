@@ -26,11 +26,13 @@ import urllib.request
 from collections import Counter, deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http.client import HTTPException
 from queue import Full, Queue
 from threading import Event, Lock, Thread
 from typing import Any
 
 from reid_tracker.errors import UserError
+from reid_tracker.live.capture import masked
 
 logger = logging.getLogger(__name__)
 
@@ -91,9 +93,10 @@ class Webhook:
 
     def __init__(self, url: str, first_wait: float = FIRST_WAIT) -> None:
         if not url.startswith(("http://", "https://")):
-            raise UserError(f"webhook {url}: give a URL that begins with http:// or https://.")
+            raise UserError(f"webhook {masked(url)}: give a URL that begins with http:// or https://.")
         self.url = url
         self.delivered = self.lost = 0
+        self._failed = False
         self._first_wait = first_wait
         self._waiting: Queue[dict[str, Any] | None] = Queue(WAITING)
         self._stopping = Event()
@@ -129,11 +132,12 @@ class Webhook:
                 reason = f"{error.code} {error.reason}"
                 if error.code < 500 and error.code not in (408, 429):
                     break  # it will not want it the next time either
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, HTTPException) as error:
                 reason = str(getattr(error, "reason", error))
             if self._stopping.wait(wait):
                 break
             wait *= 2
-        if not self.lost:
-            logger.warning("webhook %s: an event could not be delivered (%s)", self.url.partition("?")[0], reason)
+        if not self._failed:
+            logger.warning("webhook %s: an event could not be delivered (%s).", masked(self.url), reason)
+        self._failed = True
         self.lost += 1

@@ -116,6 +116,7 @@ class People:
         image : ndarray, uint8 [H, W, 3], optional
             The frame, for crops.
         """
+        self.tick(now)
         if not len(tracks):
             return
         with self._lock:
