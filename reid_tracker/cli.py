@@ -97,6 +97,12 @@ def track(
     jsonl: Annotated[bool | None, typer.Option("--jsonl", help="Write JSON lines, one object a frame.")] = None,
     crops: Annotated[bool | None, typer.Option("--crops", help="Write crops per identity.")] = None,
     blur_people: Annotated[bool | None, typer.Option("--blur-people", help="Blur everyone in the video.")] = None,
+    gallery: Annotated[
+        str | None, typer.Option(help="Recognise and enrol people: a folder, or the URL of a Qdrant collection.")
+    ] = None,
+    retention: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Forget first whom no run has seen for so long.")
+    ] = None,
     class_agnostic: Annotated[
         bool | None, typer.Option("--class-agnostic", help="Let a track change its class.")
     ] = None,
@@ -136,6 +142,8 @@ def track(
         "output.jsonl": jsonl,
         "output.crops": crops,
         "output.blur_people": blur_people,
+        "gallery.where": gallery,
+        "gallery.retention_days": retention,
         "tracker.class_agnostic": class_agnostic,
         "tracker.camera_motion": camera_motion,
     }
@@ -167,6 +175,9 @@ def live(
     ] = None,
     show: Annotated[bool | None, typer.Option("--show", help="A window on this screen; q ends.")] = None,
     record: Annotated[Path | None, typer.Option(help="Folder for annotated videos, in segments.")] = None,
+    gallery: Annotated[
+        str | None, typer.Option(help="Recognise and enrol people: a folder, or the URL of a Qdrant collection.")
+    ] = None,
     webhook: Annotated[list[str] | None, typer.Option(help="Post events to this URL (repeatable).")] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play files at their own pace.")] = False,
     detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download [bundled].")] = None,
@@ -195,6 +206,7 @@ def live(
         "output.show": show,
         "output.record": str(record) if record else None,
         "output.webhooks": webhook,
+        "gallery.where": gallery,
         "output.blur_people": blur_people,
     }
     chosen = load(LiveConfig, config, {**overrides, **_parse_settings(settings or [])})

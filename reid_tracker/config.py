@@ -159,6 +159,18 @@ class OutputSettings(Settings):
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 
+class GallerySettings(Settings):
+    """Identities that outlive the run."""
+
+    where: str | None = setting(
+        None, "Folder, or URL of a Qdrant collection: people in it are recognised, new ones enrolled; null = none."
+    )
+    retention_days: float | None = setting(
+        None, "Whoever no run has seen for so long is forgotten before this one begins; null = never.", gt=0
+    )
+    save_seconds: float = setting(60.0, "How often a running video's people are saved: what a kill may lose.", gt=0)
+
+
 class RunConfig(Settings):
     """What runs the networks, in every command that tracks."""
 
@@ -178,6 +190,7 @@ class TrackConfig(RunConfig):
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")
     tracker: TrackerSettings = Field(default_factory=TrackerSettings, description="How boxes become identities.")
     output: OutputSettings = Field(default_factory=OutputSettings, description="What is written.")
+    gallery: GallerySettings = Field(default_factory=GallerySettings, description="Identities that outlive the run.")
 
 
 class CaptureSettings(Settings):
@@ -224,6 +237,7 @@ class LiveConfig(RunConfig):
     people: PeopleSettings = Field(
         default_factory=PeopleSettings, description="Who is remembered for the page and for events."
     )
+    gallery: GallerySettings = Field(default_factory=GallerySettings, description="Identities that outlive the run.")
     output: LiveOutputSettings = Field(default_factory=LiveOutputSettings, description="What comes of it.")
 
 

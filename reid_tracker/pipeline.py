@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,8 @@ from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.config import LiveConfig, OutputSettings, TrackConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
+from reid_tracker.gallery.store import Gallery, Model, forget_unseen, open_gallery
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.tracker import Tracker
@@ -46,6 +48,8 @@ class RunSummary:
         Number of the last one in the source, from 1; 0 before the first.
     identities : int
         Identities given.
+    recognised, enrolled : int
+        People whom the gallery knew, and whom it knows now; 0 without a gallery.
     seconds : float
         Wall-clock time.
     stage_seconds : dict
@@ -62,6 +66,8 @@ class RunSummary:
     frames: int = 0
     last_frame: int = 0
     identities: int = 0
+    recognised: int = 0
+    enrolled: int = 0
     seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     outputs: list[Path] = field(default_factory=list)
@@ -120,32 +126,68 @@ def track(
     paths = expand_sources(patterns)
     models = Models(config, detector, embedder)
     polygon = parse_polygon(config.source.roi) if config.source.roi else None
-    summaries: list[RunSummary] = []
-    names: set[str] = set()
-    for path in paths:
-        opened = open_source(path, **config.source.model_dump(exclude={"roi"}))
-        name = _unused(opened.name, names)
-        run_detector = models.detector_for(path, opened)
-        run_embedder, statistics = models.embedder_for(run_detector, opened)
-        summary = RunSummary(source=name, notes=[*opened.notes])
-        sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary)
-        tracker = Tracker(config.tracker, frame_rate=opened.frame_rate, statistics=statistics)
-        _run(
-            opened,
-            run_detector,
-            run_embedder,
-            tracker,
-            sinks,
-            polygon,
-            config.embedder.refresh_seconds,
-            summary,
-            progress,
-        )
-        summary.notes += [note for note in opened.notes if note not in summary.notes]
-        summaries.append(summary)
-        if summary.interrupted:
-            break
+    with ExitStack() as opened_here:
+        summaries: list[RunSummary] = []
+        names: set[str] = set()
+        gallery: Gallery | None = None
+        for path in paths:
+            opened = open_source(path, **config.source.model_dump(exclude={"roi"}))
+            name = _unused(opened.name, names)
+            run_detector = models.detector_for(path, opened)
+            run_embedder, statistics = models.embedder_for(run_detector, opened)
+            summary = RunSummary(source=name, notes=[*opened.notes])
+            if config.gallery.where and gallery is None:
+                gallery = open_gallery_for(config, run_embedder)
+                opened_here.callback(gallery.close)
+            recorder, memory = None, None
+            if gallery is not None:
+                # A memory for each video: their clocks differ. What one taught the gallery, the next one knows.
+                recorder = GallerySink(gallery, name, config.tracker, config.gallery.save_seconds)
+                memory = GalleryMemory(gallery)
+            sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary, recorder)
+            tracker = Tracker(config.tracker, opened.frame_rate, statistics, memory)
+            _run(
+                opened,
+                run_detector,
+                run_embedder,
+                tracker,
+                sinks,
+                polygon,
+                config.embedder.refresh_seconds,
+                summary,
+                progress,
+            )
+            if recorder is not None:
+                summary.recognised, summary.enrolled = len(recorder.recognised), len(recorder.new)
+                summary.notes.append(recorder.summary())
+            summary.notes += [note for note in opened.notes if note not in summary.notes]
+            summaries.append(summary)
+            if summary.interrupted:
+                break
     return summaries
+
+
+def open_gallery_for(config: TrackConfig | LiveConfig, embedder: AppearanceModel | None) -> Gallery:
+    """Open the gallery for the vectors of this model, and forget whose time is over."""
+    where = config.gallery.where
+    assert where is not None
+    if not config.tracker.memory_seconds:
+        raise UserError(f"gallery {where}: without a memory nobody is recognised; raise tracker.memory_seconds.")
+    identifier, dimension = getattr(embedder, "hash", None), getattr(embedder, "dimension", None)
+    if identifier is None or dimension is None:
+        raise UserError(
+            f"gallery {where}: it needs pictures and an appearance model with a hash and a dimension; recorded vectors "
+            "do not say which model made them, and without appearance nobody can be recognised."
+        )
+    calibration = getattr(embedder, "header", {}).get("calibration", {})
+    gallery = open_gallery(where, Model(identifier, dimension, calibration))
+    try:
+        if config.gallery.retention_days is not None:
+            forget_unseen(gallery, config.gallery.retention_days)
+    except UserError:
+        gallery.close()
+        raise
+    return gallery
 
 
 def _run(
@@ -314,7 +356,12 @@ class Models:
 
 
 def _open_sinks(
-    output: OutputSettings, path: Path, name: str, source: Source, summary: RunSummary
+    output: OutputSettings,
+    path: Path,
+    name: str,
+    source: Source,
+    summary: RunSummary,
+    recorder: GallerySink | None = None,
 ) -> tuple[list[Sink], list[Path]]:
     """The sinks that the settings ask for and what they write."""
     from reid_tracker.video.annotate import Annotator
@@ -326,7 +373,8 @@ def _open_sinks(
         summary.notes.append(f"{name} has no pictures: no video is written.")
     wanted: dict[Path, Callable[[Path], Sink]] = {}
     if wants_video:
-        annotator = Annotator(trail_seconds=output.trail_seconds, blur_people=output.blur_people)
+        named = {"label": recorder.label} if recorder else {}
+        annotator = Annotator(trail_seconds=output.trail_seconds, blur_people=output.blur_people, **named)
         wanted[folder / f"{name}.mp4"] = lambda file: VideoSink(file, source.frame_rate, annotator)
     if output.mot or nothing_asked:
         wanted[folder / f"{name}.txt"] = MotSink
@@ -337,7 +385,7 @@ def _open_sinks(
     for file in wanted:
         if file.resolve() == path.resolve():
             raise UserError(f"{file}: the result would overwrite its own source; name another folder with --output.")
-    sinks: list[Sink] = []
+    sinks: list[Sink] = [recorder] if recorder else []
     try:
         for file, make in wanted.items():
             sinks.append(make(file))

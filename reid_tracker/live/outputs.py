@@ -14,6 +14,7 @@ import supervision as sv
 
 from reid_tracker.config import LiveOutputSettings
 from reid_tracker.errors import UserError
+from reid_tracker.live.gallery import LiveGallery
 from reid_tracker.video.annotate import Annotator
 from reid_tracker.video.sinks import FrameResult, VideoSink
 
@@ -36,6 +37,8 @@ class Outputs:
         What stands at an identity's box.
     show : sequence of callable
         Called with the camera's place, the picture (uint8 [H, W, 3], BGR) and the moment its frame arrived.
+    gallery : LiveGallery, optional
+        Learns who was seen.
 
     Attributes
     ----------
@@ -44,11 +47,17 @@ class Outputs:
     """
 
     def __init__(
-        self, cameras: Sequence[str], settings: LiveOutputSettings, label: Callable[[int], str], show: Sequence[Show]
+        self,
+        cameras: Sequence[str],
+        settings: LiveOutputSettings,
+        label: Callable[[int], str],
+        show: Sequence[Show],
+        gallery: LiveGallery | None = None,
     ) -> None:
         self._annotators = [Annotator(settings.trail_seconds, settings.blur_people, label) for _ in cameras]
         self._recorders = [Recorder(settings, name) for name in cameras] if settings.record else []
         self._show = show
+        self._gallery = gallery
         self._waiting: deque[tuple[int, FrameResult, float]] = deque()
         self._is_open = True
         self._changed = Condition()
@@ -67,13 +76,15 @@ class Outputs:
             self._changed.notify()
 
     def close(self) -> None:
-        """Draw what waits and finish the recordings."""
+        """Draw what waits, finish the recordings and save the gallery."""
         with self._changed:
             self._is_open = False
             self._changed.notify()
         self._thread.join()
         for recorder in self._recorders:
             recorder.close()
+        if self._gallery is not None:
+            self._gallery.close()
 
     def _run(self) -> None:
         while True:
@@ -87,6 +98,8 @@ class Outputs:
             drawn = self._annotators[camera].draw(frame.image, result.tracks, result.detections, frame.timestamp)
             for show in self._show:
                 show(camera, drawn, arrived)
+            if self._gallery is not None:
+                self._gallery.write(camera, result)
             if self._recorders:
                 self._recorders[camera].write(replace(result, frame=replace(frame, image=drawn)))
 

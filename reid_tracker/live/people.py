@@ -23,7 +23,7 @@ LONGEST_NAME = 80
 
 
 class Names(Protocol):
-    """Where names and merges are kept beyond the run: a gallery."""
+    """Where names and merges are kept beyond the run."""
 
     def name(self, number: int, text: str) -> None:
         """Name a person."""
@@ -44,7 +44,7 @@ class Visit:
 
 @dataclass
 class Person:
-    """Someone who was seen, or whom the gallery knows."""
+    """Someone who was seen."""
 
     number: int
     name: str = ""
@@ -71,8 +71,10 @@ class People:
         For so long a newcomer may turn out to be someone known; only then they are announced.
     emit : callable, optional
         Called with each event, see `events.EventLog`.
+    known : dict of int to str, optional
+        People of the gallery, with their names: their first sight is a return.
     names : Names, optional
-        The gallery that learns names and merges too.
+        Learns names and merges too.
     keeps_crops : bool
         False where nobody may be shown.
     """
@@ -82,12 +84,14 @@ class People:
         settings: PeopleSettings | None = None,
         settle_seconds: float = 1.0,
         emit: Callable[[dict[str, Any]], None] = lambda event: None,
+        known: dict[int, str] | None = None,
         names: Names | None = None,
         keeps_crops: bool = True,
     ) -> None:
         self._settings = settings or PeopleSettings()
         self._settle_seconds = settle_seconds
         self._emit = emit
+        self._known = known or {}
         self._names = names
         self._keeps_crops = keeps_crops
         self._people: dict[int, Person] = {}
@@ -96,11 +100,6 @@ class People:
         self._numbers: dict[tuple[str, int], int] = {}  # camera and tracklet in view: number
         self._lock = RLock()
         self.total = 0
-
-    def know(self, number: int, name: str) -> None:
-        """Add someone of the gallery: their first sight will be a return."""
-        with self._lock:
-            self._people[number] = Person(number, name, announced=True)
 
     def see(self, camera: str, tracks: sv.Detections, now: float, image: np.ndarray | None = None) -> None:
         """Take in one frame's tracks; ``tracks.tracker_id`` is set to the numbers that are shown.
@@ -163,8 +162,10 @@ class People:
             person = self._find(number)
             name = " ".join(name.split())[:LONGEST_NAME]
             if self._names is not None:
-                self._names.name(number, name)
+                self._names.name(person.number, name)
             person.name = name
+            if name or number in self._known:
+                self._known[person.number] = name  # survives the person's place here
 
     def merge(self, keep: int, other: int) -> None:
         """Make one person of two who are the same; raises UserError if there are no two."""
@@ -235,7 +236,8 @@ class People:
         """Note that a camera sees someone."""
         person = self._people.get(number)
         if person is None:
-            person = self._people[number] = Person(number)
+            known = number in self._known
+            person = self._people[number] = Person(number, self._known.get(number, ""), announced=known)
             self.total += 1
         visit = next((visit for visit in person.visits if visit.ongoing and visit.camera == camera), None)
         if visit is None:

@@ -20,12 +20,14 @@ import numpy as np
 from reid_tracker.config import LiveConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.recorder import GalleryMemory
 from reid_tracker.live.capture import Camera, LiveSource
 from reid_tracker.live.events import EventLog, Webhook
+from reid_tracker.live.gallery import LiveGallery
 from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.outputs import Outputs, Show
 from reid_tracker.live.people import People
-from reid_tracker.pipeline import AppearanceModel, Models
+from reid_tracker.pipeline import AppearanceModel, Models, open_gallery_for
 
 
 def live(
@@ -100,12 +102,23 @@ def live(
         models = Models(config, detector, embedder)
         run_detector = models.detector()
         run_embedder, statistics = models.embedder()
-        people = People(config.people, config.tracker.return_seconds, events.add, keeps_crops=not output.blur_people)
-        window = _Window([camera.name for camera in cameras], stopping) if output.show else None
+        gallery = memory = None
+        known: dict[int, str] = {}
+        names = [camera.name for camera in cameras]
+        if config.gallery.where:
+            opened = open_gallery_for(config, run_embedder)
+            stack.callback(opened.close)
+            memory = GalleryMemory(opened)
+            gallery = LiveGallery(opened, names, config)
+            known = {person.number: person.name or "" for person in opened.people()}
+        people = People(
+            config.people, config.tracker.return_seconds, events.add, known, gallery, keeps_crops=not output.blur_people
+        )
+        window = _Window(names, stopping) if output.show else None
         show: list[Show] = [window.show] if window else []
-        outputs = Outputs([camera.name for camera in cameras], output, people.label, show)
+        outputs = Outputs(names, output, people.label, show, gallery)
         stack.callback(outputs.close)
-        loop = LiveLoop(cameras, run_detector, run_embedder, config, people, outputs.put, statistics)
+        loop = LiveLoop(cameras, run_detector, run_embedder, config, people, outputs.put, statistics, memory)
         if listener is not None:
             page = server.Page(
                 listener,

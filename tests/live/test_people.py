@@ -69,8 +69,7 @@ def test_a_number_that_is_taken_back_never_was():
 
 
 def test_people_of_the_gallery_are_known_at_first_sight():
-    scene = Scene()
-    scene.people.know(5, "Ada")
+    scene = Scene(known={5: "Ada"})
     assert scene.people.describe() == []
     scene.see(100, [5])
     assert scene.told() == [("reidentified", 5, "hall")] and scene.events[0]["name"] == "Ada"
@@ -100,7 +99,7 @@ def test_names_and_merges_hold_and_reach_the_gallery():
     scene.people.rename(2, "Grace")  # by its old number too
     assert scene.people.label(1) == "Grace"
     for keep, lost in ((1, 2), (1, 9)):
-        with pytest.raises(UserError, match="choose two people|nobody has this number"):
+        with pytest.raises(UserError, match=r"choose two people|nobody has this number"):
             scene.people.merge(keep, lost)
     scene.people.rename(1, "")
     assert scene.people.label(1) == "#1"

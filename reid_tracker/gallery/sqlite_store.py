@@ -1,0 +1,431 @@
+"""The gallery in a folder: one SQLite file, and the crops beside it.
+
+::
+
+    gallery/gallery.sqlite          header, people, views (vectors as float32 BLOBs), gone
+    gallery/crops/000007/<random>.jpg
+
+Several programs may use one gallery at a time: SQLite's write-ahead log lets readers read while one writes, and each
+change is one transaction, whole after a kill. Searches run on one matrix in memory, read again when somebody wrote.
+"""
+
+import json
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import numpy as np
+
+from reid_tracker.errors import UserError
+from reid_tracker.gallery.store import Match, Model, Person, Sighting, View, check_model
+from reid_tracker.gallery.views import choose_varied
+from reid_tracker.tracking.memory import BEST_VIEWS
+
+FILE = "gallery.sqlite"
+APPLICATION, SCHEMA = 0x52654944, 1  # "ReID"
+WAIT_SECONDS = 30.0  # for another program to end its transaction
+TABLES = """
+CREATE TABLE header (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE people (number INTEGER PRIMARY KEY, name TEXT, first_seen REAL, last_seen REAL, class_id INTEGER);
+CREATE TABLE views (id INTEGER PRIMARY KEY, number INTEGER REFERENCES people, vector BLOB, crop TEXT, source TEXT,
+    time REAL, quality REAL);
+CREATE INDEX views_of ON views (number);
+CREATE TABLE gone (number INTEGER PRIMARY KEY, became INTEGER);
+"""
+
+
+class SqliteGallery:
+    """A gallery in a folder; see `Gallery` for the methods.
+
+    Parameters
+    ----------
+    folder : Path
+        Made, for its owner alone, when it is not there and a model is given.
+    model : Model, optional
+        Whose vectors are going to be used.
+
+    Raises
+    ------
+    UserError
+        If it is not there, damaged, no gallery, of a newer version, or of another model.
+    """
+
+    def __init__(self, folder: Path, model: Model | None = None) -> None:
+        self._folder, self._crops, self._file = folder, folder / "crops", folder / FILE
+        self._lock = RLock()
+        self._version: int | None = None  # of the matrix; None = to be read again
+        self._matrix = np.zeros((0, 0), np.float32)
+        self._numbers = np.zeros(0, np.int64)
+        self._layout: tuple[np.ndarray, ...] = ()
+        if model is None and not self._file.is_file():
+            raise UserError(f"{folder}: no gallery is there; reid-tracker track --gallery {folder} makes one.")
+        with self._reporting():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                self._file, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with self._reporting():
+                self.model = self._open(model)
+                if self._header("forgetting"):
+                    self._wipe()  # a kill came in between
+        except UserError:
+            self._connection.close()
+            raise
+
+    def _open(self, model: Model | None) -> Model:
+        run = self._connection.execute
+        run("PRAGMA secure_delete = ON")
+        empty = not run("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if empty and model is not None:
+            run("PRAGMA journal_mode = WAL")
+            with self._transaction():
+                if not run("SELECT count(*) FROM sqlite_master").fetchone()[0]:  # nobody else was quicker
+                    run(f"PRAGMA application_id = {APPLICATION}")
+                    run(f"PRAGMA user_version = {SCHEMA}")
+                    for statement in TABLES.split(";\n")[:-1]:
+                        run(statement)
+                    for item in {"model": json.dumps(asdict(model)), "last_number": 0, "forgetting": 0}.items():
+                        run("INSERT INTO header VALUES (?, ?)", item)
+        if run("PRAGMA application_id").fetchone()[0] != APPLICATION:
+            raise UserError(f"{self._file}: not a gallery of reid-tracker; name another folder.")
+        if run("PRAGMA user_version").fetchone()[0] > SCHEMA:
+            raise UserError(f"{self._file}: written by a newer version of reid-tracker; update this one.")
+        known = Model(**json.loads(self._header("model")))
+        check_model(self._folder, known, model)
+        return known
+
+    def new_numbers(self, count: int = 1) -> list[int]:
+        """Reserve the next numbers."""
+        with self._transaction():
+            sql = "UPDATE header SET value = value + ? WHERE key = 'last_number' RETURNING value"
+            last = int(self._connection.execute(sql, (count,)).fetchall()[0][0])
+        return list(range(last - count + 1, last + 1))
+
+    def enrol(self, sightings: Mapping[int, Sighting]) -> None:
+        """Add or update people in one transaction."""
+        vectors = [view.vector for each in sightings.values() for view in each.views]
+        for vector in vectors:
+            if vector.shape != (self.model.dimension,) or not np.isfinite(vector).all():
+                raise UserError(
+                    f"{self._folder}: a vector of shape {vector.shape} or with NaN; {self.model.dimension} numbers "
+                    "are needed."
+                )
+        gone = self.gone(list(sightings))
+        run, discarded = self._connection.execute, []
+        with self._transaction():
+            for given, each in sightings.items():
+                number = gone.get(given, given)
+                if number is None:
+                    continue
+                run(
+                    "INSERT INTO people VALUES (?, NULL, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET "
+                    "first_seen = min(first_seen, excluded.first_seen), last_seen = max(last_seen, excluded.last_seen)",
+                    (number, each.first_seen, each.last_seen, each.class_id),
+                )
+                run("UPDATE header SET value = max(value, ?) WHERE key = 'last_number'", (number,))
+                discarded += self._add_views(number, each.views)
+        self._unlink(discarded)
+
+    def search(self, vectors: np.ndarray, limit: int = 10) -> list[list[Match]]:
+        """For each unit vector [Q, D] the most similar people, best first."""
+        with self._lock:
+            _, matrix = self.vectors()
+            people, count, person, place = self._layout
+        queries = np.asarray(vectors, np.float32).reshape(-1, self.model.dimension)
+        if not len(people):
+            return [[] for _ in queries]
+        cosine = np.full((len(people), count.max()), -np.inf, np.float32)
+        found = []
+        for column in (matrix @ queries.T).T:
+            cosine[person, place] = column
+            best = -np.sort(-cosine, axis=1)[:, :BEST_VIEWS]
+            score = np.where(np.isfinite(best), best, 0).sum(axis=1) / np.minimum(count, BEST_VIEWS)
+            order = np.argsort(-score)[:limit]
+            found.append((people[order].tolist(), score[order].tolist()))
+        wanted = {number for row, _ in found for number in row}
+        with self._lock, self._reporting():
+            names = {
+                number: self._connection.execute("SELECT name FROM people WHERE number = ?", (number,)).fetchone()
+                for number in wanted
+            }
+        return [
+            [
+                Match(number, names[number][0], score)
+                for number, score in zip(*row, strict=True)
+                if names[number]  # not forgotten since the matrix was read
+            ]
+            for row in found
+        ]
+
+    def people(self) -> list[Person]:
+        """Everyone, by number."""
+        return self._people("")
+
+    def person(self, number: int) -> Person:
+        """One of them."""
+        found = self._people("WHERE number = ?", number)
+        if not found:
+            raise self._unknown(number)
+        return found[0]
+
+    def views(self, number: int) -> list[View]:
+        """Someone's views, the oldest first."""
+        with self._lock, self._reporting():
+            rows = self._rows(number)
+        if not rows:
+            self.person(number)
+        return [
+            View(np.frombuffer(vector, np.float32), self._read(number, crop), source, seconds, quality)
+            for _, vector, crop, source, seconds, quality in rows
+        ]
+
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Everyone's vectors: numbers int64 [N], ascending, and unit rows float32 [N, D]."""
+        with self._lock, self._reporting():
+            # Changes when another connection commits; own changes set the version to None.
+            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._version:
+                rows = self._connection.execute("SELECT number, vector FROM views").fetchall()
+                numbers = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+                data = b"".join([row[1] for row in rows])
+                if len(data) != len(rows) * self.model.dimension * 4:
+                    raise UserError(f"{self._file}: damaged, a vector is cut short; restore it from a copy.")
+                matrix = np.frombuffer(data, np.float32).reshape(len(rows), self.model.dimension)
+                order = np.argsort(numbers, kind="stable")
+                if (np.diff(order) != 1).any():
+                    numbers, matrix = numbers[order], matrix[order]
+                self._numbers, self._matrix, self._version = numbers, matrix, version
+                # A table of one row a person: who has which row, and how many are filled.
+                people, first, count = np.unique(numbers, return_index=True, return_counts=True)
+                person = np.repeat(np.arange(len(people)), count)
+                self._layout = people, count, person, np.arange(len(numbers)) - first[person]
+            return self._numbers, self._matrix
+
+    def name(self, number: int, text: str) -> None:
+        """Name someone; an empty text takes the name away."""
+        with self._transaction():
+            changed = self._connection.execute(
+                "UPDATE people SET name = ? WHERE number = ?", (" ".join(text.split()) or None, number)
+            )
+            if not changed.rowcount:
+                raise self._unknown(number)
+
+    def merge(self, number: int, other: int) -> None:
+        """Make ``other`` part of ``number``."""
+        if number == other:
+            raise UserError(f"{number} and {other} are one already; name two people.")
+        run = self._connection.execute
+        with self._transaction():
+            one, two = self.person(number), self.person(other)
+            views = self.views(other)
+            run("DELETE FROM views WHERE number = ?", (other,))
+            run("DELETE FROM people WHERE number = ?", (other,))
+            run("UPDATE gone SET became = ? WHERE became = ?", (number, other))
+            run("INSERT INTO gone VALUES (?, ?)", (other, number))
+            run(
+                "UPDATE people SET name = ?, first_seen = ?, last_seen = ? WHERE number = ?",
+                (
+                    one.name or two.name,
+                    min(one.first_seen, two.first_seen),
+                    max(one.last_seen, two.last_seen),
+                    number,
+                ),
+            )
+            discarded = self._add_views(number, views)
+        self._unlink(discarded)
+        shutil.rmtree(self._crops / f"{other:06d}", ignore_errors=True)  # what is left, the next `forget` finds
+
+    def split(self, number: int, views: Sequence[int]) -> int:
+        """Make a new person of some of someone's views; the new number."""
+        run = self._connection.execute
+        with self._transaction():
+            person, rows = self.person(number), self._rows(number)
+            chosen = sorted(set(views))
+            if not chosen or len(chosen) >= len(rows) or not 0 <= chosen[0] <= chosen[-1] < len(rows):
+                raise UserError(f"{number}: has {len(rows)} views; name some of them, not all.")
+            new, moved = self.new_numbers()[0], [rows[each] for each in chosen]
+            run(
+                "INSERT INTO people VALUES (?, NULL, ?, ?, ?)",
+                (new, person.first_seen, person.last_seen, person.class_id),
+            )
+            seen = [
+                View(np.frombuffer(vector, np.float32), self._read(number, crop), *rest)
+                for _, vector, crop, *rest in moved
+            ]
+            self._add_views(new, seen)
+            run(f"DELETE FROM views WHERE id IN ({_marks(moved)})", [row[0] for row in moved])
+        self._unlink([self._path(number, row[2]) for row in moved if row[2]])
+        return new
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Delete people so that neither vector nor crop can be read from the files any more.
+
+        Rows are overwritten (`secure_delete`), the file is rebuilt (VACUUM), the log emptied, the crops unlinked. A
+        kill in between is made good when the gallery is next opened. What the file system or a backup keeps is beyond
+        this.
+
+        Raises
+        ------
+        UserError
+            If a number is unknown (then nobody is forgotten), or another program reads on and on: then the log could
+            not be emptied yet.
+        """
+        run = self._connection.execute
+        with self._transaction():
+            for number in set(numbers):
+                self.person(number)
+                run("DELETE FROM views WHERE number = ?", (number,))
+                run("DELETE FROM people WHERE number = ?", (number,))
+                run("UPDATE gone SET became = NULL WHERE became = ?", (number,))
+                run("INSERT INTO gone VALUES (?, NULL)", (number,))
+            run("UPDATE header SET value = 1 WHERE key = 'forgetting'")
+        with self._lock, self._reporting():
+            self._wipe()
+
+    def gone(self, numbers: Sequence[int]) -> dict[int, int | None]:
+        """Which of these numbers were merged, and into whom, or forgotten (None)."""
+        with self._lock, self._reporting():
+            run = self._connection.execute
+            found = [run("SELECT * FROM gone WHERE number = ?", (int(each),)).fetchone() for each in numbers]
+        return dict(row for row in found if row)
+
+    def close(self) -> None:
+        """End."""
+        with self._lock:
+            self._connection.close()
+
+    # ------------------------------------------------------------------ inside
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Everything inside happens, or nothing; one inside another is part of it."""
+        with self._lock, self._reporting():
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+                self._version = None
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """SQLite's and the system's errors as one sentence."""
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise  # a mistake of this program
+        except sqlite3.Error as error:
+            if "locked" in str(error):
+                raise UserError(f"{self._file}: in use by another program for too long; try again.") from error
+            if isinstance(error, sqlite3.OperationalError):
+                raise UserError(f"{self._file}: cannot be used ({error}); what was stored before is kept.") from error
+            raise UserError(f"{self._file}: not a gallery, or damaged ({error}); restore it from a copy.") from error
+        except OSError as error:
+            raise UserError(f"{error.filename or self._folder}: cannot be used ({error.strerror}).") from error
+
+    def _header(self, key: str) -> Any:
+        return self._connection.execute("SELECT value FROM header WHERE key = ?", (key,)).fetchone()[0]
+
+    def _unknown(self, number: int) -> UserError:
+        became = self.gone([number]).get(number)
+        merged = f"; it is part of {became} now" if became else ""
+        return UserError(f"{self._folder}: there is no number {number}{merged}; see reid-tracker gallery list.")
+
+    def _people(self, condition: str, *values: int) -> list[Person]:
+        with self._lock, self._reporting():
+            rows = self._connection.execute(
+                "SELECT number, name, first_seen, last_seen, (SELECT count(*) FROM views WHERE views.number = "
+                f"people.number), class_id FROM people {condition} ORDER BY number",
+                values,
+            ).fetchall()
+        return [Person(*row) for row in rows]
+
+    def _rows(self, number: int) -> list[Any]:
+        """Views of someone as (id, vector, crop, source, time, quality)."""
+        return self._connection.execute(
+            "SELECT id, vector, crop, source, time, quality FROM views WHERE number = ? ORDER BY id", (number,)
+        ).fetchall()
+
+    def _add_views(self, number: int, views: Sequence[View]) -> list[Path]:
+        """Keep the most varied of someone's views and these; the crops that are needed no more.
+
+        The crops of the new ones are written before the transaction ends: what it tells of is there.
+        """
+        if not views:
+            return []
+        known = self._rows(number)
+        vectors = np.stack([*(np.frombuffer(row[1], np.float32) for row in known), *(each.vector for each in views)])
+        quality = np.array([*(row[5] for row in known), *(each.quality for each in views)])
+        kept = set(choose_varied(vectors, quality).tolist())
+        dropped = [row for position, row in enumerate(known) if position not in kept]
+        self._connection.execute(f"DELETE FROM views WHERE id IN ({_marks(dropped)})", [row[0] for row in dropped])
+        folder_is_there = False
+        for position, view in enumerate(views, len(known)):
+            if position not in kept:
+                continue
+            crop = None
+            if view.crop is not None:
+                crop = f"{uuid.uuid4().hex}.jpg"
+                if not folder_is_there:
+                    self._path(number, crop).parent.mkdir(parents=True, exist_ok=True)
+                    folder_is_there = True
+                self._path(number, crop).write_bytes(view.crop)
+            vector = np.ascontiguousarray(view.vector, np.float32).tobytes()
+            self._connection.execute(
+                "INSERT INTO views (number, vector, crop, source, time, quality) VALUES (?, ?, ?, ?, ?, ?)",
+                (number, vector, crop, view.source, view.time, view.quality),
+            )
+        return [self._path(number, row[2]) for row in dropped if row[2]]
+
+    def _path(self, number: int, crop: str) -> Path:
+        return self._crops / f"{number:06d}" / crop
+
+    def _read(self, number: int, crop: str | None) -> bytes | None:
+        """A crop, or None where it is missing (it may just have been replaced)."""
+        try:
+            return self._path(number, crop).read_bytes() if crop else None
+        except FileNotFoundError:
+            return None
+
+    def _unlink(self, crops: Iterable[Path]) -> None:
+        with self._reporting():
+            for crop in crops:
+                crop.unlink(missing_ok=True)
+
+    def _wipe(self) -> None:
+        """Remove what deleted rows left behind in the files."""
+        run = self._connection.execute
+        with self._transaction():  # nobody writes crops meanwhile: those that no row tells of are a kill's
+            known = {self._path(*row) for row in run("SELECT number, crop FROM views WHERE crop IS NOT NULL")}
+            for crop in self._crops.glob("*/*"):
+                if crop not in known:
+                    crop.unlink()
+            for folder in self._crops.glob("*"):
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+        run("VACUUM")
+        # The log still holds old pages until it is cut to nothing; a reader that began before keeps it from that.
+        if run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise UserError(
+                f"{self._file}: deleted, but another program reads so long that traces stay in the log beside it; end "
+                "that program and open the gallery again."
+            )
+        with self._transaction():
+            run("UPDATE header SET value = 0 WHERE key = 'forgetting'")
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))

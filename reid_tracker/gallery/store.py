@@ -1,0 +1,232 @@
+"""What a gallery is: the protocol of both stores, what goes in and comes out, and what needs no store's help."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from reid_tracker.errors import UserError
+
+DAY = 86_400.0  # s
+
+
+@dataclass(frozen=True)
+class Model:
+    """The appearance network that made a gallery's vectors.
+
+    Attributes
+    ----------
+    hash : str
+        `Embedder.hash`; vectors of two models cannot be compared.
+    dimension : int
+        Length D of a vector.
+    calibration : dict
+        Of its header: ``{"all": {"same_mean": ...}, ...}``, the fields of `CosineStatistics`; empty where unknown.
+    """
+
+    hash: str
+    dimension: int
+    calibration: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One look at a person.
+
+    Attributes
+    ----------
+    vector : ndarray, float32 [D]
+        Of unit length.
+    crop : bytes or None
+        The picture, JPEG.
+    source : str
+        Name of the video.
+    time : float
+        Seconds by that video's clock.
+    quality : float
+        0..1; of two views that are alike the better one is kept.
+    """
+
+    vector: np.ndarray
+    crop: bytes | None = None
+    source: str = ""
+    time: float = 0.0
+    quality: float = 1.0
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What a run has to tell about one person: new views, and when the person was seen (Unix time, s)."""
+
+    views: Sequence[View]
+    first_seen: float
+    last_seen: float
+    class_id: int = 0
+
+
+@dataclass(frozen=True)
+class Person:
+    """Someone in the gallery, without the views.
+
+    Attributes
+    ----------
+    number : int
+        The identity's number, in every output of every run with this gallery; never given to anyone else.
+    name : str or None
+        As a user gave it.
+    first_seen, last_seen : float
+        Unix time, s, of the runs that saw the person (not the clock of their videos).
+    views : int
+        How many there are.
+    class_id : int
+        The detector's class.
+    """
+
+    number: int
+    name: str | None
+    first_seen: float
+    last_seen: float
+    views: int
+    class_id: int = 0
+
+
+@dataclass(frozen=True)
+class Match:
+    """Someone found: ``cosine`` is the mean of the best `BEST_VIEWS` views' cosines with the query."""
+
+    number: int
+    name: str | None
+    cosine: float
+
+
+class Gallery(Protocol):
+    """Numbered people with views. Every method may be called from any thread, and raises UserError if it cannot do it.
+
+    A number that the gallery does not have is an error, except in `enrol`.
+    """
+
+    model: Model
+
+    def new_numbers(self, count: int = 1) -> list[int]:
+        """Reserve the next numbers: no other run that uses this gallery gets them."""
+
+    def enrol(self, sightings: Mapping[int, Sighting]) -> None:
+        """Add or update people in one transaction; of too many views of one the most varied ones stay.
+
+        Someone merged meanwhile is updated under the new number, someone forgotten stays forgotten.
+        """
+
+    def search(self, vectors: np.ndarray, limit: int = 10) -> list[list[Match]]:
+        """For each unit vector [Q, D] the most similar people, best first."""
+
+    def people(self) -> list[Person]:
+        """Everyone, by number."""
+
+    def person(self, number: int) -> Person:
+        """One of them."""
+
+    def views(self, number: int) -> list[View]:
+        """Someone's views, the oldest first."""
+
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Everyone's vectors: numbers int64 [N], ascending, and unit rows float32 [N, D]; do not change them."""
+
+    def name(self, number: int, text: str) -> None:
+        """Name someone; an empty text takes the name away."""
+
+    def merge(self, number: int, other: int) -> None:
+        """``other`` is ``number`` as well: the views come together, and ``other`` is no more."""
+
+    def split(self, number: int, views: Sequence[int]) -> int:
+        """Make a new person of some of someone's views (positions in `views`, from 0); the new number."""
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Delete people so that neither vector nor crop can be read from the store's files any more."""
+
+    def gone(self, numbers: Sequence[int]) -> dict[int, int | None]:
+        """Which of these numbers were merged, and into whom, or forgotten (None)."""
+
+    def close(self) -> None:
+        """End; a closed gallery cannot be used any more."""
+
+
+def is_url(where: str | Path) -> bool:
+    """Whether this names a cluster, not a folder."""
+    return str(where).startswith(("http://", "https://"))
+
+
+def open_gallery(where: str | Path, model: Model | None = None) -> Gallery:
+    """Open a gallery.
+
+    Parameters
+    ----------
+    where : str or Path
+        A folder, or the URL of a Qdrant server: ``http://host:6333/collection``.
+    model : Model, optional
+        The model whose vectors will be enrolled or searched for; a gallery that is not there yet is made for it.
+
+    Raises
+    ------
+    UserError
+        If it is not there and no model is given, cannot be opened, or holds vectors of another model.
+    """
+    if is_url(where):
+        from reid_tracker.gallery.qdrant_store import open_qdrant
+
+        return open_qdrant(str(where), model)
+    from reid_tracker.gallery.sqlite_store import SqliteGallery
+
+    return SqliteGallery(Path(where).expanduser(), model)
+
+
+def check_model(where: object, known: Model, given: Model | None) -> None:
+    """Refuse vectors of another model than the gallery's."""
+    if given is not None and (given.hash, given.dimension) != (known.hash, known.dimension):
+        raise UserError(
+            f"{where}: its vectors are of the appearance model {known.hash[:12]}, these of {given.hash[:12]}, and "
+            "cannot be compared; use that model or another gallery."
+        )
+
+
+def forget_unseen(gallery: Gallery, days: float) -> list[int]:
+    """Forget everyone who has not been seen for so many days; their numbers."""
+    numbers = [each.number for each in gallery.people() if each.last_seen < time.time() - days * DAY]
+    if numbers:
+        gallery.forget(numbers)
+    return numbers
+
+
+def export(gallery: Gallery, folder: Path) -> int:
+    """Write everything to a new folder: gallery.json, vectors.npz (``number``, ``vector``), crops/<number>/<view>.jpg.
+
+    The crops are a data set that `train` reads. Returns the number of people.
+    """
+    entries: list[dict[str, Any]] = []
+    numbers, vectors = [], []
+    try:
+        folder.mkdir(parents=True)
+        for person in gallery.people():
+            entry = {**asdict(person), "views": []}
+            for position, view in enumerate(gallery.views(person.number), 1):
+                crop = None
+                if view.crop is not None:
+                    crop = f"crops/{person.number:06d}/{position}.jpg"
+                    (folder / crop).parent.mkdir(parents=True, exist_ok=True)
+                    (folder / crop).write_bytes(view.crop)
+                entry["views"].append({"crop": crop, "source": view.source, "time": view.time, "quality": view.quality})
+                numbers.append(person.number)
+                vectors.append(view.vector)
+            entries.append(entry)
+        matrix = np.stack(vectors) if vectors else np.zeros((0, gallery.model.dimension), np.float32)
+        np.savez(folder / "vectors.npz", number=np.array(numbers, np.int64), vector=matrix)
+        text = json.dumps({"model": asdict(gallery.model), "people": entries}, indent=1, ensure_ascii=False)
+        (folder / "gallery.json").write_text(text + "\n", encoding="utf-8")
+    except FileExistsError as error:
+        raise UserError(f"{folder}: is there already; name a new folder.") from error
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}).") from error
+    return len(entries)

@@ -1,0 +1,92 @@
+"""Views as vectors: which of many are kept, how alike two people's are, and what that says."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from reid_tracker.errors import UserError
+from reid_tracker.gallery.store import Model
+from reid_tracker.tracking.calibration import CosineStatistics
+from reid_tracker.tracking.memory import BEST_VIEWS, VIEWS
+
+CERTAIN = 1e6  # likelihood ratios beyond it are the Gaussians' tails, not knowledge
+
+
+def choose_varied(vectors: np.ndarray, quality: np.ndarray, limit: int = VIEWS) -> np.ndarray:
+    """Choose views: first those of less than half the best one's quality go, then of the most alike two the worse one.
+
+    Parameters
+    ----------
+    vectors : ndarray, float32 [N, D]
+        Unit rows.
+    quality : ndarray [N]
+        0..1.
+    limit : int
+        Most that are kept.
+
+    Returns
+    -------
+    ndarray, int [K]
+        Rows to keep, ascending.
+    """
+    kept = np.arange(len(vectors))
+    alike = vectors @ vectors.T
+    np.fill_diagonal(alike, -2)
+    while len(kept) > limit:
+        worse = int(quality[kept].argmin())
+        if quality[kept[worse]] >= quality.max() / 2:
+            pair = np.array(np.unravel_index(alike.argmax(), alike.shape))
+            worse = int(pair[quality[kept[pair]].argmin()])
+        kept = np.delete(kept, worse)
+        alike = np.delete(np.delete(alike, worse, axis=0), worse, axis=1)
+    return kept
+
+
+def likeness(views: np.ndarray, seen: np.ndarray) -> float:
+    """Mean of the best `BEST_VIEWS` cosines of views [K, D] with the mean of others [L, D], as the tracker decides."""
+    mean = seen.mean(axis=0)
+    cosine = views @ (mean / max(float(np.linalg.norm(mean)), 1e-12))
+    return float(np.sort(cosine)[-BEST_VIEWS:].mean())
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether two are one person.
+
+    Attributes
+    ----------
+    same : bool
+        Whether that is likelier than not, both being as likely beforehand.
+    cosine : float
+        Likeness.
+    distance : float
+        The same, calibrated: 0 as alike as one person's crops, 1 as unlike as strangers'.
+    likelihood_ratio : float
+        How many times likelier this likeness is for one person than for two.
+    false_match_rate : float
+        Share of pairs of strangers that are called the same.
+    """
+
+    same: bool
+    cosine: float
+    distance: float
+    likelihood_ratio: float
+    false_match_rate: float
+
+
+def verify(model: Model, views: np.ndarray, others: np.ndarray) -> Verdict:
+    """Compare views [K, D] with others [L, D].
+
+    Two Gaussians with a common spread, whose ratio is linear in the cosine: the middle between their means divides.
+    """
+    if "all" not in model.calibration:
+        raise UserError("This appearance model says nothing about how alike strangers are; use a trained checkpoint.")
+    known = CosineStatistics(**model.calibration["all"])
+    cosine = likeness(views, others)
+    gap = known.same_mean - known.stranger_mean
+    distance = (known.same_mean - cosine) / gap
+    variance = (known.same_std**2 + known.stranger_std**2) / 2
+    exponent = float(np.clip(gap**2 / variance * (0.5 - distance), -math.log(CERTAIN), math.log(CERTAIN)))
+    false_matches = math.erfc(gap / 2 / known.stranger_std / math.sqrt(2)) / 2
+    return Verdict(distance < 0.5, cosine, min(max(distance, 0.0), 1.0), math.exp(exponent), false_matches)

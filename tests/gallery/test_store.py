@@ -1,0 +1,212 @@
+"""Both stores do the same: enrol, search, name, merge, split, forget."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+from tracking_world import unit_vectors
+
+from reid_tracker.errors import UserError
+from reid_tracker.gallery.qdrant_store import QdrantGallery
+from reid_tracker.gallery.sqlite_store import SqliteGallery
+from reid_tracker.gallery.store import Model, Sighting, View, export, forget_unseen
+from reid_tracker.gallery.views import choose_varied, likeness, verify
+from reid_tracker.tracking.memory import VIEWS
+
+WHO = unit_vectors(8)
+CALIBRATION = {"all": {"same_mean": 0.7, "same_std": 0.1, "stranger_mean": 0.1, "stranger_std": 0.1}}
+MODEL = Model("a" * 64, WHO.shape[1], CALIBRATION)
+
+
+@pytest.fixture(params=["sqlite", "qdrant"])
+def opened(request, tmp_path):
+    """Opens one gallery, again and again."""
+    if request.param == "sqlite":
+        return lambda model=MODEL: SqliteGallery(tmp_path / "gallery", model)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Payload indexes have no effect")
+        client = QdrantClient(":memory:")
+
+        def make(model=MODEL):
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Payload indexes have no effect")
+                return QdrantGallery(client, "people", model)
+
+        return make
+
+
+@pytest.fixture
+def gallery(opened):
+    return opened()
+
+
+def looks(who, count=4, noise=0.05, seed=0):
+    """Views of person ``who`` with a crop each."""
+    rng = np.random.default_rng(seed)
+    rows = WHO[who] + noise * rng.standard_normal((count, WHO.shape[1]))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return [View(row.astype(np.float32), f"jpeg {who} {seed} {n}".encode(), "clip", n) for n, row in enumerate(rows)]
+
+
+def sighting(who, at=100.0, **how):
+    return Sighting(looks(who, **how), at, at + 1)
+
+
+def test_who_was_enrolled_is_found_first_and_whole(gallery):
+    numbers = gallery.new_numbers(3)
+    gallery.enrol({number: sighting(who) for who, number in enumerate(numbers)})
+    (best, *others), (third, *_) = gallery.search(WHO[[1, 2]])
+    assert (best.number, third.number) == (numbers[1], numbers[2])
+    assert len(others) == 2
+    assert best.cosine > 0.9 > others[0].cosine
+    cosine = np.sort(np.stack([view.vector for view in looks(1)]) @ WHO[1])[-3:].mean()
+    assert best.cosine == pytest.approx(cosine, abs=1e-5)
+    for known, given in zip(gallery.views(numbers[1]), looks(1), strict=True):
+        np.testing.assert_allclose(known.vector, given.vector, atol=1e-6)
+        assert (known.crop, known.source, known.time) == (given.crop, given.source, given.time)
+
+
+def test_numbers_are_never_given_twice(opened):
+    gallery = opened()
+    assert gallery.new_numbers(2) == [1, 2]
+    gallery.enrol({7: sighting(0)})
+    assert opened().new_numbers() == [8]
+    gallery.forget([7])
+    assert opened().new_numbers() == [9]
+
+
+def test_an_update_keeps_few_and_varied_views_and_the_times(gallery):
+    gallery.enrol({1: sighting(0, at=100)})
+    for seed in range(1, 5):
+        gallery.enrol({1: sighting(0, at=100 + seed, seed=seed)})
+    turned = Sighting([View(WHO[1], b"from behind")], 50, 60)
+    gallery.enrol({1: turned})
+    person = gallery.person(1)
+    assert (person.views, person.first_seen, person.last_seen) == (VIEWS, 50, 105)
+    assert b"from behind" in {view.crop for view in gallery.views(1)}
+    numbers, matrix = gallery.vectors()
+    assert numbers.tolist() == [1] * VIEWS
+    assert matrix.shape == (VIEWS, WHO.shape[1])
+
+
+def test_names(gallery):
+    gallery.enrol({1: sighting(0)})
+    gallery.name(1, " Anna  Lee ")
+    assert gallery.people()[0].name == "Anna Lee"
+    assert gallery.search(WHO[:1])[0][0].name == "Anna Lee"
+    gallery.enrol({1: sighting(0, seed=1)})
+    assert gallery.person(1).name == "Anna Lee"
+    gallery.name(1, "")
+    assert gallery.person(1).name is None
+
+
+def test_merged_people_are_one_also_for_a_run_that_has_not_heard_of_it(gallery):
+    gallery.enrol({1: sighting(0), 2: sighting(1, at=50), 3: sighting(2)})
+    gallery.name(2, "Anna")
+    gallery.merge(1, 2)
+    merged = gallery.person(1)
+    assert (merged.name, merged.views, merged.first_seen, merged.last_seen) == ("Anna", 8, 50, 101)
+    assert gallery.search(WHO[[1]])[0][0].number == 1
+    gallery.merge(3, 1)
+    assert gallery.gone([1, 2, 3]) == {1: 3, 2: 3}
+    gallery.enrol({2: sighting(4, at=500)})
+    assert [each.number for each in gallery.people()] == [3]
+    assert gallery.person(3).last_seen == 501
+    with pytest.raises(UserError, match="part of 3 now"):
+        gallery.person(2)
+
+
+def test_split_takes_views_to_a_new_number(gallery):
+    gallery.enrol({1: Sighting([*looks(0, 2), *looks(1, 2)], 1, 2)})
+    new = gallery.split(1, [2, 3])
+    assert [each.views for each in gallery.people()] == [2, 2]
+    assert gallery.search(WHO[[1]])[0][0].number == new
+    assert gallery.search(WHO[[0]])[0][0].number == 1
+    assert [view.crop for view in gallery.views(new)] == [view.crop for view in looks(1, 2)]
+    with pytest.raises(UserError, match="has 2 views"):
+        gallery.split(1, [0, 1])
+
+
+def test_the_forgotten_stay_forgotten(gallery):
+    gallery.enrol({1: sighting(0), 2: sighting(1)})
+    gallery.forget([1])
+    assert [match.number for match in gallery.search(WHO[:1])[0]] == [2]
+    gallery.enrol({1: sighting(0)})  # by a run that still sees that person
+    assert [each.number for each in gallery.people()] == [2]
+    assert gallery.gone([1, 2]) == {1: None}
+
+
+def test_retention_forgets_who_was_long_unseen(gallery):
+    import time
+
+    now = time.time()
+    gallery.enrol({1: sighting(0, at=now - 31 * 86_400), 2: sighting(1, at=now - 29 * 86_400)})
+    assert forget_unseen(gallery, 30) == [1]
+    assert [each.number for each in gallery.people()] == [2]
+
+
+def test_vectors_of_another_model_are_refused(opened):
+    opened().enrol({1: sighting(0)})
+    with pytest.raises(UserError, match="cannot be compared"):
+        opened(Model("b" * 64, WHO.shape[1]))
+    assert opened(None).model == MODEL
+    with pytest.raises(UserError, match="numbers are needed"):
+        opened().enrol({2: Sighting([View(np.ones(3, np.float32))], 1, 2)})
+
+
+def test_a_gallery_that_is_not_there_is_not_made_by_looking(opened):
+    with pytest.raises(UserError, match="no gallery is there"):
+        opened(None)
+
+
+@pytest.mark.parametrize("action", [lambda g: g.views(9), lambda g: g.name(9, "x"), lambda g: g.merge(1, 9)])
+def test_an_unknown_number_is_an_error(gallery, action):
+    gallery.enrol({1: sighting(0)})
+    with pytest.raises(UserError, match="there is no number 9"):
+        action(gallery)
+    with pytest.raises(UserError, match="there is no number 9"):
+        gallery.forget([1, 9])
+    assert gallery.people()
+
+
+def test_export_writes_everything(gallery, tmp_path):
+    gallery.enrol({1: sighting(0), 5: sighting(1)})
+    gallery.name(5, "Änne")
+    folder = tmp_path / "export"
+    assert export(gallery, folder) == 2
+    written = json.loads((folder / "gallery.json").read_text(encoding="utf-8"))
+    assert [each["name"] for each in written["people"]] == [None, "Änne"]
+    crop = written["people"][1]["views"][2]["crop"]
+    assert (folder / crop).read_bytes() == looks(1)[2].crop
+    with np.load(folder / "vectors.npz") as arrays:
+        assert arrays["number"].tolist() == [1] * 4 + [5] * 4
+        np.testing.assert_allclose(arrays["vector"][4], looks(1)[0].vector, atol=1e-6)
+    with pytest.raises(UserError, match="there already"):
+        export(gallery, folder)
+
+
+def test_of_alike_views_the_worse_goes():
+    vectors = np.stack([WHO[0], WHO[0], WHO[1], WHO[2]])
+    assert choose_varied(vectors, np.array([0.6, 0.9, 0.5, 0.5]), 3).tolist() == [1, 2, 3]
+    # A bad view is special, too: for no good reason.
+    assert choose_varied(vectors, np.array([0.6, 0.9, 0.5, 0.1]), 3).tolist() == [0, 1, 2]
+
+
+def test_verify_tells_same_from_different_with_its_odds():
+    def pair(cosine):
+        other = WHO[1] - (WHO[1] @ WHO[0]) * WHO[0]
+        other /= np.linalg.norm(other)
+        return WHO[:1], (cosine * WHO[0] + np.sqrt(1 - cosine**2) * other)[None]
+
+    same, unsure, different = (verify(MODEL, *pair(cosine)) for cosine in (0.6, 0.4, 0.2))
+    assert (same.same, different.same) == (True, False)
+    assert unsure.likelihood_ratio == pytest.approx(1)
+    # exp(-(.6-.7)^2/.02 + (.6-.1)^2/.02)
+    assert same.likelihood_ratio == pytest.approx(np.exp(12), rel=1e-3)
+    assert same.distance == pytest.approx(1 / 6, abs=1e-6)
+    assert same.false_match_rate == pytest.approx(0.00135, rel=0.01)  # three standard deviations
+    assert likeness(np.stack([WHO[0]] * 3 + [WHO[1]]), WHO[:1]) == pytest.approx(1)
+    with pytest.raises(UserError, match="how alike strangers are"):
+        verify(Model("a", 4), *pair(0.5))
