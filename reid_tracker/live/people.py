@@ -189,12 +189,12 @@ class People:
             return person.crop if person else b""
 
     def describe(self, numbers: list[int] | None = None) -> list[dict[str, Any]]:
-        """These people, or everyone who was seen, the latest first, as plain values; times in s since 1970."""
+        """These people, or everyone who was seen, those in view first, as plain values; times in s since 1970."""
         past = time.time() - time.monotonic()
         with self._lock:
             seen = [self._people[number] for number in numbers or () if number in self._people]
             if numbers is None:
-                seen = sorted((each for each in self._people.values() if each.visits), key=lambda each: -each.last_seen)
+                seen = sorted((each for each in self._people.values() if each.visits), key=self._order)
             return [
                 {
                     "person": person.number,
@@ -211,6 +211,9 @@ class People:
         """Numbers of those whom a camera sees, the lowest first."""
         with self._lock:
             return sorted(self._here)
+
+    def _order(self, person: Person) -> tuple[bool, float]:
+        return (False, person.number) if person.number in self._here else (True, -person.last_seen)
 
     def _find(self, number: int) -> Person:
         person = self._people.get(self.shown(number))

@@ -113,6 +113,8 @@ function showCamera(camera, place) {
 // People
 
 function keyed(parent, people, build, fill) {
+  if (parent.querySelector("input.name")) return; // moving a row would end the editing
+  const focused = document.activeElement;
   const old = new Map([...parent.children].map((row) => [row.dataset.person, row]));
   people.forEach((person, place) => {
     const key = String(person.person);
@@ -123,6 +125,7 @@ function keyed(parent, people, build, fill) {
     fill(row, person);
   });
   old.forEach((row) => row.remove());
+  if (parent.contains(focused) && document.activeElement !== focused) focused.focus();
 }
 
 function nameButton() {
@@ -133,7 +136,6 @@ function nameButton() {
 
 function fillName(row, person) {
   const button = row.querySelector("button.name");
-  if (!button) return; // it is being edited
   button.dataset.name = person.name;
   set(button, nameOf(person));
 }
@@ -232,7 +234,9 @@ function edit(button) {
     if (focused) button.focus();
   };
   input.onkeydown = (event) => {
-    if (event.key === "Enter" || event.key === "Escape") close(event.key === "Enter");
+    if (event.key !== "Enter" && event.key !== "Escape") return;
+    event.preventDefault(); // else the same key would press the button that comes back
+    close(event.key === "Enter");
   };
   input.onblur = () => close(true);
   button.replaceWith(input);
