@@ -83,7 +83,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> float:
+def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> float:
     """Wait for something to become true; how long it took."""
     start = time.monotonic()
     while not condition():

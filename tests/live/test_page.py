@@ -49,7 +49,7 @@ def address(serve, tmp_path):
         },
     )
     threads.start()
-    assert started.wait(20)
+    assert started.wait(60)
     yield told[0]
     stopping.set()
     threads.join(10)
