@@ -7,21 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from reid_tracker.appearance.checkpoint import model_hash
-from reid_tracker.appearance.embedder import BUNDLED
-from reid_tracker.device import pick_device
+from reid_tracker.device import is_cpu
 from reid_tracker.errors import UserError
+from reid_tracker.weights import APPEARANCE, BUNDLED_FORMS, DETECTOR, model_hash
 
 logger = logging.getLogger(__name__)
 
 Backend = Literal["auto", "torch", "onnx", "openvino"]
 
-DETECTOR = Path(__file__).parent / "weights" / "detector.pt"
-# Forms that ship with the package. 8-bit whole numbers where they cost no accuracy, else float16 (model cards).
-BUNDLED_FORMS = {
-    (DETECTOR, "openvino"): DETECTOR.with_name("detector_openvino_model"),
-    (BUNDLED, "openvino"): BUNDLED.with_name("appearance_int8.xml"),
-}
 NAMES = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -48,20 +41,29 @@ def detector_form(model: str | Path | None, backend: Backend = "auto", device: s
     UserError
         If the model cannot be found or converted, or does not go together with the backend or the device.
     """
-    from reid_tracker.detection.export import export_detector
     from reid_tracker.detection.yolo import find_model
 
     path = find_model(model) if model else DETECTOR
     endings = {"onnx": ".onnx", "openvino": "_openvino_model"}
-    return _form(path, backend, device, lambda kind, file: export_detector(path, file, kind), endings)
+
+    def export(kind: str, file: Path) -> Path:
+        from reid_tracker.detection.export import export_detector
+
+        return export_detector(path, file, kind)
+
+    return _form(path, backend, device, export, endings)
 
 
 def appearance_form(model: str | Path | None, backend: Backend = "auto", device: str = "auto") -> Path:
     """Find or make the form of an appearance network that is to run; the same for `Embedder`."""
-    from reid_tracker.appearance.export import FORMATS, export_model
+    path = Path(model).expanduser() if model else APPEARANCE
 
-    path = Path(model).expanduser() if model else BUNDLED
-    return _form(path, backend, device, lambda kind, file: export_model(path, file, kind), FORMATS)
+    def export(kind: str, file: Path) -> Path:
+        from reid_tracker.appearance.export import export_model
+
+        return export_model(path, file, kind)
+
+    return _form(path, backend, device, export, {"onnx": ".onnx", "openvino": ".xml"})
 
 
 def _form(
@@ -70,7 +72,7 @@ def _form(
     made_for = _made_for(path)
     if backend == "auto":
         ready = BUNDLED_FORMS.get((path, "openvino"))
-        if ready is None or pick_device(device).type != "cpu":
+        if ready is None or not is_cpu(device):
             return path
         if importlib.util.find_spec("openvino") is None:
             logger.warning("without OpenVINO this takes several times as long; pip install openvino")
@@ -80,7 +82,7 @@ def _form(
         return path
     if made_for != "torch":
         raise UserError(f"{path}: made for {NAMES[made_for]}; give its checkpoint, or leave out --backend {backend}.")
-    if device != "auto" and pick_device(device).type != "cpu":
+    if device != "auto" and not is_cpu(device):
         raise UserError(f"--backend {backend} runs on the CPU; leave out the device {device!r}, or use torch.")
     if (path, backend) in BUNDLED_FORMS:
         return BUNDLED_FORMS[path, backend]

@@ -18,7 +18,6 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
-import torch  # before ultralytics, which sets OMP_NUM_THREADS=1: torch would start with one thread
 
 # Read once, when ultralytics is imported. ULTRALYTICS_SAFE_LOAD lets a checkpoint hold known network layers only, where
 # a plain unpickling would run any code in the file; whoever trusts a file it refuses can set it to 0.
@@ -70,6 +69,8 @@ def process_unchanged() -> Iterator[None]:
     These are the environment, the threads of torch (one core fewer than there are) and of OpenCV (one), NumPy's print
     options, and `torch.save`, which it makes wait and retry.
     """
+    import torch  # before ultralytics, which sets OMP_NUM_THREADS=1: torch would start with one thread
+
     environment, torch_save = dict(os.environ), torch.save
     torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
     try:

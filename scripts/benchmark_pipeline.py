@@ -97,10 +97,10 @@ def reid_for_ultralytics(path: Path) -> Path:
     from torch import nn
 
     from reid_tracker.appearance.checkpoint import load_checkpoint
-    from reid_tracker.appearance.embedder import BUNDLED
     from reid_tracker.appearance.network import fold_batch_norms
+    from reid_tracker.weights import APPEARANCE
 
-    network, header = load_checkpoint(BUNDLED)
+    network, header = load_checkpoint(APPEARANCE)
     fold_batch_norms(network)
 
     class Adapted(nn.Module):

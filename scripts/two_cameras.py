@@ -57,6 +57,7 @@ class Clock:
     now = 0.0
 
     def __call__(self) -> float:
+        """Give it, in s."""
         return self.now
 
 

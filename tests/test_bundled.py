@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from reid_tracker import TrackConfig, track
-from reid_tracker.appearance.embedder import BUNDLED, Embedder
-from reid_tracker.backends import BUNDLED_FORMS, DETECTOR, appearance_form, detector_form
+from reid_tracker.appearance.embedder import Embedder
+from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.config import load
 from reid_tracker.demo import make_clip
 from reid_tracker.detection.yolo import YoloDetector
 from reid_tracker.motchallenge import read_rows
 from reid_tracker.video.sources import open_source
+from reid_tracker.weights import APPEARANCE, BUNDLED_FORMS, DETECTOR
 
 
 def files(path: Path) -> list[Path]:
@@ -21,15 +22,15 @@ def files(path: Path) -> list[Path]:
 
 
 def test_each_file_is_small_and_each_model_has_a_card():
-    for path in files(BUNDLED.parent) + files(BUNDLED_FORMS[DETECTOR, "openvino"]):
+    for path in files(APPEARANCE.parent) + files(BUNDLED_FORMS[DETECTOR, "openvino"]):
         assert path.stat().st_size < 8e6, path
         assert str(Path(__file__).parents[1]).encode() not in path.read_bytes(), path
-    assert DETECTOR.with_suffix(".md").is_file() and BUNDLED.with_suffix(".md").is_file()
+    assert DETECTOR.with_suffix(".md").is_file() and APPEARANCE.with_suffix(".md").is_file()
 
 
 def test_on_a_cpu_the_forms_for_it_run():
     assert detector_form(None, device="cpu") == BUNDLED_FORMS[DETECTOR, "openvino"]
-    assert appearance_form(None, device="cpu") == BUNDLED_FORMS[BUNDLED, "openvino"]
+    assert appearance_form(None, device="cpu") == BUNDLED_FORMS[APPEARANCE, "openvino"]
     assert detector_form(None, "torch") == DETECTOR
 
 

@@ -12,7 +12,6 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from reid_tracker.appearance.checkpoint import load_checkpoint, save_checkpoint
-from reid_tracker.appearance.embedder import BUNDLED
 from reid_tracker.config import TrainConfig
 from reid_tracker.errors import UserError
 from reid_tracker.training.datasets import join_crops, load_images
@@ -20,6 +19,7 @@ from reid_tracker.training.distributed import leave_processes, rank
 from reid_tracker.training.layouts import read_crops
 from reid_tracker.training.measure import measure
 from reid_tracker.training.trainer import MODEL, Trainer
+from reid_tracker.weights import APPEARANCE
 
 
 def train(
@@ -71,7 +71,7 @@ def train(
     # All is read before the run: a fault shows now, not after hours.
     held_out = {name: read_crops(source, "test", visibility) for name, source in (tests or {}).items()}
     crops = join_crops([read_crops(source, "train", visibility) for source in data])
-    trainer = Trainer(config, crops, Path(output), device, BUNDLED if start == "bundled" else _path(start))
+    trainer = Trainer(config, crops, Path(output), device, APPEARANCE if start == "bundled" else _path(start))
     if resume:
         trainer.resume()
     with _progress(config.schedule.epochs, show_progress and rank() == 0) as report:

@@ -1,6 +1,5 @@
 """Checkpoints of the appearance network: safetensors with a JSON header in their metadata. Nothing is unpickled."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -77,12 +76,3 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[Emb
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: its weights do not fit its header ({reason}); fetch or train it again.") from error
     return network.float().eval().to(device), header
-
-
-def model_hash(path: Path) -> str:
-    """SHA-256 of the file in hexadecimal: vectors of two models are comparable only if their hashes are equal."""
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: the model file cannot be read ({error.strerror}).") from error

@@ -1,12 +1,13 @@
 """From boxes in a frame to the network's input. Training and run time resize with the same function."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
-from torchvision.ops import roi_align
+
+if TYPE_CHECKING:  # whoever computes without PyTorch need not wait for it to load
+    from torch import Tensor
 
 
 def resize_crop(crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -31,7 +32,7 @@ def resize_crop(crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def normalise(crops: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalise(crops: "Tensor", mean: Sequence[float], std: Sequence[float]) -> "Tensor":
     """Bring crops to the range the network was trained on.
 
     Parameters
@@ -46,6 +47,8 @@ def normalise(crops: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ten
     Tensor, float32 [N, 3, H, W]
         In channels_last memory order, which is how the pixels lie already: nothing is moved.
     """
+    import torch
+
     scale = 1 / (255 * torch.tensor(std, dtype=torch.float32, device=crops.device))
     shift = -255 * scale * torch.tensor(mean, dtype=torch.float32, device=crops.device)
     # Whole rows at a time: broadcasting over the three channels alone takes ten times as long.
@@ -102,7 +105,7 @@ def cut_crops(image: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np
     return crops
 
 
-def align_crops(image: Tensor, boxes: np.ndarray, size: tuple[int, int]) -> Tensor:
+def align_crops(image: "Tensor", boxes: np.ndarray, size: tuple[int, int]) -> "Tensor":
     """Cut and resize on the image's own device, all boxes in one call of `roi_align`.
 
     Parameters
@@ -119,6 +122,9 @@ def align_crops(image: Tensor, boxes: np.ndarray, size: tuple[int, int]) -> Tens
     Tensor, float32 [N, H, W, 3]
         Values 0..255.
     """
+    import torch
+    from torchvision.ops import roi_align
+
     regions = torch.cat([torch.zeros(len(boxes), 1), torch.from_numpy(boxes)], dim=1).to(image.device)
     planes = image.permute(2, 0, 1)[None].float()
     # sampling_ratio 0 takes as many samples as the box has pixels: the counterpart of the averaging in `resize_crop`.

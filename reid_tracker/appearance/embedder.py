@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from reid_tracker.appearance.checkpoint import load_checkpoint, model_hash
 from reid_tracker.appearance.crops import align_crops, clip_boxes, cut_crops, normalise
 from reid_tracker.appearance.exported import SUFFIXES, ExportedNetwork
-from reid_tracker.appearance.network import EmbeddingNetwork, fold_batch_norms
-from reid_tracker.device import autocast, pick_device
+from reid_tracker.device import autocast, is_cpu, pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.tracking.calibration import CosineStatistics
+from reid_tracker.weights import APPEARANCE, model_hash
 
-BUNDLED = Path(__file__).parents[1] / "weights" / "appearance.safetensors"
+if TYPE_CHECKING:  # exported networks run without PyTorch, which takes seconds to load
+    import torch
+
+    from reid_tracker.appearance.network import EmbeddingNetwork
 
 
 class Embedder:
@@ -46,21 +47,27 @@ class Embedder:
     """
 
     def __init__(self, path: Path | str | None = None, device: str = "auto", batch: int = 256) -> None:
-        path = Path(path) if path else BUNDLED
+        path = Path(path) if path else APPEARANCE
         self.network: EmbeddingNetwork | ExportedNetwork
+        self.device: Any = None
+        self.half = False
         if path.suffix in SUFFIXES:
-            self.device = pick_device("cpu" if device == "auto" else device)
-            if self.device.type != "cpu":
+            if device != "auto" and not is_cpu(device):
                 raise UserError(f"{path}: exported networks run on the CPU; leave out the device {device!r}.")
             self.network = ExportedNetwork(path)
             self.header, self.hash = self.network.header, self.network.hash
         else:
+            import torch
+
+            from reid_tracker.appearance.checkpoint import load_checkpoint
+            from reid_tracker.appearance.network import fold_batch_norms
+
             self.device = pick_device(device)
             network, self.header = load_checkpoint(path, self.device)
             fold_batch_norms(network)
             self.network = network.to(memory_format=torch.channels_last)
             self.hash = model_hash(path)
-        self.half = self.device.type != "cpu" or _cpu_is_fast_in_half()
+            self.half = self.device.type != "cpu" or _cpu_is_fast_in_half()
         self.dimension = self.network.dimension
         self.statistics = _read_statistics(path, self.header)
         self.batch = batch
@@ -86,30 +93,45 @@ class Embedder:
 
     def embed_batch(self, images: Sequence[np.ndarray], xyxys: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Describe the boxes of several frames in one call of the network; else as `embed`."""
-        crops, results, usables = [], [], []
+        cropped, embeddings, usables = [], [], []
         for image, xyxy in zip(images, xyxys, strict=True):
             boxes, usable = clip_boxes(xyxy, *image.shape[:2])
-            results.append(np.full((len(boxes), self.dimension), np.nan, dtype=np.float32))
+            embeddings.append(np.full((len(boxes), self.dimension), np.nan, dtype=np.float32))
             usables.append(usable)
-            if self.device.type == "cpu":
-                crops.append(torch.from_numpy(cut_crops(image, boxes[usable], self.input_size)))
-            elif usable.any():
-                pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
-                crops.append(align_crops(pixels, boxes[usable], self.input_size))
-        if any(usable.any() for usable in usables):
-            vectors = self.describe(torch.cat(crops))
-            ends = np.cumsum([np.count_nonzero(usable) for usable in usables])[:-1]
-            for result, usable, part in zip(results, usables, np.split(vectors, ends), strict=True):
-                result[usable] = part
-        return results
+            if usable.any():
+                cropped.append(self._cut(image, boxes[usable]))
+        if cropped:
+            if isinstance(cropped[0], np.ndarray):
+                vectors = self.describe(np.concatenate(cropped))
+            else:
+                import torch
 
-    def describe(self, crops: torch.Tensor) -> np.ndarray:
+                vectors = self.describe(torch.cat(cropped))
+            ends = np.cumsum([np.count_nonzero(usable) for usable in usables])[:-1]
+            for rows, usable, part in zip(embeddings, usables, np.split(vectors, ends), strict=True):
+                rows[usable] = part
+        return embeddings
+
+    def _cut(self, image: np.ndarray, boxes: np.ndarray) -> Any:
+        """Crops of a frame, where the network computes."""
+        if self.device is None or self.device.type == "cpu":
+            return cut_crops(image, boxes, self.input_size)
+        import torch
+
+        return align_crops(torch.from_numpy(np.ascontiguousarray(image)).to(self.device), boxes, self.input_size)
+
+    def describe(self, crops: "np.ndarray | torch.Tensor") -> np.ndarray:
         """Describe crops of the network's `input_size`, uint8 or float [N, H, W, 3]: unit rows, float32 [N, D]."""
         if not len(crops):
             return np.zeros((0, self.dimension), dtype=np.float32)
         if isinstance(self.network, ExportedNetwork):
-            return np.concatenate([self.network(part.numpy()) for part in crops.split(self.batch)])
-        return embed_crops(self.network, crops, self.header["mean"], self.header["std"], self.batch, self.half)
+            starts = range(0, len(crops), self.batch)
+            return np.concatenate([self.network(np.asarray(crops[start : start + self.batch])) for start in starts])
+        import torch
+
+        return embed_crops(
+            self.network, torch.as_tensor(crops), self.header["mean"], self.header["std"], self.batch, self.half
+        )
 
 
 def _read_statistics(path: Path, header: dict[str, Any]) -> CosineStatistics | None:
@@ -124,8 +146,8 @@ def _read_statistics(path: Path, header: dict[str, Any]) -> CosineStatistics | N
 
 
 def embed_crops(
-    network: EmbeddingNetwork,
-    crops: torch.Tensor,
+    network: "EmbeddingNetwork",
+    crops: "torch.Tensor",
     mean: Sequence[float],
     std: Sequence[float],
     batch: int = 256,
@@ -151,6 +173,8 @@ def embed_crops(
     ndarray, float32 [N, D]
         Unit rows.
     """
+    import torch
+
     device = network.neck.weight.device
     kind = torch.bfloat16 if device.type == "cpu" else torch.float16
     parts = []
@@ -162,5 +186,7 @@ def embed_crops(
 
 def _cpu_is_fast_in_half() -> bool:
     """Whether the processor itself computes in bfloat16; where it does not, that is emulated and slow."""
+    import torch
+
     capabilities: Callable[[], dict[str, object]] = getattr(torch.cpu, "get_capabilities", dict)  # not in older torch
     return bool(capabilities().get("avx512_bf16", False))

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reid_tracker.appearance.checkpoint import load_checkpoint, model_hash
+from reid_tracker.appearance.checkpoint import load_checkpoint
 from reid_tracker.appearance.exported import ExportedNetwork
 from reid_tracker.appearance.network import EmbeddingNetwork, fold_batch_norms
 from reid_tracker.errors import UserError
+from reid_tracker.weights import model_hash
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml"}
 

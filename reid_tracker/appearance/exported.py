@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from reid_tracker.appearance.checkpoint import model_hash
 from reid_tracker.errors import UserError
+from reid_tracker.weights import model_hash
 
 SUFFIXES = (".onnx", ".xml")
 
@@ -23,7 +22,7 @@ class ExportedNetwork:
         .onnx, or .xml with its .bin beside it. One picture input, BGR 0..255, [N, 3, H, W] or [N, H, W, 3], uint8 or
         float32; the first output is the vectors. A file of another origin has no header and may fix N at 1.
     threads : int, optional
-        Processor threads; default: as many as torch uses.
+        Processor threads; default: as many as the runtime thinks best.
     exact : bool
         Compute in float32 even where OpenVINO would choose bfloat16, which is faster and loses nothing that matters.
 
@@ -46,7 +45,7 @@ class ExportedNetwork:
         if not path.is_file():
             raise UserError(f"{path}: no such model file.")
         load = _load_onnx if path.suffix == ".onnx" else _load_openvino
-        self._run, shape, kind, header = load(path, threads or torch.get_num_threads(), exact)
+        self._run, shape, kind, header = load(path, threads or 0, exact)
         self._rows_last = len(shape) == 4 and shape[3] == 3
         size = shape[1:3] if self._rows_last else shape[2:]
         if (
@@ -110,7 +109,9 @@ def _load_openvino(path: Path, threads: int, exact: bool) -> _Loaded:
         entry = model.inputs[0]
         shape = [-1, *list(entry.partial_shape)[1:]]
         model.reshape({entry: openvino.PartialShape(shape)})
-        settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
         compiled = core.compile_model(model, "CPU", settings | ({"INFERENCE_PRECISION_HINT": "f32"} if exact else {}))
     except RuntimeError as error:
         raise UserError(f"{path}: not a readable OpenVINO model ({str(error).splitlines()[0]}).") from error

@@ -12,6 +12,7 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.detection.detector import usable_boxes
+from reid_tracker.detection.openvino_yolo import OpenVinoYolo, read_metadata
 from reid_tracker.device import pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.offline import import_ultralytics, process_unchanged
@@ -73,31 +74,19 @@ class YoloDetector:
         if image_size is not None and image_size < 32:
             raise UserError(f"Image size {image_size}: must be at least 32 pixels.")
         path = find_model(model)
-        self._options: dict[str, Any] = {"conf": confidence, "device": _choose_device(device, path), "verbose": False}
-        if image_size is not None:
-            self._options["imgsz"] = image_size
-        if self._options["device"].startswith("cuda") and path.suffix == ".pt":
-            self._options["quantize"] = 16
-        with process_unchanged(), errors_about(path):
-            self._yolo = import_ultralytics().YOLO(path)
-            if self._yolo.task not in TASKS_WITH_BOXES:
-                raise UserError(f"{path}: made for the task {self._yolo.task!r}; a YOLO for detection is needed.")
-            # Exports are only opened when they first run: do it here, so that a fault shows before the video starts.
-            self._yolo.predict(np.zeros((64, 64, 3), np.uint8), **self._options)
-        network = self._yolo.predictor.model
-        self._compiles_shapes, self._shapes = False, set[tuple[int, ...]]()
-        if network.metadata.get("dynamic"):
-            # Where OpenVINO must compile anew for each shape, ultralytics pads to a square; a video has one shape.
-            self._compiles_shapes = not network.backend.dynamic
-            network.backend.dynamic = True
-            self._yolo.predict(np.zeros((64, 64, 3), np.uint8), **self._options)  # now with the size asked for
-        height, width = self._yolo.predictor.imgsz
-        self.image_size: tuple[int, int] = height, width
+        with errors_about(path):
+            self._run: OpenVinoYolo | _Ultralytics
+            if device in ("auto", "cpu") and read_metadata(path):
+                self._run = OpenVinoYolo(path, confidence, image_size)
+            else:
+                self._run = _Ultralytics(path, confidence, image_size, device)
+        self.image_size: tuple[int, int] = self._run.size
         # Ultralytics rounds sizes up to the stride, and silently keeps to an export's fixed size.
-        if image_size is not None and not 0 <= max(self.image_size) - image_size < network.stride:
+        height, width = self.image_size
+        if image_size is not None and not 0 <= max(height, width) - image_size < self._run.stride:
             raise UserError(f"Image size {image_size}: {path.name} was exported for {width} x {height} only.")
-        self.class_names = _select_classes(classes, network.names, path)
-        self._options["classes"] = list(self.class_names)
+        self.class_names = _select_classes(classes, self._run.names, path)
+        self._run.classes = list(self.class_names)
 
     def detect(self, frame: "Frame") -> sv.Detections:
         """Find the objects of one frame.
@@ -121,28 +110,53 @@ class YoloDetector:
         return self.detect_batch([frame])[0]
 
     def detect_batch(self, frames: "Sequence[Frame]") -> list[sv.Detections]:
-        """Find the objects of several frames, those of one shape in one call of the network; else as `detect`."""
-        found: list[sv.Detections] = [sv.Detections.empty()] * len(frames)
-        shapes: dict[tuple[int, ...], list[int]] = {}
-        for place, frame in enumerate(frames):
+        """Find the objects of several frames, of one camera or many; else as `detect`."""
+        images = []
+        for frame in frames:
             if frame.image is None:
                 raise UserError(f"Frame {frame.index}: no pixels for a YOLO to look at; use recorded detections.")
-            # Where each shape, the batch's length included, is compiled anew, frames come one by one and as a square.
-            shapes.setdefault((place,) if self._compiles_shapes else frame.image.shape, []).append(place)
-        if self._compiles_shapes:
-            self._shapes.update(frame.image.shape for frame in frames if frame.image is not None)
-            self._yolo.predictor.model.backend.dynamic = len(self._shapes) == 1
-        for places in shapes.values():
-            results = self._yolo.predict([frames[place].image for place in places], **self._options)
-            for place, result in zip(places, results, strict=True):
-                found[place] = self._read(result.boxes.data.float().cpu().numpy())
-        return found
+            images.append(frame.image)
+        run = self._run
+        found = run.batch(images) if isinstance(run, _Ultralytics) else [run(image) for image in images]
+        return [self._name(boxes) for boxes in found]
 
-    def _read(self, boxes: np.ndarray) -> sv.Detections:
+    def _name(self, boxes: np.ndarray) -> sv.Detections:
         boxes = boxes[usable_boxes(boxes[:, :4], boxes[:, 4])]
         class_id = boxes[:, 5].astype(np.int64)
         class_name = np.array([self.class_names[number] for number in class_id.tolist()], dtype=str)
         return sv.Detections(boxes[:, :4], confidence=boxes[:, 4], class_id=class_id, data={"class_name": class_name})
+
+
+class _Ultralytics:
+    """Any YOLO, run by ultralytics; the same interface as `OpenVinoYolo`."""
+
+    def __init__(self, path: Path, confidence: float, image_size: int | None, device: str) -> None:
+        self.classes: list[int] | None = None
+        self._options: dict[str, Any] = {"conf": confidence, "device": _choose_device(device, path), "verbose": False}
+        if image_size is not None:
+            self._options["imgsz"] = image_size
+        if self._options["device"].startswith("cuda") and path.suffix == ".pt":
+            self._options["quantize"] = 16
+        with process_unchanged():
+            self._yolo = import_ultralytics().YOLO(path)
+            if self._yolo.task not in TASKS_WITH_BOXES:
+                raise UserError(f"{path}: made for the task {self._yolo.task!r}; a YOLO for detection is needed.")
+            # Exports are only opened when they first run: do it here, so that a fault shows before the video starts.
+            self.batch([np.zeros((64, 64, 3), np.uint8)])
+        network = self._yolo.predictor.model
+        height, width = self._yolo.predictor.imgsz
+        self.size: tuple[int, int] = height, width
+        self.names, self.stride = network.names, network.stride
+
+    def batch(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Find boxes, with one call of the network for each shape of image: float32 [N, 6], xyxy, confidence, class."""
+        found: list[np.ndarray] = [np.zeros((0, 6), np.float32)] * len(images)
+        for shape in dict.fromkeys(image.shape for image in images):
+            places = [place for place, image in enumerate(images) if image.shape == shape]
+            results = self._yolo.predict([images[place] for place in places], classes=self.classes, **self._options)
+            for place, result in zip(places, results, strict=True):
+                found[place] = result.boxes.data.float().cpu().numpy()
+        return found
 
 
 def find_model(model: str | Path) -> Path:

@@ -6,9 +6,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from reid_tracker.appearance.checkpoint import load_checkpoint, model_hash, save_checkpoint
+from reid_tracker.appearance.checkpoint import load_checkpoint, save_checkpoint
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.errors import UserError
+from reid_tracker.weights import model_hash
 
 HEADER = {"input_size": [64, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "figures": {"rank1": 0.5}}
 

@@ -7,9 +7,10 @@ import torch
 
 from reid_tracker.appearance.checkpoint import save_checkpoint
 from reid_tracker.appearance.crops import align_crops, normalise
-from reid_tracker.appearance.embedder import BUNDLED, Embedder, embed_crops
+from reid_tracker.appearance.embedder import Embedder, embed_crops
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.errors import UserError
+from reid_tracker.weights import APPEARANCE
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -112,12 +113,12 @@ def test_a_missing_device_is_refused(path: Path) -> None:
 
 def test_the_bundled_model_is_small_and_carries_its_papers(image: np.ndarray) -> None:
     embedder = Embedder(device="cpu")
-    assert BUNDLED.stat().st_size < 8e6
+    assert APPEARANCE.stat().st_size < 8e6
     for group in ("all", "same_camera", "cross_camera"):
         calibration = embedder.header["calibration"][group]
         assert calibration["same_mean"] > calibration["stranger_mean"] + 2 * calibration["stranger_std"]
     assert embedder.header["licence"] and embedder.header["figures"]
-    assert BUNDLED.with_suffix(".md").is_file()
+    assert APPEARANCE.with_suffix(".md").is_file()
     assert embedder.embed(image, BOXES).shape == (3, embedder.dimension)
 
 

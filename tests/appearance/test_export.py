@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from reid_tracker.appearance.checkpoint import model_hash, save_checkpoint
-from reid_tracker.appearance.embedder import BUNDLED, Embedder
+from reid_tracker.appearance.checkpoint import save_checkpoint
+from reid_tracker.appearance.embedder import Embedder
 from reid_tracker.appearance.export import export_model
 from reid_tracker.appearance.exported import ExportedNetwork
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.errors import UserError
 from reid_tracker.evaluation.reid import evaluate_reid
+from reid_tracker.weights import APPEARANCE, model_hash
 
 for library in ("onnx", "onnxruntime", "openvino"):
     pytest.importorskip(library)
@@ -109,8 +110,8 @@ def test_int8_loses_little(tmp_path: Path) -> None:
     pytest.importorskip("nncf")
     crops = Path(os.environ["REID_TRACKER_DATA"]) / "market1501" / "bounding_box_train"
     data = [f"{crops}[:15]", f"{crops}[15:30]"]
-    path = export_model(BUNDLED, tmp_path / "small.xml", "openvino", int8=True, data=data)
-    assert path.with_suffix(".bin").stat().st_size < 0.7 * BUNDLED.stat().st_size  # which is float16
+    path = export_model(APPEARANCE, tmp_path / "small.xml", "openvino", int8=True, data=data)
+    assert path.with_suffix(".bin").stat().st_size < 0.7 * APPEARANCE.stat().st_size  # which is float16
     assert ExportedNetwork(path).header["precision"] == "int8"
     unseen = f"{crops}[551:591]"
     assert evaluate_reid(unseen, path)["mAP"] > evaluate_reid(unseen, device="cpu")["mAP"] - 0.02

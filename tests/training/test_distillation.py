@@ -12,8 +12,10 @@ from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.config import TrainConfig
 from reid_tracker.errors import UserError
 from reid_tracker.training.command import train
-from reid_tracker.training.distillation import distillation_loss, fit_dimension, teach
+from reid_tracker.training.distillation import distillation_loss, fit_dimension, teach, teach_mixtures
 from reid_tracker.training.layouts import read_crops
+from reid_tracker.training.mixtures import mix_crops
+from reid_tracker.training.objective import Classes
 from reid_tracker.training.trainer import Trainer
 
 
@@ -41,13 +43,13 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def settings(teacher: Path | None, precision: str = "float32", **schedule: object) -> TrainConfig:
+def settings(teacher: Path | None, precision: str = "float32", mixtures: int = 0, **schedule: object) -> TrainConfig:
     values = {
         "network": {"backbone": "mobilenet_v3_small", "dimension": 16, "input_size": (32, 16)},
         "batch": {"people": 8, "images": 2},
         "schedule": {"epochs": 80, "learning_rate": 3e-3, "validation_identities": 0, "average_decay": 0.5, **schedule},
         "loss": {"metric_weight": 0, "classifier_weight": 0},
-        "distillation": {"teacher": teacher and str(teacher)},
+        "distillation": {"teacher": teacher and str(teacher), "mixtures": mixtures},
         "augment": dict.fromkeys(["jitter", "occlusion", "erasing", "shadow", "blur", "light", "jpeg", "mirror"], 0),
         "compute": {"threads": 1, "precision": precision},
     }
@@ -72,6 +74,13 @@ def test_targets_of_fewer_numbers_are_the_best_of_that_rank() -> None:
     np.testing.assert_allclose((targets @ targets.T).numpy(), best @ best.T, atol=1e-5)
 
 
+def test_other_vectors_are_turned_as_those_of_the_set() -> None:
+    vectors = torch.randn(50, 12, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 13) + 1
+    for dimension in (5, 12, 20):
+        turned = fit_dimension(vectors, dimension)
+        torch.testing.assert_close(fit_dimension(vectors, dimension, of=vectors[7:9]), turned[7:9])
+
+
 def test_the_loss_is_nothing_at_the_target_whatever_the_length() -> None:
     targets = functional.normalize(torch.randn(6, 4))
     assert distillation_loss(3 * targets, targets) == pytest.approx(0, abs=1e-5)
@@ -80,7 +89,7 @@ def test_the_loss_is_nothing_at_the_target_whatever_the_length() -> None:
 
 def test_a_student_gives_the_teachers_vectors(people: Path, teacher: Path, tmp_path: Path) -> None:
     crops = read_crops(str(people))
-    targets = teach(teacher, crops, 16, tmp_path / "cache.npz")
+    targets = fit_dimension(teach(teacher, crops, tmp_path / "cache.npz"), 16)
     train([str(people)], tmp_path / "run", settings(teacher), device="cpu")
     pictures = torch.from_numpy(np.stack([cv2.resize(cv2.imread(str(path)), (16, 32)) for path in crops.paths]))
     learned = torch.from_numpy(Embedder(tmp_path / "run" / "appearance.safetensors", "cpu").describe(pictures))
@@ -95,25 +104,59 @@ def test_the_teacher_looks_once_and_another_teacher_looks_anew(
     people: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, crops = tmp_path / "teacher.npz", read_crops(str(people))
-    first = teach(teacher, crops, 16, cache)
+    first = teach(teacher, crops, cache)
     calls: list[int] = []
     describe = Embedder.describe
     monkeypatch.setattr(Embedder, "describe", lambda self, crops: calls.append(len(crops)) or describe(self, crops))
-    assert torch.equal(teach(teacher, crops, 16, cache), first) and not calls
-    assert len(teach(teacher, crops.take(np.arange(10)), 16, cache)) == 10 and sum(calls) == 10
+    assert torch.equal(teach(teacher, crops, cache), first) and not calls
+    assert len(teach(teacher, crops.take(np.arange(10)), cache)) == 10 and sum(calls) == 10
     other = tmp_path / "other.safetensors"
     network, header = load_checkpoint(teacher)
     torch.nn.init.normal_(network.linear.weight)
     save_checkpoint(other, network, header)
-    assert not torch.equal(teach(other, crops.take(np.arange(10)), 16, cache), first[:10]) and sum(calls) == 20
+    assert not torch.equal(teach(other, crops.take(np.arange(10)), cache), first[:10]) and sum(calls) == 20
 
 
-def test_a_taught_run_resumes_to_the_same_end(people: Path, teacher: Path, tmp_path: Path) -> None:
+def test_made_up_people_are_described_as_the_teacher_sees_them(people: Path, teacher: Path, tmp_path: Path) -> None:
+    crops, cache = read_crops(str(people)), tmp_path / "mixtures.npz"
+    pictures, vectors = teach_mixtures(teacher, crops, 600, (64, 32), cache, seed=1)
+    assert pictures.shape == (600, 64, 32, 3) and len(torch.unique(pictures[:, ::8, ::8].flatten(1), dim=0)) > 500
+    expected = torch.from_numpy(Embedder(teacher, "cpu").describe(pictures))  # here the teacher's size is the student's
+    torch.testing.assert_close(vectors, expected, atol=1e-4, rtol=0)
+    small, again = teach_mixtures(teacher, crops, 600, (32, 16), cache, seed=1)
+    assert torch.equal(again, vectors)
+    assert (small.float().mean((1, 2)) - pictures.float().mean((1, 2))).abs().max() < 1
+
+
+def test_a_mixture_has_one_persons_top_and_anothers_legs() -> None:
+    crops = np.stack([np.full((64, 32, 3), value, dtype=np.uint8) for value in (50, 150)])
+    tops_and_legs = {
+        (round(float(each[:16].mean()), -1), round(float(each[-16:].mean()), -1))
+        for each in mix_crops(crops, 200, np.random.default_rng(0))
+    }
+    assert {(50, 150), (150, 50), (50, 50), (150, 150), (100, 100)} <= tops_and_legs
+
+
+def test_made_up_people_teach_without_identities(people: Path, teacher: Path, tmp_path: Path) -> None:
+    crops = read_crops(str(people))
+    trainer = Trainer(settings(teacher, mixtures=64, epochs=1), crops, tmp_path, "cpu")
+    inputs = torch.randn(6, 3, 32, 16)
+    labels, targets = torch.tensor([0, 0, 1, 1]), functional.normalize(torch.randn(6, 16))
+    trainer.network.train()
+    losses, embeddings, _ = trainer.backward(inputs, labels, slice(0, 4), "batch_hard", Classes(), targets=targets)
+    assert len(embeddings) == 4
+    _, necked = trainer.network(inputs)
+    mean = (1 - functional.cosine_similarity(necked, targets)).mean()
+    assert losses[2] == pytest.approx(mean.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("mixtures", [0, 40])
+def test_a_taught_run_resumes_to_the_same_end(people: Path, teacher: Path, tmp_path: Path, mixtures: int) -> None:
     def stop(epochs: float, _: str) -> None:
         if epochs > 1.5:
             raise KeyboardInterrupt
 
-    config, crops = settings(teacher, epochs=3), read_crops(str(people))
+    config, crops = settings(teacher, epochs=3, mixtures=mixtures), read_crops(str(people))
     whole = Trainer(config, crops, tmp_path / "whole", "cpu")
     whole.run()
     with pytest.raises(KeyboardInterrupt):
