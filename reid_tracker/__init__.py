@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from reid_tracker.detection.yolo import YoloDetector
     from reid_tracker.errors import UserError
     from reid_tracker.evaluation.mot import evaluate_mot
+    from reid_tracker.gallery.store import open_gallery
     from reid_tracker.pipeline import RunSummary, track
     from reid_tracker.tracking.tracker import Tracker
     from reid_tracker.video.sources import Frame, open_source
@@ -30,6 +31,7 @@ _HOMES = {
     "UserError": "errors",
     "YoloDetector": "detection.yolo",
     "evaluate_mot": "evaluation.mot",
+    "open_gallery": "gallery.store",
     "open_source": "video.sources",
     "track": "pipeline",
 }
@@ -45,6 +47,7 @@ __all__ = [
     "UserError",
     "YoloDetector",
     "evaluate_mot",
+    "open_gallery",
     "open_source",
     "track",
 ]

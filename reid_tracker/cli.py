@@ -9,6 +9,7 @@ import typer
 
 from reid_tracker import __version__
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.commands import app as gallery_app
 
 if TYPE_CHECKING:  # the rest of the package is imported by the command that needs it: --help stays quick
     from rich.table import Table
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 evaluate = typer.Typer(help="Measure results against the truth.", no_args_is_help=True)
 app.add_typer(evaluate, name="evaluate")
+app.add_typer(gallery_app, name="gallery")
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 

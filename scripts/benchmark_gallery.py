@@ -5,15 +5,25 @@ REID_TRACKER_DATA=... python scripts/benchmark_gallery.py --recognition
 """
 
 import argparse
+import os
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
+from reid_tracker import TrackConfig, track
 from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View
+from reid_tracker.motchallenge import FRAME, HEIGHT, IDENTITY, LEFT, read_rows
+from reid_tracker.tracking.costs import iou
 from reid_tracker.tracking.memory import VIEWS
+
+# The truth of PETS09-S2L1 numbers people anew who come back; who is who there, by their pictures.
+SEQUENCE, SAME = "PETS09-S2L1", {2: 13, 5: 9, 6: 10, 8: 14, 18: 14}
+FIRST_PART, SEEN = 400, 10  # last frame of the first run; frames below which a visit is not counted
 
 
 def measure_store(folder: Path, vectors: int, dimension: int, batch: int, repeats: int) -> None:
@@ -51,6 +61,57 @@ def measure_store(folder: Path, vectors: int, dimension: int, batch: int, repeat
     gallery.close()
 
 
+def numbers_of(truth: np.ndarray, result: np.ndarray) -> dict[int, Counter[int]]:
+    """Frames in which each of the truth's visits had each number (boxes that overlap by half)."""
+    given: dict[int, Counter[int]] = {int(visit): Counter() for visit in np.unique(truth[:, IDENTITY])}
+    for frame in np.unique(result[:, FRAME]):
+        rows, found = truth[truth[:, FRAME] == frame], result[result[:, FRAME] == frame]
+        i, j = (each.ravel() for each in np.indices((len(rows), len(found))))
+        overlap = iou(corners(rows)[i], corners(found)[j]).reshape(len(rows), len(found))
+        for one, other in zip(*linear_sum_assignment(-overlap), strict=True):
+            if overlap[one, other] >= 0.5:
+                given[int(rows[one, IDENTITY])][int(found[other, IDENTITY])] += 1
+    return given
+
+
+def corners(rows: np.ndarray) -> np.ndarray:
+    boxes = rows[:, LEFT : HEIGHT + 1].astype(np.float32)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def measure_recognition(folder: Path, data: Path) -> None:
+    """Run on the first part, then, apart, on the second; print whom the second run took for whom."""
+    truth, given = read_rows(data / "gt" / "gt.txt"), []
+    for part, (start, end) in enumerate(((1, FIRST_PART), (FIRST_PART + 1, None))):
+        config = TrackConfig()
+        config.source.start, config.source.end = start, end
+        config.output.folder, config.output.mot = str(folder / str(part)), True
+        config.gallery.where = str(folder / "gallery")
+        (summary,) = track(data, config)
+        print(f"frames {start}-{end or 'end'}: {summary.notes[-1]}")
+        rows = truth[(truth[:, FRAME] >= start) & (truth[:, FRAME] <= (end or np.inf))]
+        given.append(numbers_of(rows, read_rows(folder / str(part) / f"{data.name}.txt")))
+    owners: dict[int, Counter[int]] = {}
+    for visit, numbers in given[0].items():
+        for number, frames in numbers.items():
+            owners.setdefault(number, Counter())[SAME.get(visit, visit)] += frames
+    owner = {number: people.most_common(1)[0][0] for number, people in owners.items()}
+    outcomes: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+    for visit, numbers in given[1].items():
+        person = SAME.get(visit, visit)
+        if numbers.total() < SEEN:
+            continue
+        number, frames = numbers.most_common(1)[0]
+        outcome = "a new number" if number not in owner else "their own" if owner[number] == person else "another's"
+        known = person in owner.values()
+        outcomes[known][outcome] += 1
+        print(f"  visit {visit:2} of person {person:2}: {number:3} in {frames} of {numbers.total()} frames, {outcome}")
+    for known, text in ((True, "of people of the first part"), (False, "of strangers")):
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes[known].items())
+        print(f"{outcomes[known].total()} visits {text}: {counts}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=int, default=100_000)
@@ -60,6 +121,9 @@ def main() -> None:
     parser.add_argument("--recognition", action="store_true", help="two runs on PETS09-S2L1")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if chosen.recognition:
+            measure_recognition(Path(folder), Path(os.environ["REID_TRACKER_DATA"]) / "mot15" / SEQUENCE)
+            return
         measure_store(Path(folder), chosen.vectors, chosen.dimension, chosen.batch, chosen.repeats)
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.gallery.store import Model
+from reid_tracker.gallery.store import Gallery
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.memory import BEST_VIEWS, VIEWS
 
+# People whose views tell how alike strangers are: no fewer, and no more looked at than a moment allows.
+ENOUGH, SAMPLE = 10, 100
 CERTAIN = 1e6  # likelihood ratios beyond it are the Gaussians' tails, not knowledge
 
 
@@ -65,7 +67,7 @@ class Verdict:
     likelihood_ratio : float
         How many times likelier this likeness is for one person than for two.
     false_match_rate : float
-        Share of pairs of strangers that are called the same.
+        Share of pairs of strangers that are called the same, were they Gaussian.
     """
 
     same: bool
@@ -75,14 +77,38 @@ class Verdict:
     false_match_rate: float
 
 
-def verify(model: Model, views: np.ndarray, others: np.ndarray) -> Verdict:
+def statistics_of(gallery: Gallery) -> tuple[CosineStatistics, str]:
+    """How alike two people, and one person at two times, are by `likeness`; and where that is from.
+
+    From the gallery's own people where there are enough: in one place strangers look more alike than in a training
+    set. Two halves of a person's views stand for two times, which is a little too kind; whoever was enrolled twice
+    counts as strangers, which is a little too strict. Otherwise from the model's header.
+    """
+    numbers, vectors = gallery.vectors()
+    people, starts = np.unique(numbers, return_index=True)
+    if len(people) > SAMPLE:
+        chosen = np.random.default_rng(0).choice(len(people), SAMPLE, replace=False)
+    else:
+        chosen = np.arange(len(people))
+    views = [vectors[starts[each] : np.append(starts, len(numbers))[each + 1]] for each in chosen]
+    same = [likeness(each[::2], each[1::2]) for each in views if len(each) >= 2 * BEST_VIEWS]
+    strangers = [likeness(one, other) for place, one in enumerate(views) for other in views[:place]]
+    if len(same) >= ENOUGH and np.mean(same) > np.mean(strangers):
+        found = (float(value) for part in (same, strangers) for value in (np.mean(part), np.std(part)))
+        return CosineStatistics(*found), f"the gallery's own {len(people)} people"
+    if "all" not in gallery.model.calibration:
+        raise UserError(
+            f"The gallery's model does not say how alike strangers are, and fewer than {ENOUGH} people have views "
+            "enough to tell: enrol more, or use a trained checkpoint."
+        )
+    return CosineStatistics(**gallery.model.calibration["all"]), "the model's header"
+
+
+def verify(known: CosineStatistics, views: np.ndarray, others: np.ndarray) -> Verdict:
     """Compare views [K, D] with others [L, D].
 
     Two Gaussians with a common spread, whose ratio is linear in the cosine: the middle between their means divides.
     """
-    if "all" not in model.calibration:
-        raise UserError("This appearance model says nothing about how alike strangers are; use a trained checkpoint.")
-    known = CosineStatistics(**model.calibration["all"])
     cosine = likeness(views, others)
     gap = known.same_mean - known.stranger_mean
     distance = (known.same_mean - cosine) / gap

@@ -17,6 +17,7 @@ import numpy as np
 from reid_tracker.errors import UserError
 
 VIEWS = 8  # kept per identity
+KNOWN_STRANGERS = 12  # people whose pairs tell how alike strangers are, until the video itself does
 BEST_VIEWS = 3  # of them that a likeness is the mean of: one alone may be alike by chance
 
 
@@ -127,6 +128,12 @@ class IdentityMemory:
         )
         self.known.update(numbers)
         self.next_identity = max([self.next_identity, *(number + 1 for number in numbers)])
+
+    def strangers(self) -> np.ndarray:
+        """Cosines between some of those known from elsewhere, float [P]: certain pairs of two people."""
+        some = self.views[np.isin(self.identity, list(self.known)), 0][:KNOWN_STRANGERS]
+        cosine: np.ndarray = (some @ some.T)[np.triu_indices(len(some), 1)]
+        return cosine
 
     def check_dimension(self, dimension: int) -> None:
         """Take over the length of vectors, or raise UserError if there are vectors of another length."""

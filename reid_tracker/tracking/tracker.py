@@ -89,6 +89,9 @@ class Tracker:
         self._calibration = AppearanceCalibration(statistics)
         self._camera = CameraMotion()
         self._memory = IdentityMemory() if memory is None else memory
+        # Without this nobody would be recognised in a video that never shows two people at a time.
+        self._calibration.learn(np.zeros(0), self._memory.strangers())
+        self._untaught = -np.inf  # last time, s, at which the video had taught too little to recognise anyone
         self._own, self._guests = 0, set[int]()  # people first numbered here, and those known beforehand
 
     @property
@@ -365,11 +368,16 @@ class Tracker:
         """Give newcomers who look like someone out of sight that one's number; the detections of all tracks."""
         table, s, memory = self._table, self.settings, self._memory
         # In one scene strangers look more alike than the header says: wait for what the video itself teaches.
-        if not self._calibration.learned or self._calibration.statistics is None or not len(memory):
-            return detection_of
         assert self.time is not None
+        if not self._calibration.learned or self._calibration.statistics is None:
+            self._untaught = self.time
+            return detection_of
+        if not len(memory):
+            return detection_of
         in_view = (table.state == CONFIRMED) & (detection_of != UNMATCHED)
-        undecided = (table.identity == 0) | (self.time - table.born <= s.return_seconds)
+        # Whoever came before the video had taught enough has their time from then on.
+        waiting = np.isfinite(table.born) & (self.time - np.maximum(table.born, self._untaught) <= s.return_seconds)
+        undecided = (table.identity == 0) | waiting
         enough = (table.last_view == self.time) & (table.view_count >= NEWCOMER_CROPS)
         rows = np.flatnonzero(in_view & undecided & enough)
         if not rows.size:

@@ -11,8 +11,9 @@ from tracking_world import unit_vectors
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.qdrant_store import QdrantGallery
 from reid_tracker.gallery.sqlite_store import SqliteGallery
-from reid_tracker.gallery.store import Model, Sighting, View, export, forget_unseen
-from reid_tracker.gallery.views import choose_varied, likeness, verify
+from reid_tracker.gallery.store import Model, Sighting, View, export, forget_unseen, open_gallery
+from reid_tracker.gallery.views import choose_varied, likeness, statistics_of, verify
+from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.memory import VIEWS
 
 WHO = unit_vectors(8)
@@ -200,7 +201,8 @@ def test_verify_tells_same_from_different_with_its_odds():
         other /= np.linalg.norm(other)
         return WHO[:1], (cosine * WHO[0] + np.sqrt(1 - cosine**2) * other)[None]
 
-    same, unsure, different = (verify(MODEL, *pair(cosine)) for cosine in (0.6, 0.4, 0.2))
+    known = CosineStatistics(**CALIBRATION["all"])
+    same, unsure, different = (verify(known, *pair(cosine)) for cosine in (0.6, 0.4, 0.2))
     assert (same.same, different.same) == (True, False)
     assert unsure.likelihood_ratio == pytest.approx(1)
     # exp(-(.6-.7)^2/.02 + (.6-.1)^2/.02)
@@ -208,5 +210,34 @@ def test_verify_tells_same_from_different_with_its_odds():
     assert same.distance == pytest.approx(1 / 6, abs=1e-6)
     assert same.false_match_rate == pytest.approx(0.00135, rel=0.01)  # three standard deviations
     assert likeness(np.stack([WHO[0]] * 3 + [WHO[1]]), WHO[:1]) == pytest.approx(1)
+
+
+def test_a_gallery_of_many_says_itself_how_alike_strangers_are(gallery):
+    gallery.enrol({1: sighting(0, count=8), 2: sighting(1, count=8)})
+    assert statistics_of(gallery) == (CosineStatistics(**CALIBRATION["all"]), "the model's header")
+    # People in one uniform: half of what is seen of each is the same.
+    alike = [WHO[0] + each for each in unit_vectors(12)]
+    alike = [each / np.linalg.norm(each) for each in alike]
+    gallery.enrol({n: Sighting([View(each.astype(np.float32))] * 8, 1, 2) for n, each in enumerate(alike, 3)})
+    known, origin = statistics_of(gallery)
+    assert origin == "the gallery's own 14 people"
+    assert known.stranger_mean > 0.3
+    assert known.same_mean == pytest.approx(1, abs=0.05)
+    assert not verify(known, alike[0][None], alike[1][None]).same
     with pytest.raises(UserError, match="how alike strangers are"):
-        verify(Model("a", 4), *pair(0.5))
+        empty = type(
+            "Empty", (), {"model": Model("a", 4), "vectors": lambda self: (np.zeros(0, int), np.zeros((0, 4)))}
+        )
+        statistics_of(empty())
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence():
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9/people: the Qdrant server fails"):
+        open_gallery("http://127.0.0.1:9/people", MODEL)
+
+
+def test_what_is_no_gallery_on_a_cluster_is_left_alone():
+    client = QdrantClient(":memory:")
+    client.create_collection("people_people", vectors_config={})
+    with pytest.raises(UserError, match="not a gallery"):
+        QdrantGallery(client, "people", MODEL)

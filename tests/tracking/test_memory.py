@@ -190,3 +190,27 @@ def test_known_people_of_another_model_are_refused(rng):
     memory.know([(1, 0, np.eye(5, dtype=np.float32)[:1])])
     with pytest.raises(UserError, match="5"):
         run(Tracker(frame_rate=10, memory=memory), rng, {0: 100.0}, 1)
+
+
+def test_whoever_is_there_when_the_video_begins_can_be_recognised_once_it_has_taught_enough(rng):
+    memory = IdentityMemory()
+    memory.know((11 + who, 0, seen(WHO[[who] * VIEWS], rng, 0.05)) for who in range(2))
+    tracker = Tracker(frame_rate=10, memory=memory)
+    people = {0: 100.0, 1: 400.0, 2: 700.0}
+    assert set(run(tracker, rng, people, 0.2).values()).isdisjoint({11, 12})
+    given = run(tracker, rng, people, 3)
+    assert (given[0], given[1]) == (11, 12)
+    assert given[2] > 12
+    assert tracker.identities == 3
+
+
+def test_someone_known_who_is_always_alone_is_recognised_by_what_others_look_like(rng):
+    many = unit_vectors(10)
+    memory = IdentityMemory()
+    memory.know((11 + who, 0, seen(many[[who] * VIEWS], rng, 0.05)) for who in range(9))
+    tracker = Tracker(frame_rate=10, memory=memory)
+    assert run(tracker, rng, {0: 100.0}, 6, vectors=many) == {0: 11}
+    run(tracker, rng, {}, 10, vectors=many)
+    assert run(tracker, rng, {9: 100.0}, 3, vectors=many)[9] > 19
+    run(tracker, rng, {}, 10, vectors=many)
+    assert run(tracker, rng, {3: 500.0}, 1, vectors=many) == {3: 14}

@@ -1,0 +1,252 @@
+"""The command line of the gallery: ``reid-tracker gallery ...``."""
+
+import json as json_text
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reid_tracker.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from reid_tracker.gallery.store import Gallery
+
+app = typer.Typer(help="The people that track --gallery has enrolled.", no_args_is_help=True)
+
+Where = Annotated[str, typer.Option("--gallery", metavar="DIR|URL", help="The gallery.")]
+Number = Annotated[int, typer.Argument(help="A person's number.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Network = Annotated[str | None, typer.Option("--embedder", help="Appearance network [bundled].")]
+DEFAULT = "gallery"
+
+
+@app.command("list")
+def list_people(gallery: Where = DEFAULT, json: Json = False) -> None:
+    """Everyone: number, name, when seen, views."""
+    with _opened(gallery) as opened:
+        people = opened.people()
+    if json:
+        _print_json([asdict(person) for person in people])
+        return
+    rows = [
+        (str(each.number), each.name or "", _date(each.first_seen), _date(each.last_seen), str(each.views))
+        for each in people
+    ]
+    _print_table(("number", "name", "first seen", "last seen", "views"), rows)
+
+
+@app.command()
+def show(number: Number, gallery: Where = DEFAULT, json: Json = False) -> None:
+    """One person: views, and who looks most alike (to merge, where that is the same person)."""
+    with _opened(gallery) as opened:
+        person, views = opened.person(number), opened.views(number)
+        vector = _mean([view.vector for view in views])
+        alike = [match for match in opened.search(vector, 4)[0] if match.number != number][:3]
+    shown = [
+        {"view": place, "source": view.source, "time": view.time, "quality": round(view.quality, 3)}
+        for place, view in enumerate(views, 1)
+    ]
+    if json:
+        _print_json({**asdict(person), "views": shown, "alike": [asdict(match) for match in alike]})
+        return
+    print(f"#{person.number} {person.name or ''}".rstrip())
+    print(f"seen from {_date(person.first_seen)} to {_date(person.last_seen)}")
+    rows = [(str(row["view"]), row["source"], f"{row['time']:.1f} s", f"{row['quality']:.2f}") for row in shown]
+    _print_table(("view", "source", "time", "quality"), rows)
+    _print_matches("looks like", alike)
+
+
+@app.command()
+def search(
+    image: Annotated[Path, typer.Argument(help="A picture of one person, cut out like the gallery's crops.")],
+    limit: Annotated[int, typer.Option(min=1, help="So many people.")] = 5,
+    gallery: Where = DEFAULT,
+    embedder: Network = None,
+    json: Json = False,
+) -> None:
+    """Who looks most like this picture?"""
+    with _opened(gallery) as opened:
+        matches = opened.search(_describe(opened, image, embedder), limit)[0]
+    if json:
+        _print_json([asdict(match) for match in matches])
+    else:
+        _print_matches("number", matches)
+
+
+@app.command()
+def verify(
+    a: Annotated[str, typer.Argument(help="A person's number, or a picture of one person.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    gallery: Where = DEFAULT,
+    embedder: Network = None,
+    json: Json = False,
+) -> None:
+    """Are these two the same person? With the calibrated distance and the odds."""
+    from reid_tracker.gallery import views
+
+    with _opened(gallery) as opened:
+        statistics, origin = views.statistics_of(opened)
+        found = (_vectors_of(opened, each, embedder) for each in (a, b))
+        verdict = views.verify(statistics, *found)
+    if json:
+        _print_json({**asdict(verdict), "calibration": origin})
+        return
+    ratio = verdict.likelihood_ratio if verdict.same else 1 / verdict.likelihood_ratio
+    other = "two people" if verdict.same else "one person"
+    print("same" if verdict.same else "different")
+    print(
+        f"cosine {verdict.cosine:.2f}, calibrated distance {verdict.distance:.2f} (0 as one person's pictures, 1 as "
+        f"strangers'); {_times(ratio)} as likely as for {other}."
+    )
+    print(f"Of pairs of strangers about {100 * verdict.false_match_rate:.1f} % are called the same, by {origin}.")
+
+
+@app.command()
+def name(
+    number: Number,
+    text: Annotated[str, typer.Argument(help='The name; "" takes it away.')],
+    gallery: Where = DEFAULT,
+) -> None:
+    """Name a person."""
+    with _opened(gallery) as opened:
+        opened.name(number, text)
+
+
+@app.command()
+def merge(
+    number: Number,
+    others: Annotated[list[int], typer.Argument(help="Who is the same person; these numbers go.")],
+    gallery: Where = DEFAULT,
+) -> None:
+    """Make one person of several numbers."""
+    with _opened(gallery) as opened:
+        for other in others:
+            opened.merge(number, other)
+
+
+@app.command()
+def split(
+    number: Number,
+    views: Annotated[list[int], typer.Argument(help="Views (of 'gallery show') that show somebody else.")],
+    gallery: Where = DEFAULT,
+) -> None:
+    """Make a new person of some views; prints the new number."""
+    with _opened(gallery) as opened:
+        print(opened.split(number, [view - 1 for view in views]))
+
+
+@app.command()
+def forget(
+    numbers: Annotated[list[int] | None, typer.Argument(help="Whom.")] = None,
+    retention: Annotated[
+        float | None, typer.Option(metavar="DAYS", min=0, help="And whoever has not been seen for so long.")
+    ] = None,
+    gallery: Where = DEFAULT,
+) -> None:
+    """Delete people: vectors, crops, names; nothing of them is left in the gallery's files."""
+    from reid_tracker.gallery.store import forget_unseen
+
+    if not numbers and retention is None:
+        raise UserError("gallery forget: name numbers, or --retention DAYS.")
+    with _opened(gallery) as opened:
+        if numbers:
+            opened.forget(numbers)
+        unseen = forget_unseen(opened, retention) if retention is not None else []
+    print(f"Forgotten: {', '.join(str(each) for each in [*(numbers or []), *unseen]) or 'nobody'}.")
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    gallery: Where = DEFAULT,
+) -> None:
+    """Write everything out: gallery.json, vectors.npz, crops by number."""
+    from reid_tracker.gallery import store
+
+    with _opened(gallery) as opened:
+        print(f"{store.export(opened, output)} people: {output}")
+
+
+def _opened(where: str) -> Any:
+    from contextlib import closing
+
+    from reid_tracker.gallery.store import open_gallery
+
+    return closing(open_gallery(where))
+
+
+def _describe(opened: "Gallery", image: Path, model: str | None) -> "np.ndarray":
+    """Vector [1, D] of a whole picture, by the gallery's model."""
+    import cv2
+    import numpy as np
+
+    from reid_tracker.appearance.embedder import Embedder
+    from reid_tracker.gallery.store import Model, check_model
+
+    try:
+        picture = cv2.imdecode(np.frombuffer(image.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    except OSError as error:
+        raise UserError(f"{image}: cannot be read ({error.strerror}).") from error
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise UserError(f"{image}: not a picture.")
+    embedder = Embedder(model)
+    check_model("The gallery", opened.model, Model(embedder.hash, embedder.dimension))
+    height, width = picture.shape[:2]
+    return embedder.embed(picture, np.array([[0, 0, width, height]], np.float32))
+
+
+def _vectors_of(opened: "Gallery", what: str, model: str | None) -> "np.ndarray":
+    """Vectors [K, D] of a person of the gallery or of a picture."""
+    import numpy as np
+
+    if not what.isdecimal():
+        return _describe(opened, Path(what), model)
+    views = opened.views(int(what))
+    if not views:
+        raise UserError(f"{what}: has no views; choose another number.")
+    return np.stack([view.vector for view in views])
+
+
+def _mean(vectors: "list[np.ndarray]") -> "np.ndarray":
+    """The direction [1, D] between unit vectors."""
+    import numpy as np
+
+    mean = np.sum(vectors, axis=0) if vectors else np.zeros(0, np.float32)
+    return (mean / max(float(np.linalg.norm(mean)), 1e-12))[None]
+
+
+def _print_matches(heading: str, matches: list[Any]) -> None:
+    _print_table(
+        (heading, "name", "cosine"), [(f"#{each.number}", each.name or "", f"{each.cosine:.2f}") for each in matches]
+    )
+
+
+def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell, overflow="fold") for cell in row))  # as text: a name is no markup
+    Console().print(table)
+
+
+def _print_json(value: Any) -> None:
+    print(json_text.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f} times" if ratio < 1000 else "more than 1000 times"

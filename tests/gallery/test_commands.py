@@ -1,0 +1,131 @@
+"""``reid-tracker gallery``, as a user calls it."""
+
+import json
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from test_store import looks
+
+from reid_tracker.appearance.embedder import Embedder
+from reid_tracker.cli import main
+from reid_tracker.gallery.sqlite_store import SqliteGallery
+from reid_tracker.gallery.store import Model, Sighting, View
+
+
+def picture(seed):
+    """What passes for a person."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 3, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (64, 128), interpolation=cv2.INTER_NEAREST)
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return Embedder()
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys, embedder):
+    """Call the command line on a gallery of three; its exit status, output and errors."""
+    model = Model(embedder.hash, embedder.dimension, embedder.header["calibration"])
+    gallery = SqliteGallery(tmp_path / "gallery", model)
+    box, now = np.array([[0, 0, 64, 128]], np.float32), time.time()
+    for number in (1, 2, 3):
+        image = picture(number)
+        view = View(embedder.embed(image, box)[0], cv2.imencode(".jpg", image)[1].tobytes(), "door", 1.5)
+        gallery.enrol({number: Sighting([view, view], now - 40 * 86_400 * (number == 3), now - 3e6 * (number == 3))})
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+    gallery.close()
+
+    def call(*arguments, folder="gallery"):
+        words = ["reid-tracker", "gallery", *map(str, arguments), "--gallery", str(tmp_path / folder)]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            main()
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    return call
+
+
+def listed(run):
+    return {each["number"]: each for each in json.loads(run("list", "--json")[1])}
+
+
+def test_list_and_name(run):
+    assert run("name", 2, "Anna [bold]")[0] == 0
+    status, out, _ = run("list")
+    assert status == 0
+    assert "Anna [bold]" in out
+    assert {number: each["name"] for number, each in listed(run).items()} == {1: None, 2: "Anna [bold]", 3: None}
+
+
+def test_show_tells_the_views_and_who_looks_alike(run):
+    shown = json.loads(run("show", 1, "--json")[1])
+    assert [view["source"] for view in shown["views"]] == ["door", "door"]
+    assert {each["number"] for each in shown["alike"]} == {2, 3}
+    assert "door" in run("show", 1)[1]
+
+
+def test_search_finds_the_person_of_a_picture(run, tmp_path):
+    found = json.loads(run("search", tmp_path / "2.png", "--json")[1])
+    assert found[0]["number"] == 2
+    assert found[0]["cosine"] > 0.99
+    assert "#2" in run("search", tmp_path / "2.png", "--limit", 1)[1]
+
+
+def test_verify_people_and_pictures(run, tmp_path):
+    same = json.loads(run("verify", 1, tmp_path / "1.png", "--json")[1])
+    assert same["same"] and same["distance"] < 0.05 and same["likelihood_ratio"] > 10
+    assert run("verify", 1, tmp_path / "1.png")[1].startswith("same\n")
+    other = json.loads(run("verify", 1, tmp_path / "2.png", "--json")[1])
+    assert other["cosine"] < same["cosine"]
+
+
+def test_merge_split_and_forget(run, tmp_path):
+    assert run("merge", 1, 2)[0] == 0
+    assert listed(run)[1]["views"] == 4
+    new = int(run("split", 1, 3, 4)[1])
+    assert {number: each["views"] for number, each in listed(run).items()} == {1: 2, 3: 2, new: 2}
+    assert "Forgotten: 1, 3." in run("forget", 1, "--retention", 30)[1]
+    assert list(listed(run)) == [new]
+    assert run("export", "-o", tmp_path / "out")[0] == 0
+    assert len(list((tmp_path / "out" / "crops").glob("*/*.jpg"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("show", 9), "there is no number 9"),
+        (("forget",), "name numbers, or --retention"),
+        (("search", "nowhere.jpg"), "nowhere.jpg: cannot be read"),
+        (("search", __file__), "not a picture"),
+        (("split", 1, 7), "has 2 views"),
+        (("merge", 1, 1), "are one already"),
+    ],
+)
+def test_a_mistake_is_one_sentence(run, arguments, words):
+    status, _, err = run(*arguments)
+    assert status == 2
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_pictures_need_the_gallerys_model(run, tmp_path):
+    gallery = SqliteGallery(tmp_path / "other", Model("f" * 64, 16))
+    gallery.enrol({1: Sighting([View(looks(0)[0].vector[:16])], 1, 2)})
+    gallery.close()
+    status, _, err = run("search", tmp_path / "1.png", folder="other")
+    assert status == 2
+    assert "cannot be compared" in err
+
+
+def test_track_takes_the_gallery_and_the_retention(tmp_path, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr("reid_tracker.cli._run_track", lambda sources, config: given.append(config.gallery))
+    words = ["track", "walk.mp4", "--gallery", "people", "--retention", "30"]
+    monkeypatch.setattr(sys, "argv", ["reid-tracker", *words])
+    with pytest.raises(SystemExit):
+        main()
+    assert (given[0].where, given[0].retention_days) == ("people", 30)
