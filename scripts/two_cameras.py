@@ -20,7 +20,7 @@ import numpy as np
 from reid_tracker.config import LiveConfig
 from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.people import People
-from reid_tracker.motchallenge import CLASS, FRAME, IDENTITY, LEFT, read_rows
+from reid_tracker.motchallenge import CONFIDENCE, FRAME, IDENTITY, LEFT, read_rows
 from reid_tracker.pipeline import Models
 from reid_tracker.tracking.costs import area, intersection, iou
 from reid_tracker.video.sources import Frame, open_source
@@ -74,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     same = {int(pair.partition("=")[0]): int(pair.partition("=")[2]) for pair in arguments.also}
     rows = read_rows(arguments.sequence / "gt" / "gt.txt")
-    rows = rows[(rows[:, 6] > 0) & np.isin(rows[:, CLASS], (-1, 1))]
+    rows = rows[rows[:, CONFIDENCE] > 0]
     config = LiveConfig()
     models = Models(config)
     detector, (embedder, statistics) = models.detector(), models.embedder()

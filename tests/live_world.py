@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import supervision as sv
 
+from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.video.sources import Frame
 
 SIZE, RATE, SECONDS = (320, 240), 10, 4
@@ -50,6 +51,9 @@ class ColorDetector:
 
 class ColorEmbedder:
     """One vector for each colour."""
+
+    hash, dimension, header = "colors", 3, {}
+    statistics = CosineStatistics(0.99, 0.02, 0.1, 0.1)
 
     def embed(self, image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
         vectors = np.zeros((len(xyxy), 3), np.float32)

@@ -21,7 +21,6 @@ from reid_tracker.live import capture
 from reid_tracker.live.capture import Camera, LiveSource
 from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.people import People
-from reid_tracker.tracking.calibration import CosineStatistics
 
 QUICK = load(LiveConfig, None, {"capture.timeout_seconds": 1.5})
 
@@ -127,8 +126,8 @@ def test_a_killed_stream_is_back_soon_after_its_return_and_so_are_its_people(ser
     for camera in cameras:
         camera.start()
     config = load(LiveConfig, None, {"tracker.lost_seconds": 0.5})
-    apart = CosineStatistics(0.99, 0.02, 0.1, 0.1)
-    loop = LiveLoop(cameras, ColorDetector(), ColorEmbedder(), config, People(), put, apart)
+    embedder = ColorEmbedder()
+    loop = LiveLoop(cameras, ColorDetector(), embedder, config, People(), put, embedder.statistics)
     thread = threading.Thread(target=loop.run, args=(arrival, stopping))
     thread.start()
     try:

@@ -37,8 +37,9 @@ def address(serve, tmp_path):
     stopping, started, told = threading.Event(), threading.Event(), []
     settings = {"output.serve": f"127.0.0.1:{free_port()}", "tracker.memory_seconds": 0}
     config = load(LiveConfig, None, settings)
-    threads = threading.Thread(
+    thread = threading.Thread(
         target=live,
+        daemon=True,
         args=([serve("mjpeg").url], config),
         kwargs={
             "token": "open-sesame",
@@ -48,12 +49,12 @@ def address(serve, tmp_path):
             "started": lambda address: (told.append(address), started.set()),
         },
     )
-    threads.start()
+    thread.start()
     assert started.wait(60)
     yield told[0]
     stopping.set()
-    threads.join(10)
-    assert not threads.is_alive()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_the_page(browser, address):

@@ -89,7 +89,7 @@ def start(sources, **settings):
     def work():
         loops.append(live(sources, config, started=lambda address: started.set(), **options))
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     assert started.wait(60)
 
