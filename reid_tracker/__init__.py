@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reid_tracker.evaluation.mot import evaluate_mot
     from reid_tracker.gallery.store import open_gallery
     from reid_tracker.pipeline import RunSummary, track
+    from reid_tracker.tracking.state import TrackerState
     from reid_tracker.tracking.tracker import Tracker
     from reid_tracker.video.sources import Frame, open_source
 
@@ -28,6 +29,7 @@ _HOMES = {
     "TrackConfig": "config",
     "Tracker": "tracking.tracker",
     "TrackerSettings": "config",
+    "TrackerState": "tracking.state",
     "UserError": "errors",
     "YoloDetector": "detection.yolo",
     "evaluate_mot": "evaluation.mot",
@@ -44,6 +46,7 @@ __all__ = [
     "TrackConfig",
     "Tracker",
     "TrackerSettings",
+    "TrackerState",
     "UserError",
     "YoloDetector",
     "evaluate_mot",

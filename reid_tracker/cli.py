@@ -93,12 +93,25 @@ def track(
     stride: Annotated[int | None, typer.Option(help="Take every n-th frame.")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second, instead of the source's own clock.")] = None,
     roi: Annotated[str | None, typer.Option(help='Track only inside this polygon: "x1,y1 x2,y2 x3,y3".')] = None,
+    line: Annotated[
+        list[str] | None, typer.Option(help='Count who crosses it: "NAME=x1,y1 x2,y2"; in is to its left. Repeatable.')
+    ] = None,
+    zone: Annotated[
+        list[str] | None, typer.Option(help='Count who enters it: "NAME=x1,y1 x2,y2 x3,y3". Repeatable.')
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the results [runs].")] = None,
+    save_state: Annotated[Path | None, typer.Option(help="Save what is known of people at the end.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on from a saved state: this video follows on that one.")
+    ] = None,
     video: Annotated[bool | None, typer.Option("--video", help="Write an annotated mp4.")] = None,
     mot: Annotated[bool | None, typer.Option("--mot", help="Write MOTChallenge text.")] = None,
     jsonl: Annotated[bool | None, typer.Option("--jsonl", help="Write JSON lines, one object a frame.")] = None,
     crops: Annotated[bool | None, typer.Option("--crops", help="Write crops per identity.")] = None,
     blur_people: Annotated[bool | None, typer.Option("--blur-people", help="Blur everyone in the video.")] = None,
+    refine: Annotated[
+        bool | None, typer.Option("--refine", help="Look back after the run: also write <name>_refined.*")
+    ] = None,
     gallery: Annotated[
         str | None, typer.Option(help="Recognise and enrol people: a folder, or the URL of a Qdrant collection.")
     ] = None,
@@ -138,7 +151,11 @@ def track(
         "detector.image_size": imgsz,
         "embedder.model": embedder,
         "embedder.enabled": appearance,
+        "count.lines": line or None,
+        "count.zones": zone or None,
         "output.folder": str(output) if output else None,
+        "output.save_state": str(save_state) if save_state else None,
+        "source.resume": str(resume) if resume else None,
         "output.video": video,
         "output.mot": mot,
         "output.jsonl": jsonl,
@@ -146,6 +163,7 @@ def track(
         "output.blur_people": blur_people,
         "gallery.where": gallery,
         "gallery.retention_days": retention,
+        "refine.enabled": refine,
         "tracker.class_agnostic": class_agnostic,
         "tracker.camera_motion": camera_motion,
     }
@@ -312,6 +330,8 @@ def _run_track(sources: list[str], config: Any) -> None:
 
 
 def _print_summaries(summaries: "list[RunSummary]", shown: set[str]) -> None:
+    from reid_tracker.counting import describe
+
     stages = list(summaries[0].stage_seconds)
     table = _table("source", "frames", "identities", "fps", *(f"{stage} ms" for stage in stages))
     for each in summaries:
@@ -321,7 +341,11 @@ def _print_summaries(summaries: "list[RunSummary]", shown: set[str]) -> None:
         table.add_row(each.source, str(each.frames), str(each.identities), f"{rate:.1f}", *milliseconds)
     _print_table(table)
     for each in summaries:
-        for line in (*(f"Note: {note}" for note in each.notes if note not in shown), *each.outputs):
+        for line in (
+            *describe(each.counts),
+            *(f"Note: {note}" for note in each.notes if note not in shown),
+            *each.outputs,
+        ):
             print(line)
 
 
@@ -471,6 +495,29 @@ def train(
     if figures:
         _print_table(table)
     print(output / "appearance.safetensors")
+
+
+@app.command("export-crops")
+def export_crops(
+    results: Annotated[Path, typer.Argument(help="What 'track' wrote: <name>.txt, <name>_refined.txt or .jsonl.")],
+    video: Annotated[Path, typer.Argument(help="The video it is of.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the set; may hold other videos' crops.")],
+    review: Annotated[
+        Path | None,
+        typer.Option(help="CSV or JSON: identity, decision (keep, drop, 'merge-into N'), name. Others are kept."),
+    ] = None,
+    per_identity: Annotated[int, typer.Option(min=1, help="Crops of each identity at most.")] = 30,
+    min_height: Annotated[float, typer.Option(help="Leave out lower boxes, px.")] = 48,
+    camera: Annotated[int, typer.Option(help="Number of the camera; -1 = unknown.")] = -1,
+) -> None:
+    """Cut a training set out of one's own video: varied, uncovered, sharp crops of the reviewed identities."""
+    from reid_tracker import reviewed_crops
+
+    written = reviewed_crops.export_crops(
+        results, video, output, review=review, per_identity=per_identity, min_height=min_height, camera=camera
+    )
+    print(f"{sum(written.values())} crops of {len(written)} identities")
+    print(output / reviewed_crops.LIST)
 
 
 @app.command()

@@ -39,6 +39,9 @@ class SourceSettings(Settings):
     roi: str | None = setting(
         None, 'Polygon "x1,y1 x2,y2 x3,y3 ..." in px: only detections whose foot point is inside are tracked.'
     )
+    resume: str | None = setting(
+        None, "State that an earlier run saved: this video follows on that one, with its identities."
+    )
 
 
 class DetectorSettings(Settings):
@@ -147,6 +150,13 @@ class TrackerSettings(Settings):
     )
 
 
+class CountSettings(Settings):
+    """Who passes where, by their feet; each identity is counted once, and every passage too."""
+
+    lines: list[str] = setting([], 'Lines "NAME=x1,y1 x2,y2" in px. Seen from the first point, in is to the left.')
+    zones: list[str] = setting([], 'Zones "NAME=x1,y1 x2,y2 x3,y3 ..." in px.')
+
+
 class OutputSettings(Settings):
     """What is written. With nothing asked for: an annotated video and a MOT file."""
 
@@ -156,7 +166,31 @@ class OutputSettings(Settings):
     jsonl: bool = setting(False, "JSON lines, one object a frame, <name>.jsonl")
     crops: bool = setting(False, "Crops per identity, <name>_crops/<identity>/")
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in the video.")
+    save_state: str | None = setting(None, "File for what the tracker knows after the last frame, to resume from.")
+    smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
+
+
+class RefineSettings(Settings):
+    """Recorded video looked back on after the run, with the future known."""
+
+    enabled: bool = setting(False, "true = look back; the video is read a second time where pictures are written.")
+    split_distance: float = setting(
+        0.6,
+        "Calibrated distance (0 same, 1 stranger) of the appearance before and after, from which a person is cut in "
+        "two. Lower repairs more swaps and cuts more people.",
+        gt=0,
+    )
+    link_limit: float = setting(
+        0.3,
+        "Largest cost (0 certain) at which two pieces become one person. Raise it to join more, also strangers.",
+        ge=0,
+    )
+    link_seconds: float = setting(600.0, "Longest absence that is bridged; 0 = link nothing.", ge=0)
+    fill_seconds: float = setting(2.0, "Longest gap that is filled in with a straight line; 0 = none.", ge=0)
+    smooth_seconds: float = setting(
+        0.1, "Width of the smoothing; 0 = none. Raise it to 0.3 where the camera stands still.", ge=0
+    )
 
 
 class GallerySettings(Settings):
@@ -189,7 +223,12 @@ class TrackConfig(RunConfig):
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="Where boxes come from.")
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")
     tracker: TrackerSettings = Field(default_factory=TrackerSettings, description="How boxes become identities.")
+    count: CountSettings = Field(default_factory=CountSettings, description="Who passes where; <name>_counts.json.")
     output: OutputSettings = Field(default_factory=OutputSettings, description="What is written.")
+    refine: RefineSettings = Field(
+        default_factory=RefineSettings,
+        description="Recorded video looked back on after the run, with the future known: <name>_refined.*",
+    )
     gallery: GallerySettings = Field(default_factory=GallerySettings, description="Identities that outlive the run.")
 
 

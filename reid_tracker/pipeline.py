@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,14 +13,17 @@ import supervision as sv
 
 from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.config import LiveConfig, OutputSettings, TrackConfig
+from reid_tracker.counting import Counts, PassageCounter, parse_points, parse_shapes
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
 from reid_tracker.gallery.store import Gallery, Model, forget_unseen, open_gallery
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.calibration import CosineStatistics
+from reid_tracker.tracking.refine import History
+from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.tracker import Tracker
-from reid_tracker.video.sinks import CropSink, FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
+from reid_tracker.video.sinks import CountsSink, CropSink, FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
 from reid_tracker.video.sources import Frame, Source, expand_sources, open_source
 
 Progress = Callable[[Source, int], None]
@@ -58,6 +61,8 @@ class RunSummary:
         What was written.
     notes : list of str
         Sentences for the user.
+    counts : dict
+        What was counted, `PassageCounter.update`; empty where nothing was to be.
     interrupted : bool
         Whether Ctrl-C ended the run before its source did.
     """
@@ -72,6 +77,7 @@ class RunSummary:
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     outputs: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    counts: Counts = field(default_factory=lambda: {"lines": {}, "zones": {}})
     interrupted: bool = False
 
     @contextmanager
@@ -119,58 +125,89 @@ def track(
         If something given cannot be used, or a result cannot be stored. What was written stays readable, and the
         message says up to which frame.
     """
-    config = config or TrackConfig()
+    with ExitStack() as opened_here:
+        return _track(source, config or TrackConfig(), detector, embedder, progress, opened_here)
+
+
+def _track(
+    source: str | Path | Sequence[str | Path],
+    config: TrackConfig,
+    detector: Detector | None,
+    embedder: AppearanceModel | None,
+    progress: Progress | None,
+    opened_here: ExitStack,
+) -> list[RunSummary]:
+    """`track`; what it opens and must close goes to ``opened_here``."""
     if config.output.blur_people and config.output.crops:
         raise UserError("blur_people and crops contradict each other: crops show people. Leave one out.")
     patterns: list[str | Path] = [source] if isinstance(source, str | Path) else list(source)
     paths = expand_sources(patterns)
+    if len(paths) > 1 and (config.source.resume or config.output.save_state):
+        raise UserError("A state is that of one video: give one source with save_state or resume.")
     models = Models(config, detector, embedder)
     polygon = parse_polygon(config.source.roi) if config.source.roi else None
-    with ExitStack() as opened_here:
-        summaries: list[RunSummary] = []
-        names: set[str] = set()
-        gallery: Gallery | None = None
-        for path in paths:
-            opened = open_source(path, **config.source.model_dump(exclude={"roi"}))
-            name = _unused(opened.name, names)
-            run_detector = models.detector_for(path, opened)
-            run_embedder, statistics = models.embedder_for(run_detector, opened)
-            summary = RunSummary(source=name, notes=[*opened.notes])
-            if config.gallery.where and gallery is None:
-                gallery = open_gallery_for(config, run_embedder)
+    shapes = parse_shapes(config.count.lines, config.count.zones)
+    summaries: list[RunSummary] = []
+    names: set[str] = set()
+    gallery: Gallery | None = None
+    for path in paths:
+        opened = open_source(path, **config.source.model_dump(exclude={"roi", "resume"}))
+        name = _unused(opened.name, names)
+        run_detector = models.detector_for(path, opened)
+        run_embedder, statistics = models.embedder_for(run_detector, opened)
+        summary = RunSummary(source=name, notes=[*opened.notes])
+        recorder, memory = None, None
+        if config.gallery.where:
+            if config.source.resume or config.output.save_state:
+                raise UserError(
+                    f"gallery {config.gallery.where}: a state has numbers of its own; give a gallery, or save_state and "
+                    "resume."
+                )
+            known = model_of(run_embedder, config)
+            if gallery is None:
+                gallery = open_gallery(config.gallery.where, known)
                 opened_here.callback(gallery.close)
-            recorder, memory = None, None
-            if gallery is not None:
-                # A memory for each video: their clocks differ. What one taught the gallery, the next one knows.
-                recorder = GallerySink(gallery, name, config.tracker, config.gallery.save_seconds)
-                memory = GalleryMemory(gallery)
-            sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary, recorder)
-            tracker = Tracker(config.tracker, opened.frame_rate, statistics, memory)
-            _run(
-                opened,
-                run_detector,
-                run_embedder,
-                tracker,
-                sinks,
-                polygon,
-                config.embedder.refresh_seconds,
-                summary,
-                progress,
-            )
-            if recorder is not None:
-                summary.recognised, summary.enrolled = len(recorder.recognised), len(recorder.new)
-                summary.notes.append(recorder.summary())
-            summary.notes += [note for note in opened.notes if note not in summary.notes]
-            summaries.append(summary)
-            if summary.interrupted:
-                break
+                if config.gallery.retention_days is not None:
+                    forget_unseen(gallery, config.gallery.retention_days)
+            # A memory for each video: their clocks differ. What one taught the gallery, the next one knows.
+            recorder = GallerySink(gallery, name, config.tracker, config.gallery.save_seconds)
+            memory = GalleryMemory(gallery)
+        counter = PassageCounter(shapes) if shapes else None
+        model = getattr(run_embedder, "hash", None)
+        tracker = _tracker(config, opened, statistics, model, summary, memory)
+        sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary, counter, recorder)
+        history = History() if config.refine.enabled else None
+        sinks += [history] if history else []
+        _run(
+            opened,
+            run_detector,
+            run_embedder,
+            tracker,
+            sinks,
+            counter,
+            polygon,
+            config,
+            summary,
+            progress,
+        )
+        if recorder is not None:
+            summary.recognised, summary.enrolled = len(recorder.recognised), len(recorder.new)
+            summary.notes.append(recorder.summary())
+        if config.output.save_state:
+            tracker.state().save(config.output.save_state, model)
+            summary.outputs.append(Path(config.output.save_state))
+        if history is not None and not summary.interrupted:
+            _refine(history, config, path, opened, summary, PassageCounter(shapes) if shapes else None)
+        summary.notes += [note for note in opened.notes if note not in summary.notes]
+        summaries.append(summary)
+        if summary.interrupted:
+            break
     return summaries
 
 
-def open_gallery_for(config: TrackConfig | LiveConfig, embedder: AppearanceModel | None) -> Gallery:
-    """Open the gallery for the vectors of this model, and forget whose time is over."""
+def model_of(embedder: AppearanceModel | None, config: TrackConfig | LiveConfig) -> Model:
+    """What the gallery must know of the appearance model; UserError where nobody could be recognised by it."""
     where = config.gallery.where
-    assert where is not None
     if not config.tracker.memory_seconds:
         raise UserError(f"gallery {where}: without a memory nobody is recognised; raise tracker.memory_seconds.")
     identifier, dimension = getattr(embedder, "hash", None), getattr(embedder, "dimension", None)
@@ -179,15 +216,26 @@ def open_gallery_for(config: TrackConfig | LiveConfig, embedder: AppearanceModel
             f"gallery {where}: it needs pictures and an appearance model with a hash and a dimension; recorded vectors "
             "do not say which model made them, and without appearance nobody can be recognised."
         )
-    calibration = getattr(embedder, "header", {}).get("calibration", {})
-    gallery = open_gallery(where, Model(identifier, dimension, calibration))
-    try:
-        if config.gallery.retention_days is not None:
-            forget_unseen(gallery, config.gallery.retention_days)
-    except UserError:
-        gallery.close()
-        raise
-    return gallery
+    return Model(identifier, dimension, getattr(embedder, "header", {}).get("calibration", {}))
+
+
+def _tracker(
+    config: TrackConfig,
+    source: Source,
+    statistics: CosineStatistics | None,
+    model: str | None,
+    summary: RunSummary,
+    memory: GalleryMemory | None,
+) -> Tracker:
+    """A fresh tracker, or one that goes on from a state."""
+    if config.source.resume is None:
+        return Tracker(config.tracker, source.frame_rate, statistics, memory)
+    state = TrackerState.load(config.source.resume, model)
+    tracker = Tracker.restore(state, config.tracker)
+    tracker.frame_rate = source.frame_rate
+    if state.header["settings"] != config.tracker.model_dump():
+        summary.notes.append(f"{config.source.resume} was made with other tracker settings; this run's are used.")
+    return tracker
 
 
 def _run(
@@ -196,13 +244,15 @@ def _run(
     embedder: AppearanceModel | None,
     tracker: Tracker,
     sinks: Sequence[Sink],
+    counter: PassageCounter | None,
     polygon: np.ndarray | None,
-    refresh_seconds: float,
+    config: TrackConfig,
     summary: RunSummary,
     progress: Progress | None,
 ) -> None:
     """The loop itself; fills ``summary``."""
     began = time.perf_counter()
+    before, shift = tracker.time, 0.0
 
     def detected() -> Iterator[tuple[Frame, sv.Detections]]:
         for frame in frames:
@@ -213,6 +263,9 @@ def _run(
     def write(done: tuple[FrameResult, int]) -> None:
         result, summary.identities = done
         with summary.timed("write"):
+            if counter is not None:
+                summary.counts = counter.update(result.tracks, result.frame.timestamp)
+                result = replace(result, counts=summary.counts)
             for sink in sinks:
                 sink.write(result)
         summary.frames += 1
@@ -225,13 +278,18 @@ def _run(
     try:
         try:
             for number, (frame, detections) in enumerate(seen, 1):
+                if number == 1 and before is not None:  # this video follows on an earlier one
+                    shift = before + 1 / source.frame_rate - frame.timestamp
+                now = frame.timestamp + shift
                 inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
                 with summary.timed("embed"):
                     if embedder is not None and frame.image is not None and "embedding" not in inside.data:
-                        needed = needs_vector(inside, tracker, frame.timestamp, refresh_seconds)
+                        needed = needs_vector(inside, tracker, now, config.embedder.refresh_seconds)
                         _embed(embedder, frame.image, inside, needed)
                 with summary.timed("associate"):
-                    tracks = tracker.update(inside, frame.timestamp, frame.image)
+                    tracks = tracker.update(inside, now, frame.image)
+                if config.output.smooth_boxes:
+                    tracks.xyxy = tracks.data["smooth_xyxy"]
                 writer.put((FrameResult(frame, tracks, detections), tracker.identities))
                 if progress is not None:
                     progress(source, number)
@@ -248,6 +306,33 @@ def _run(
     finally:
         _close_all(sinks, summary)
         summary.seconds = time.perf_counter() - began
+
+
+def _refine(
+    history: History,
+    config: TrackConfig,
+    path: Path,
+    source: Source,
+    summary: RunSummary,
+    counter: PassageCounter | None,
+) -> None:
+    """Look back on a finished run and write files of the same kinds again, named <name>_refined."""
+    refined = history.refined(config.refine)
+    sinks, outputs = _open_sinks(config.output, path, f"{summary.source}_refined", source, summary, counter)
+    with_pictures = any(each.suffix not in (".txt", ".jsonl", ".json") for each in outputs)
+    frames = source if with_pictures else (Frame(None, *each) for each in history.frames)
+    try:
+        for frame, tracks, seen in zip(frames, refined, history.seen, strict=False):
+            if counter is not None:  # from here on the summary's counts are the refined ones
+                summary.counts = counter.update(tracks, frame.timestamp)
+            result = FrameResult(frame, tracks, sv.Detections(seen), summary.counts if counter else None)
+            for sink in sinks:
+                sink.write(result)
+    finally:
+        _close_all(sinks, summary)
+    summary.outputs += outputs
+    people = {number for tracks in refined if len(tracks) for number in tracks.tracker_id.tolist()}
+    summary.notes.append(f"{summary.source}, looked back on: {len(people)} identities instead of {summary.identities}.")
 
 
 def _close_all(sinks: Sequence[Sink], summary: RunSummary) -> None:
@@ -361,6 +446,7 @@ def _open_sinks(
     name: str,
     source: Source,
     summary: RunSummary,
+    counter: PassageCounter | None = None,
     recorder: GallerySink | None = None,
 ) -> tuple[list[Sink], list[Path]]:
     """The sinks that the settings ask for and what they write."""
@@ -374,7 +460,8 @@ def _open_sinks(
     wanted: dict[Path, Callable[[Path], Sink]] = {}
     if wants_video:
         named = {"label": recorder.label} if recorder else {}
-        annotator = Annotator(trail_seconds=output.trail_seconds, blur_people=output.blur_people, **named)
+        shapes = counter.shapes if counter else None
+        annotator = Annotator(output.trail_seconds, output.blur_people, shapes, **named)
         wanted[folder / f"{name}.mp4"] = lambda file: VideoSink(file, source.frame_rate, annotator)
     if output.mot or nothing_asked:
         wanted[folder / f"{name}.txt"] = MotSink
@@ -382,6 +469,8 @@ def _open_sinks(
         wanted[folder / f"{name}.jsonl"] = JsonLinesSink
     if output.crops:
         wanted[folder / f"{name}_crops"] = CropSink
+    if counter is not None:
+        wanted[folder / f"{name}_counts.json"] = lambda file: CountsSink(file, counter)
     for file in wanted:
         if file.resolve() == path.resolve():
             raise UserError(f"{file}: the result would overwrite its own source; name another folder with --output.")
@@ -422,13 +511,7 @@ def parse_polygon(text: str) -> np.ndarray:
     UserError
         If it is not that.
     """
-    try:
-        corners: np.ndarray = np.array([[float(value) for value in corner.split(",")] for corner in text.split()])
-    except ValueError:
-        corners = np.zeros(0)
-    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3 or not np.isfinite(corners).all():
-        raise UserError(f'roi {text!r}: a polygon is written as "x1,y1 x2,y2 x3,y3", with three corners at least.')
-    return corners.astype(np.float32)
+    return parse_points(text, "roi", 3)
 
 
 def _feet_inside(xyxy: np.ndarray, polygon: np.ndarray) -> np.ndarray:

@@ -23,6 +23,9 @@ from reid_tracker.config import load
 MOT15 = ("PETS09-S2L1", "TUD-Campus")
 MOT17 = ("MOT17-02-FRCNN", "MOT17-04-FRCNN", "MOT17-09-FRCNN", "MOT17-11-FRCNN")
 
+# PETS09-S2L1's truth gives who returns after seconds a new number: here those of one person are put together, by eye.
+ONE_PERSON = {13: 2, 9: 5, 10: 6, 14: 8, 15: 8, 18: 8, 19: 1, 11: 3, 12: 4}
+
 # HOTA / MOTA / IDF1 / switches. With appearance: PETS09-S2L1, TUD-Campus.
 PEERS_APPEARANCE = {
     "BoxMOT 25 HybridSort": ("56.4 / 78.0 / 79.7 / 27", "50.8 / 49.0 / 72.3 / 10", "55.9 / 75.9 / 79.1 / 37"),
@@ -61,6 +64,39 @@ print(time.perf_counter() - start)
 def short(figures: dict[str, float]) -> str:
     ratios = " / ".join(f"{100 * figures[name]:.1f}" for name in ("HOTA", "MOTA", "IDF1"))
     return f"{ratios} / {figures['IDSW']:.0f}"
+
+
+def look_back(folders: list[Path], recorded: str, work: Path) -> dict[str, tuple[str, ...]]:
+    """Rows of the table for `--refine` and its parts, and against the truth that numbers every person once."""
+    for folder in folders:
+        for truth in ("truth", "persons"):
+            (work / truth / folder.name / "gt").mkdir(parents=True)
+            shutil.copy(folder / "seqinfo.ini", work / truth / folder.name)
+        shutil.copy(folder / "gt" / "gt.txt", work / "truth" / folder.name / "gt")
+        rows = [line.split(",") for line in (folder / "gt" / "gt.txt").read_text().split()]
+        for row in rows if folder.name == "PETS09-S2L1" else ():
+            row[1] = str(ONE_PERSON.get(int(row[1]), row[1]))
+        (work / "persons" / folder.name / "gt" / "gt.txt").write_text("\n".join(map(",".join, rows)))
+    parts = {
+        "refined": {},
+        "refined, absences to 3 s only": {"link_seconds": 3},
+        "refined, nothing filled in": {"fill_seconds": 0},
+        "refined, not smoothed": {"smooth_seconds": 0},
+        "refined, smoothed over 0.3 s": {"smooth_seconds": 0.3},
+    }
+    table: dict[str, tuple[str, ...]] = {}
+    for name, settings in parts.items():
+        given = {"detector.recorded": recorded, "output.mot": True, "output.folder": str(work / name)}
+        refine = {f"refine.{key}": value for key, value in settings.items()}
+        track(folders, load(TrackConfig, None, {**given, **refine, "refine.enabled": True}))
+        results = {"online": work / name, name: work / f"{name} alone"}
+        results[name].mkdir()
+        for folder in folders:
+            shutil.copy(work / name / f"{folder.name}_refined.txt", results[name] / f"{folder.name}.txt")
+        for row, where in results.items():
+            columns = [evaluate_mot(work / truth, where)["COMBINED_SEQ"] for truth in ("truth", "persons")]
+            table[row] = tuple(short(each) for each in columns)
+    return table
 
 
 def run(folders: list[Path], recorded: str, work: Path) -> tuple[dict[str, dict[str, float]], float]:
@@ -127,6 +163,9 @@ def main() -> None:
         [*MOT15, "both"],
         ours | PEERS_APPEARANCE,
     )
+    with tempfile.TemporaryDirectory() as work:
+        rows = look_back(folders, "{source}/yolo11n_osnet.npz", Path(work))
+    print_table("Looked back on (--refine), both", ["truth as published", "one number a person"], rows)
     with tempfile.TemporaryDirectory() as work:
         folders = [data / "mot17" / name for name in MOT17]
         figures, milliseconds = run(folders, "{source}/det/det.txt", Path(work))

@@ -161,6 +161,8 @@ def write(path, content):
         (["--detections", "{det}", "--start", "soon"], ["soon"]),
         (["--detections", "{det}", "--fps", "0"], ["source.fps"]),
         (["--detections", "{det}", "--roi", "1,2"], ["polygon"]),
+        (["--detections", "{det}", "--line", "door=1,2"], ["line '1,2'", "two points"]),
+        (["--detections", "{det}", "--no-appearance", "--resume", "{det}"], ["det.txt", "not a readable state"]),
         (["--detections", "{det}", "--conf", "7"], ["detector.confidence"]),
         (["--detections", "{det}", "--config", "missing.yaml"], ["missing.yaml"]),
         (["--detections", "{det}", "--no-appearance", "-o", "{det}/inside"], ["det.txt"]),
@@ -312,3 +314,77 @@ def test_train_evaluate_and_track_with_one_s_own_people(run, clip, tmp_path):
     refused(run(*command[:4], "--set", "loss.mine=x"), "loss.mine")
     refused(run("evaluate", "reid", "--data", tmp_path / "nobody"), "nobody")
     refused(run("export", tmp_path / "none.safetensors", "-o", tmp_path / "x"), "none.safetensors")
+
+
+@pytest.fixture
+def three_people(tmp_path):
+    """A video of three people in one colour each, and what a run wrote of it: the third is seen under two numbers."""
+    video, colours = tmp_path / "yard.mp4", ((40, 40, 200), (200, 40, 40), (40, 200, 40))
+    rows, lines = [], []
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 320, 120, "yuv444p"
+        for index in range(40):
+            image, tracks = np.full((120, 320, 3), 90, np.uint8), []
+            grain = np.random.default_rng(index).integers(-30, 30, (60, 24, 1))
+            for person, colour in enumerate(colours):
+                left = 10 + 100 * person + index
+                look = np.clip(np.array(colour) + grain, 0, 255)
+                if index < 20:  # everyone is out of focus at first
+                    look = cv2.blur(look.astype(np.float32), (9, 9))
+                image[30:90, left : left + 24] = look
+                identity = person + 1 if person < 2 or index < 30 else 9
+                confidence = 0 if index == 39 else 0.9
+                rows.append(f"{index + 1},{identity},{left},30,24,60,{confidence},-1,-1,-1\n")
+                tracks.append({"id": identity, "xyxy": [left, 30, left + 24, 90], "confidence": confidence})
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+            lines.append(json.dumps({"index": index, "timestamp": index / 10, "tracks": tracks}))
+        container.mux(stream.encode(None))
+    (tmp_path / "yard.txt").write_text("".join(rows))
+    (tmp_path / "yard.jsonl").write_text("\n".join(lines))
+    return video
+
+
+def test_tracks_become_a_training_set(run, three_people, tmp_path):
+    crops, results = tmp_path / "crops", three_people.with_suffix(".txt")
+    write(tmp_path / "review.csv", b"identity,decision,name\n2,keep,ann\n9,merge-into 3,\n3,,bob\n")
+    flags = ["--review", tmp_path / "review.csv", "--per-identity", 4, "--min-height", 50]
+    status, out, error = run("export-crops", results, three_people, "-o", crops, *flags)
+    assert status == 0 and "12 crops of 3 identities" in out, error
+    assert {path.name for path in crops.iterdir()} == {"000001", "ann", "bob", "crops.csv"}
+    frames = {name: [int(path.stem[-6:]) for path in sorted((crops / name).iterdir())] for name in ("000001", "bob")}
+    for numbers in frames.values():  # one of each stretch of the walk, and of the second half only sharp ones
+        assert [(number - 1) // 10 for number in numbers] == [0, 1, 2, 3] and 40 not in numbers
+    picture = cv2.imread(str(next((crops / "ann").iterdir())))
+    assert abs(picture.mean(axis=(0, 1)) - [200, 40, 40]).max() < 30
+    # A second video of the same camera joins the set; the same one again does not.
+    (tmp_path / "later.mp4").write_bytes(three_people.read_bytes())
+    again = [tmp_path / "later.mp4", "-o", crops, "--per-identity", 2, "--min-height", 50, "--camera", 1]
+    assert "crops of 4 identities" in run("export-crops", three_people.with_suffix(".jsonl"), *again)[1]
+    refused(run("export-crops", results, three_people, "-o", crops), "already")
+    small = ["network.backbone=mobilenet_v3_small", "network.dimension=16", "network.input_size=[64, 32]"]
+    small += ["batch.people=2", "batch.images=2", "schedule.validation_identities=0", "schedule.epochs=1"]
+    flags = [word for setting in small for word in ("--set", setting)]
+    status, _, error = run("train", crops / "crops.csv", "-o", tmp_path / "model", *flags)
+    assert status == 0, error
+    told = ["--data", crops / "crops.csv", "--model", tmp_path / "model" / "appearance.safetensors"]
+    assert run("evaluate", "reid", *told)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("review", "words"),
+    [
+        (b"identity,decision\n7,keep\n", ["no identity 7"]),
+        (b"identity,decision\n1,remove\n", ["no decision"]),
+        (b"number,decision\n1,keep\n", ["no decision"]),
+        (b"identity,decision\n1,merge-into 2\n2,merge-into 1\n", ["circle"]),
+        (b"identity,decision,name\n1,keep,../x\n", ["folder's name"]),
+        (b"identity,decision\n1,drop\n2,drop\n3,drop\n9,merge-into 1\n", ["nobody"]),
+    ],
+)
+def test_a_review_that_contradicts_itself(run, three_people, tmp_path, review, words):
+    write(tmp_path / "review.csv", review)
+    command = ["export-crops", three_people.with_suffix(".txt"), three_people, "-o", tmp_path / "crops"]
+    refused(run(*command, "--review", tmp_path / "review.csv"), *words)
+    refused(run(*command[:1], tmp_path / "none.txt", *command[2:]), "none.txt")
+    assert not (tmp_path / "crops").exists()

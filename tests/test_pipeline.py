@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -71,7 +72,7 @@ class BrightnessEmbedder:
 
 
 def test_without_output_settings_a_video_and_a_mot_file_are_written(clip, tmp_path):
-    (summary,) = track(clip, configured(clip, tmp_path))
+    (summary,) = track(clip, configured(clip, tmp_path, output__smooth_boxes=False))
     assert isinstance(summary, RunSummary)
     assert (summary.frames, summary.last_frame, summary.identities) == (FRAMES, FRAMES, 2)
     assert [path.name for path in summary.outputs] == ["walk.mp4", "walk.txt"]
@@ -93,6 +94,74 @@ def test_every_output_at_once(clip, tmp_path):
     assert [frame["index"] for frame in frames] == list(range(FRAMES))
     assert [track["id"] for track in frames[-1]["tracks"]] == [1, 2]
     assert {path.name for path in (tmp_path / "out" / "walk_crops").iterdir()} == {"000001", "000002"}
+
+
+def test_looking_back_writes_the_same_files_again(clip, tmp_path):
+    class Blinking(TruthDetector):
+        def detect(self, frame):
+            return detections(truth_boxes(frame.index)[: 2 if frame.index not in (12, 13) else 1])
+
+    asked = {"output.folder": str(tmp_path), "output.jsonl": True, "output.mot": True, "output.video": True}
+    config = load(TrackConfig, None, {**asked, "embedder.enabled": False, "refine.enabled": True})
+    (summary,) = track(clip, config, detector=Blinking())
+    assert [path.name for path in summary.outputs] == [
+        *("walk.mp4", "walk.txt", "walk.jsonl"),
+        *("walk_refined.mp4", "walk_refined.txt", "walk_refined.jsonl"),
+    ]
+    assert len(read_rows(tmp_path / "walk.txt")) == 2 * FRAMES - 2
+    rows = read_rows(tmp_path / "walk_refined.txt")
+    assert len(rows) == 2 * FRAMES and rows[rows[:, 6] == 0, 0].tolist() == [13, 14]
+    with av.open(str(tmp_path / "walk_refined.mp4")) as container:
+        assert len(list(container.decode(video=0))) == FRAMES
+    assert len((tmp_path / "walk_refined.jsonl").read_text().splitlines()) == FRAMES
+
+
+def test_a_second_video_goes_on_with_the_first_one_s_identities(clip, tmp_path):
+    state = str(tmp_path / "state")
+    asked = {"output__jsonl": True, "output__save_state": state}
+    track(clip, configured(clip, tmp_path, output__jsonl=True))
+    whole = (tmp_path / "out" / "walk.jsonl").read_text().splitlines()
+    (summary,) = track(clip, configured(clip, tmp_path, source__end=17, **asked))
+    assert str(summary.outputs[-1]) == state
+    track(clip, configured(clip, tmp_path, source__start=18, source__resume=state, **asked))
+    assert (tmp_path / "out" / "walk.jsonl").read_text().splitlines() == whole[17:]
+    # Another file's clock begins at 0 again; what was in view there may be met again at once.
+    (again,) = track(clip, configured(clip, tmp_path, source__resume=state, tracker__lost_seconds=9, **asked))
+    first = json.loads((tmp_path / "out" / "walk.jsonl").read_text().splitlines()[0])
+    assert (
+        first["timestamp"] == 0 and again.frames == FRAMES and any("other tracker settings" in n for n in again.notes)
+    )
+    with pytest.raises(UserError, match="one source"):
+        other = tmp_path / "other.mp4"
+        other.write_bytes(clip.read_bytes())
+        track([clip, other], configured(clip, tmp_path, **asked))
+    with pytest.raises(UserError, match="another appearance model"):
+
+        class Hashed(BrightnessEmbedder):
+            hash = "0"
+
+        config = load(TrackConfig, None, {"source.resume": state, "output.folder": str(tmp_path)})
+        track(clip, config, detector=TruthDetector(), embedder=Hashed())
+
+
+def test_counts_go_into_every_output(clip, tmp_path):
+    shapes = {"count.lines": ["gate=80,0 80,120"], "count.zones": ["left half=0,0 80,0 80,120 0,120"]}
+    asked = {"output.folder": str(tmp_path), "output.jsonl": True, "output.video": True, "refine.enabled": True}
+    config = load(TrackConfig, None, {**asked, **shapes, "embedder.enabled": False})
+    (summary,) = track(clip, config, detector=TruthDetector())
+    # One walks to the right over the gate, the other to the left.
+    once = {"in": 1, "out": 1, "people_in": 1, "people_out": 1}
+    expected = {"lines": {"gate": once}, "zones": {"left half": {"inside": 1, "in": 2, "out": 1, "people": 2}}}
+    assert summary.counts == expected
+    for name in ("walk", "walk_refined"):
+        lines = [json.loads(line)["counts"] for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        assert lines[0]["lines"]["gate"]["in"] == 0 and lines[-1] == expected
+        whole = json.loads((tmp_path / f"{name}_counts.json").read_text())
+        assert whole.pop("by_identity")["gate"] == {"in": {"1": 1}, "out": {"2": 1}}
+        assert whole == expected
+    with av.open(str(tmp_path / "walk.mp4")) as container:
+        picture = next(container.decode(video=0)).to_ndarray(format="bgr24")
+    assert picture[100:118, 78:83].max() > 200  # the line is drawn
 
 
 def test_a_detector_and_an_embedder_of_one_s_own(clip, tmp_path):
@@ -133,6 +202,18 @@ def test_only_feet_inside_the_region_are_tracked(clip, tmp_path):
     track(clip, config)
     rows = read_rows(tmp_path / "out" / "walk.txt")
     assert len(rows) and ((rows[:, 2] + rows[:, 4] / 2) <= 60).all()
+
+
+def test_boxes_are_written_without_the_detectors_jitter(clip, tmp_path):
+    jitter = np.random.default_rng(0).normal(0, 4, (FRAMES, 2, 4))
+    detector = SimpleNamespace(detect=lambda frame: detections(truth_boxes(frame.index) + jitter[frame.index]))
+    truth = np.concatenate([truth_boxes(index)[:, 0] for index in range(FRAMES)])
+    errors = []
+    for smooth in (False, True):
+        config = configured(clip, tmp_path, output__smooth_boxes=smooth, detector__recorded=None, output__mot=True)
+        track(clip, config, detector=detector)
+        errors.append(np.abs(read_rows(tmp_path / "out" / "walk.txt")[:, 2] - truth).mean())
+    assert errors[1] < 0.75 * errors[0]
 
 
 @pytest.mark.parametrize("text", ["", "1,2 3,4", "1,2 3,4 x,y", "1,2,3 4,5,6 7,8,9", "1,2 3,4 nan,1"])

@@ -137,17 +137,18 @@ class SqliteGallery:
         """For each unit vector [Q, D] the most similar people, best first."""
         with self._lock:
             _, matrix = self.vectors()
-            people, count, person, place = self._layout
+            people, count, cell = self._layout
         queries = np.asarray(vectors, np.float32).reshape(-1, self.model.dimension)
         if not len(people):
             return [[] for _ in queries]
         cosine = np.full((len(people), count.max()), -np.inf, np.float32)
-        found = []
-        for column in (matrix @ queries.T).T:
-            cosine[person, place] = column
-            best = -np.sort(-cosine, axis=1)[:, :BEST_VIEWS]
-            score = np.where(np.isfinite(best), best, 0).sum(axis=1) / np.minimum(count, BEST_VIEWS)
-            order = np.argsort(-score)[:limit]
+        found, of = [], np.minimum(count, BEST_VIEWS).astype(np.float32)
+        for row in np.ascontiguousarray((matrix @ queries.T).T):
+            cosine.reshape(-1)[cell] = row
+            best = np.sort(cosine, axis=1)[:, -BEST_VIEWS:]
+            score = np.where(np.isfinite(best), best, np.float32(0)).sum(axis=1) / of
+            order = np.argpartition(-score, limit - 1)[:limit] if limit < len(score) else np.arange(len(score))
+            order = order[np.argsort(-score[order])]
             found.append((people[order].tolist(), score[order].tolist()))
         wanted = {number for row, _ in found for number in row}
         with self._lock, self._reporting():
@@ -202,10 +203,11 @@ class SqliteGallery:
                 if (np.diff(order) != 1).any():
                     numbers, matrix = numbers[order], matrix[order]
                 self._numbers, self._matrix, self._version = numbers, matrix, version
-                # A table of one row a person: who has which row, and how many are filled.
+                # A table of one row a person: how many cells are filled, and which of them each view has.
                 people, first, count = np.unique(numbers, return_index=True, return_counts=True)
-                person = np.repeat(np.arange(len(people)), count)
-                self._layout = people, count, person, np.arange(len(numbers)) - first[person]
+                width = count.max(initial=0)
+                cell = np.arange(len(numbers)) + np.repeat(np.arange(len(people)) * width - first, count)
+                self._layout = people, count, cell
             return self._numbers, self._matrix
 
     def name(self, number: int, text: str) -> None:

@@ -21,13 +21,14 @@ from reid_tracker.config import LiveConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GalleryMemory
+from reid_tracker.gallery.store import forget_unseen, open_gallery
 from reid_tracker.live.capture import Camera, LiveSource
 from reid_tracker.live.events import EventLog, Webhook
 from reid_tracker.live.gallery import LiveGallery
 from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.outputs import Outputs, Show
 from reid_tracker.live.people import People
-from reid_tracker.pipeline import AppearanceModel, Models, open_gallery_for
+from reid_tracker.pipeline import AppearanceModel, Models, model_of
 
 
 def live(
@@ -106,8 +107,10 @@ def live(
         known: dict[int, str] = {}
         names = [camera.name for camera in cameras]
         if config.gallery.where:
-            opened = open_gallery_for(config, run_embedder)
+            opened = open_gallery(config.gallery.where, model_of(run_embedder, config))
             stack.callback(opened.close)
+            if config.gallery.retention_days is not None:
+                forget_unseen(opened, config.gallery.retention_days)
             memory = GalleryMemory(opened)
             gallery = LiveGallery(opened, names, config)
             known = {person.number: person.name or "" for person in opened.people()}

@@ -70,7 +70,7 @@ class AppearanceCalibration:
     MINIMUM_STRANGERS, MINIMUM_SAME, MEMORY = 30, 30, 20_000
 
     def __init__(self, statistics: CosineStatistics | None = None) -> None:
-        self._given = statistics
+        self.given = statistics
         self._same = RunningMoments(self.MEMORY)
         self._strangers = RunningMoments(self.MEMORY)
 
@@ -78,6 +78,11 @@ class AppearanceCalibration:
         """Take in cosines of certain pairs (1-d): of one person, and of two."""
         self._same.add(same)
         self._strangers.add(strangers)
+
+    @property
+    def moments(self) -> tuple[RunningMoments, RunningMoments]:
+        """What was learned: of one person, and of two."""
+        return self._same, self._strangers
 
     @property
     def learned(self) -> bool:
@@ -88,7 +93,7 @@ class AppearanceCalibration:
     def statistics(self) -> CosineStatistics | None:
         """The distributions in use, or None while too little has been seen to trust appearance."""
         if not self.learned:
-            return self._given
+            return self.given
         if self._same.mean <= self._strangers.mean:
             return None  # vectors that say nothing about identity
         return CosineStatistics(self._same.mean, self._same.std, self._strangers.mean, self._strangers.std)

@@ -145,6 +145,20 @@ class IdentityMemory:
                 "use the appearance model that described them."
             )
 
+    def numbers(self) -> dict[str, Any]:
+        """What is not an array, for JSON."""
+        return {
+            "capacity": self.capacity,
+            "known": sorted(int(each) for each in self.known),
+            "next_identity": int(self.next_identity),
+            "next_tracklet": int(self.next_tracklet),
+        }
+
+    def set_numbers(self, numbers: dict[str, Any]) -> None:
+        """Take over what `numbers` gave."""
+        self.capacity, self.known = numbers["capacity"], set(numbers["known"])
+        self.next_identity, self.next_tracklet = numbers["next_identity"], numbers["next_tracklet"]
+
     def views_of(self, identity: int) -> np.ndarray | None:
         """Views of a dormant identity, float32 [K, D], or None."""
         rows = np.flatnonzero(self.identity == identity)

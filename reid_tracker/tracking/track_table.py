@@ -20,6 +20,8 @@ class TrackTable:
         TENTATIVE, CONFIRMED or LOST.
     mean, covariance : ndarray float64 [N, 2, 4], [N, 3, 4]
         Kalman filters (see `kalman`).
+    size : ndarray float64 [N, 2]
+        Width and height, px, averaged over the last moments.
     embedding : ndarray float32 [N, D]
         Unit appearance vectors; NaN rows where no good crop has been seen yet. D is 0 until vectors arrive.
     last_seen : ndarray float64 [N]
@@ -43,6 +45,7 @@ class TrackTable:
         self.state = np.zeros(0, dtype=np.int8)
         self.mean = np.zeros((0, 2, 4))
         self.covariance = np.zeros((0, 3, 4))
+        self.size = np.zeros((0, 2))
         self.embedding = np.zeros((0, 0), dtype=np.float32)
         self.last_seen = np.zeros(0)
         self.last_described = np.zeros(0)

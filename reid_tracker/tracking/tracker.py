@@ -20,6 +20,7 @@ back for an older one.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import supervision as sv
@@ -31,6 +32,7 @@ from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, warp
 from reid_tracker.tracking.memory import VIEWS, IdentityMemory, add_views
+from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, TrackTable
 
 UNMATCHED = -1
@@ -40,6 +42,8 @@ SAME_HEIGHT = 0.5
 REACH_SLACK = 0.5
 # Overlap with the expected place from which, where there is no rival, nobody asks what the person looks like.
 CERTAIN_IOU = 0.6
+# Share of a new box in the smooth size: a person's changes slowly, the detector's jumps with limbs and what hides them.
+SIZE_SHARE = 0.3
 # The memory gets a view of everyone in sight this often, s, and needs so many crops to tell who a newcomer is.
 VIEW_SECONDS, NEWCOMER_CROPS = 0.5, 3
 # Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
@@ -105,6 +109,65 @@ class Tracker:
         rows = np.flatnonzero((table.identity == identity) & (table.view_count > 0))
         return table.views[rows[0], : table.view_count[rows[0]]] if rows.size else self._memory.views_of(identity)
 
+    def state(self) -> TrackerState:
+        """Everything known after the last frame, a shared memory included.
+
+        A tracker restored from it goes on exactly as this one does.
+        """
+        given = self._calibration.given
+        header = {
+            "settings": self.settings.model_dump(),
+            "frame_rate": self.frame_rate,
+            "time": self.time,
+            "own": int(self._own),
+            "guests": sorted(int(each) for each in self._guests),
+            "statistics": given and asdict(given),
+            "moments": [vars(each) for each in self._calibration.moments],
+            "memory": self._memory.numbers(),
+        }
+        arrays = {f"table.{name}": array.copy() for name, array in vars(self._table).items()}
+        arrays |= {f"memory.{name}": getattr(self._memory, name).copy() for name in self._memory.COLUMNS}
+        arrays |= {f"camera.{name}": array for name, array in vars(self._camera).items() if array is not None}
+        return TrackerState(header, arrays)
+
+    @classmethod
+    def restore(cls, state: TrackerState, settings: TrackerSettings | None = None) -> "Tracker":
+        """Make a tracker, with a memory of its own, that goes on where `state` was taken.
+
+        Parameters
+        ----------
+        state : TrackerState
+            From `state`, or from a file.
+        settings : TrackerSettings, optional
+            Other settings from now on; by default those of the state.
+
+        Raises
+        ------
+        UserError
+            If the state is not whole.
+        """
+        header, arrays = state.header, state.arrays
+        try:
+            statistics = header["statistics"] and CosineStatistics(**header["statistics"])
+            tracker = cls(settings or TrackerSettings(**header["settings"]), header["frame_rate"], statistics)
+            tracker.time, tracker._own, tracker._guests = header["time"], header["own"], set(header["guests"])
+            for moments, values in zip(tracker._calibration.moments, header["moments"], strict=True):
+                vars(moments).update(values)
+            tracker._memory.set_numbers(header["memory"])
+            for group, owner in (("table", tracker._table), ("memory", tracker._memory), ("camera", tracker._camera)):
+                columns = {each.partition(".")[2]: arrays[each] for each in arrays if each.startswith(f"{group}.")}
+                if group != "camera":
+                    expected = {name: getattr(owner, name) for name in getattr(owner, "COLUMNS", vars(owner))}
+                    rows = {len(array) for array in columns.values()}
+                    if columns.keys() != expected.keys() or len(rows) != 1:
+                        raise ValueError
+                    if any(columns[name].dtype != array.dtype for name, array in expected.items()):
+                        raise ValueError
+                vars(owner).update({name: array.copy() for name, array in columns.items()})
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError("the tracker's state is not whole or of another version; begin anew without it.") from error
+        return tracker
+
     def update(
         self, detections: sv.Detections, timestamp: float | None = None, image: np.ndarray | None = None
     ) -> sv.Detections:
@@ -125,7 +188,9 @@ class Tracker:
         -------
         supervision.Detections
             The confirmed rows in input order, with their measured boxes: ``tracker_id`` is the identity,
-            ``data["tracklet"]`` the unbroken piece of motion.
+            ``data["tracklet"]`` the unbroken piece of motion, ``data["smooth_xyxy"]`` float32 [N, 4] the boxes
+            without the detector's jitter (the filter's centre, the size of the last moments), which lie closer to the
+            truth.
 
         Raises
         ------
@@ -328,6 +393,7 @@ class Tracker:
         table.mean[rows], table.covariance[rows] = kalman.update(
             table.mean[rows], table.covariance[rows], frame.measurement[columns]
         )
+        table.size[rows] += SIZE_SHARE * (frame.measurement[columns, 2:] - table.size[rows])
         table.last_seen[rows] = self.time
         table.sightings[rows] += 1
         table.class_id[rows] = frame.class_id[columns]
@@ -462,6 +528,7 @@ class Tracker:
             state=np.full(count, CONFIRMED if sure else TENTATIVE),
             mean=mean,
             covariance=covariance,
+            size=frame.measurement[new, 2:],
             embedding=embedding,
             last_seen=np.full(count, self.time),
             last_described=np.where(described, self.time, -np.inf),
@@ -490,6 +557,8 @@ class Tracker:
         reported: sv.Detections = detections[frame.row[detection_of[rows]]]
         reported.tracker_id = table.identity[rows]
         reported.data["tracklet"] = table.tracklet[rows]
+        centre, half = table.mean[rows, 0, :2], table.size[rows] / 2
+        reported.data["smooth_xyxy"] = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
         return reported
 
 

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import supervision as sv
 
+from reid_tracker.counting import Counts, describe
+
 BLUR_MARGIN = np.array([-0.1, -0.1, 0.1, 0.1], np.float32)
 """What the blur covers beyond a box, in box sizes: detectors cut off hair and hands."""
 COLORS = 64
@@ -28,6 +30,8 @@ class Annotator:
         How long the path of an identity's foot point stays visible; 0 draws none.
     blur_people : bool
         Blur everything that the detector saw, confirmed or not, before drawing.
+    shapes : dict of str to ndarray [K, 2], optional
+        Lines and zones that are counted (`parse_shapes`).
     label : callable, optional
         What stands at an identity's box; by default its number.
     """
@@ -36,16 +40,25 @@ class Annotator:
         self,
         trail_seconds: float = 2.0,
         blur_people: bool = False,
+        shapes: dict[str, np.ndarray] | None = None,
         label: Callable[[int], str] = "#{}".format,
     ) -> None:
         self._label = label
         self._trail_seconds = trail_seconds
+        self._shapes = shapes or {}
         self._blur = sv.BlurAnnotator() if blur_people else None
         self._trails: dict[tuple[int, int], deque[tuple[float, float, float]]] = {}
         self._classes: set[int] = set()
         self._size = (0, 0)
 
-    def draw(self, image: np.ndarray, tracks: sv.Detections, detections: sv.Detections, timestamp: float) -> np.ndarray:
+    def draw(
+        self,
+        image: np.ndarray,
+        tracks: sv.Detections,
+        detections: sv.Detections,
+        timestamp: float,
+        counts: Counts | None = None,
+    ) -> np.ndarray:
         """Draw one frame; call it in the order of time.
 
         Parameters
@@ -58,6 +71,8 @@ class Annotator:
             Everything the detector saw; only its boxes are used, for the blur.
         timestamp : float
             Seconds, the source's clock.
+        counts : dict, optional
+            What was counted up to this frame, to be written beside the shapes.
 
         Returns
         -------
@@ -79,13 +94,15 @@ class Annotator:
             self._boxes.annotate(scene, tracks)
             self._labels.smart_position = len(tracks) <= SPREAD_LABELS
             self._labels.annotate(scene, tracks, labels=self._name(tracks))
+        if counts is not None:
+            self._draw_counts(scene, counts)
         return scene
 
     def _set_up(self, width: int, height: int) -> None:
         """Choose line and letter sizes for this size of picture."""
         self._size = (width, height)
         self._thickness = max(1, round(min(width, height) / 450))
-        scale = float(np.clip(min(width, height) / 1500, 0.42, 1.5))
+        scale = self._text_scale = float(np.clip(min(width, height) / 1500, 0.42, 1.5))
         lookup = sv.ColorLookup.TRACK
         self._boxes = sv.BoxAnnotator(_PALETTE, thickness=self._thickness, color_lookup=lookup)
         self._labels = sv.LabelAnnotator(
@@ -107,6 +124,20 @@ class Annotator:
             return names
         classes = tracks.data.get("class_name", tracks.class_id)
         return [f"{name} {kind}" for name, kind in zip(names, classes, strict=True)]
+
+    def _draw_counts(self, scene: np.ndarray, counts: Counts) -> None:
+        """Lines with an arrow that shows which way is in, zones, and their counts."""
+        for points, words in zip(self._shapes.values(), describe(counts), strict=True):
+            corners = points.round().astype(np.int32)
+            cv2.polylines(scene, [corners], len(points) > 2, (255, 255, 255), 2 * self._thickness, cv2.LINE_AA)
+            middle = points.mean(axis=0)
+            if len(points) == 2:
+                along = points[1] - points[0]
+                inward = np.array([along[1], -along[0]]) * (20 * self._thickness / np.linalg.norm(along))
+                tip = (middle + inward).round().astype(int).tolist()
+                cv2.arrowedLine(scene, middle.astype(int).tolist(), tip, (255, 255, 255), 2 * self._thickness)
+            where = sv.Point(*corners[0].tolist())
+            sv.draw_text(scene, words, where, text_scale=self._text_scale, background_color=sv.Color.WHITE)
 
     def _draw_trails(self, scene: np.ndarray, tracks: sv.Detections, timestamp: float) -> None:
         """Add this frame's foot points, forget old ones, draw the rest."""

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import supervision as sv
 
+from reid_tracker.counting import Counts, PassageCounter
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import format_row
 from reid_tracker.video.annotate import Annotator, clip_boxes
@@ -37,11 +38,14 @@ class FrameResult:
         Confirmed rows, with ``tracker_id``.
     detections : supervision.Detections
         Everything the detector saw.
+    counts : dict, optional
+        Where lines or zones are counted: `PassageCounter.update` up to this frame.
     """
 
     frame: Frame
     tracks: sv.Detections
     detections: sv.Detections
+    counts: Counts | None = None
 
 
 class Sink(Protocol):
@@ -95,7 +99,7 @@ class VideoSink:
         frame = result.frame
         if frame.image is None:
             raise UserError(f"{self._path}: a source without pictures gives no video; choose another output.")
-        image = self._annotator.draw(frame.image, result.tracks, result.detections, frame.timestamp)
+        image = self._annotator.draw(frame.image, result.tracks, result.detections, frame.timestamp, result.counts)
         height, width = image.shape[:2]
         image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         try:
@@ -186,7 +190,8 @@ class JsonLinesSink:
              "class": "person"}]}
 
     ``index`` counts from 0 (MOTChallenge text from 1), ``timestamp`` is in seconds by the source's clock, ``id`` the
-    identity, ``tracklet`` the unbroken piece of motion, ``xyxy`` the box in pixels. What is not known is null.
+    identity, ``tracklet`` the unbroken piece of motion, ``xyxy`` the box in pixels. What is not known is null. Where
+    lines or zones are counted, ``counts`` follows (`PassageCounter.update`).
 
     Parameters
     ----------
@@ -215,12 +220,51 @@ class JsonLinesSink:
             "class": _to_list(tracks.data.get("class_name"), unknown),
         }
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        frame = {"index": result.frame.index, "timestamp": round(result.frame.timestamp, 6), "tracks": rows}
+        frame: dict[str, Any] = {
+            "index": result.frame.index,
+            "timestamp": round(result.frame.timestamp, 6),
+            "tracks": rows,
+        }
+        if result.counts is not None:
+            frame["counts"] = result.counts
         self._file.append(json.dumps(frame, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class CountsSink:
+    """The counts at the end of a run, and each identity's passages: ``{"lines", "zones", "by_identity"}`` as JSON.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; its folder is made.
+    counter : PassageCounter
+        Whose counts the frames bring.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written, from ``close``.
+    """
+
+    def __init__(self, path: str | Path, counter: PassageCounter) -> None:
+        self._path = Path(path)
+        self._counter = counter
+        self._counts: Counts | None = None
+
+    def write(self, result: FrameResult) -> None:
+        """Take note of one frame's counts."""
+        self._counts = result.counts
+
+    def close(self) -> None:
+        """Write the file."""
+        whole = {**(self._counts or {}), "by_identity": self._counter.by_identity()}
+        with _naming(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            _write_whole(self._path, (json.dumps(whole, ensure_ascii=False, indent=2) + "\n").encode())
 
 
 class CropSink:

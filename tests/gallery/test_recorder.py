@@ -182,6 +182,8 @@ def test_what_cannot_be_compared_is_refused(run, tmp_path):
         run(clip, embedder=Nameless())
     with pytest.raises(UserError, match="memory_seconds"):
         run(clip, tracker__memory_seconds=0)
+    with pytest.raises(UserError, match="a state has numbers of its own"):
+        run(clip, output__save_state=str(tmp_path / "state"))
     np.savez(tmp_path / "seen.npz", frame=[1], xyxy=SLOTS[:1], confidence=[0.9], embedding=WHO[:1])
     config = {"detector.recorded": str(tmp_path / "seen.npz"), "gallery.where": str(tmp_path / "gallery")}
     with pytest.raises(UserError, match="recorded vectors do not say"):

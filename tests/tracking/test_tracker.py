@@ -244,3 +244,17 @@ def test_whoever_had_no_vector_for_long_is_due_one():
         due.append(not certain[0])
         step_on(tracker, [person(10)], vectors if due[-1] else np.full_like(vectors, np.nan))
     assert due == [False, False, True, False, False, True, False, False]
+
+
+def test_smooth_boxes_lie_closer_to_the_truth_and_follow_who_comes_near():
+    rng = np.random.default_rng(0)
+    tracker, errors = Tracker(frame_rate=10), []
+    for step in range(80):
+        grown = 1 + 0.02 * step  # nearly thrice as large in the end
+        truth = np.array(person(5 * step, 100, 40 * grown, 100 * grown))
+        measured = truth + rng.normal(0, 4 * grown, 4)
+        tracked = tracker.update(detections([measured]))
+        np.testing.assert_allclose(tracked.xyxy, [measured], atol=1e-3)  # as measured, whatever else is given
+        errors.append(np.abs([measured - truth, tracked.data["smooth_xyxy"][0] - truth]).mean(axis=1) / grown)
+    plain, smooth = np.mean(errors[10:], axis=0)
+    assert smooth < 0.8 * plain

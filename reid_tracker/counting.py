@@ -1,0 +1,188 @@
+"""Counting who crosses a line or enters a zone, by their feet, per identity: who comes back is counted once.
+
+An identity may be corrected shortly after it was given, and motion goes on through that. So supervision's `LineZone`
+and `PolygonZone` follow tracklets, and a tracklet's passages belong to whichever identity it has in the end.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import supervision as sv
+
+from reid_tracker.errors import UserError
+
+# A tracklet out of sight stays where it was last seen for so long, s: being covered on the line is not a new beginning.
+MISSING_SECONDS = 5.0
+# Seen so often on the other side, someone has crossed: feet jitter.
+SIGHTINGS = 2
+FURTHEST = 32767  # px; supervision keeps a mask of the zone's extent
+
+Counts = dict[str, dict[str, dict[str, int]]]
+
+
+def parse_points(text: str, what: str, least: int, most: float = np.inf) -> np.ndarray:
+    """Read ``"x1,y1 x2,y2 ..."`` in px, float32 [K, 2] with ``least`` <= K <= ``most``, or raise a UserError."""
+    try:
+        points: np.ndarray = np.array([[float(value) for value in point.split(",")] for point in text.split()])
+    except ValueError:
+        points = np.zeros(0)
+    if points.ndim != 2 or points.shape[1] != 2 or not least <= len(points) <= most or not np.isfinite(points).all():
+        shape, number = ("line", "two points") if most == 2 else ("polygon", "three corners at least")
+        example = "x1,y1 x2,y2" if most == 2 else "x1,y1 x2,y2 x3,y3"
+        raise UserError(f'{what} {text!r}: a {shape} is written as "{example}", with {number}.')
+    return points.astype(np.float32)
+
+
+def parse_shapes(lines: Sequence[str], zones: Sequence[str]) -> dict[str, np.ndarray]:
+    """Lines [2, 2] and zones [K, 2] by name from ``NAME=x1,y1 x2,y2 ...``; without a name they are numbered.
+
+    Raises
+    ------
+    UserError
+        If one cannot be read, lies beyond `FURTHEST`, or two have one name.
+    """
+    shapes: dict[str, np.ndarray] = {}
+    for what, texts, least, most in (("line", lines, 2, 2), ("zone", zones, 3, np.inf)):
+        for number, text in enumerate(texts, start=1):
+            name, _, points = text.rpartition("=")
+            name = name.strip() or f"{what} {number}"
+            if name in shapes:
+                raise UserError(f"{what} {text!r}: there is another one of the name {name!r}; name them differently.")
+            shapes[name] = parse_points(points, what, least, most)
+            if np.abs(shapes[name]).max() > FURTHEST or (shapes[name] == shapes[name][0]).all():
+                raise UserError(f"{what} {text!r}: lies outside of any picture or is a mere point.")
+    return shapes
+
+
+@dataclass
+class _Passages:
+    """How often each identity passed; a tracklet still followed may change its identity."""
+
+    settled: Counter[int] = field(default_factory=Counter)
+    following: Counter[int] = field(default_factory=Counter)
+
+    def by_identity(self, identity_of: dict[int, int]) -> Counter[int]:
+        total = self.settled.copy()
+        for tracklet, passages in self.following.items():
+            total[identity_of[tracklet]] += passages
+        return total
+
+    def settle(self, tracklet: int, identity: int) -> None:
+        if tracklet in self.following:
+            self.settled[identity] += self.following.pop(tracklet)
+
+
+class PassageCounter:
+    """Counts along a video.
+
+    Parameters
+    ----------
+    shapes : dict of str to ndarray [K, 2]
+        By name (`parse_shapes`): two points are a line, more are a zone.
+    """
+
+    def __init__(self, shapes: dict[str, np.ndarray]) -> None:
+        self.shapes = shapes
+        feet = (sv.Position.BOTTOM_CENTER,)
+        self._lines = {
+            name: sv.LineZone(sv.Point(*points[0]), sv.Point(*points[1]), feet, SIGHTINGS)
+            for name, points in shapes.items()
+            if len(points) == 2
+        }
+        self._zones = {
+            name: sv.PolygonZone(points.astype(int), feet) for name, points in shapes.items() if len(points) > 2
+        }
+        self._passages = {(name, way): _Passages() for name in shapes for way in ("in", "out")}
+        self._inside: dict[str, set[int]] = {name: set() for name in self._zones}
+        self._raw: dict[str, set[int]] = {name: set() for name in self._zones}
+        self._identity: dict[int, int] = {}
+        self._last: dict[int, tuple[float, np.ndarray]] = {}
+        self._in_sight: set[int] = set()
+
+    def update(self, tracks: sv.Detections, timestamp: float) -> Counts:
+        """Take in one frame, in the order of time.
+
+        Parameters
+        ----------
+        tracks : supervision.Detections
+            What `Tracker.update` gave: ``tracker_id`` and ``data["tracklet"]``.
+        timestamp : float
+            Seconds.
+
+        Returns
+        -------
+        dict
+            ``{"lines": {name: {"in", "out", "people_in", "people_out"}}, "zones": {name: {"inside", "in", "out",
+            "people"}}}``: passages, and how many people made them; ``inside`` is now.
+        """
+        if len(tracks):
+            for tracklet, identity, box in zip(
+                tracks.data["tracklet"].tolist(), tracks.tracker_id.tolist(), tracks.xyxy, strict=True
+            ):
+                self._identity[tracklet] = identity
+                self._last[tracklet] = timestamp, box
+        for tracklet in [each for each, (seen, _) in self._last.items() if timestamp - seen > MISSING_SECONDS]:
+            self._forget(tracklet)
+        numbers = np.array(list(self._last), dtype=np.int64)
+        everyone = sv.Detections.empty()
+        if len(numbers):
+            everyone = sv.Detections(np.array([box for _, box in self._last.values()]), tracker_id=numbers)
+        for name, line in self._lines.items():
+            for way, crossed in zip(("in", "out"), line.trigger(everyone), strict=True):
+                self._passages[name, way].following.update(numbers[crossed].tolist())
+        for name, zone in self._zones.items():
+            now, before, inside = set(numbers[zone.trigger(everyone)].tolist()), self._raw[name], self._inside[name]
+            self._raw[name] = now
+            inside = (now & before) | (inside & (now | before))  # two sightings change it, one is jitter
+            self._passages[name, "in"].following.update(inside - self._inside[name])
+            self._passages[name, "out"].following.update(self._inside[name] - inside)
+            self._inside[name] = inside
+        self._in_sight = {tracklet for tracklet, (seen, _) in self._last.items() if seen == timestamp}
+        return self._counts()
+
+    def _forget(self, tracklet: int) -> None:
+        for passages in self._passages.values():
+            passages.settle(tracklet, self._identity[tracklet])
+        for inside in (*self._inside.values(), *self._raw.values()):
+            inside.discard(tracklet)
+        del self._last[tracklet], self._identity[tracklet]
+
+    def _counts(self) -> Counts:
+        totals = {key: each.by_identity(self._identity) for key, each in self._passages.items()}
+        counts: Counts = {"lines": {}, "zones": {}}
+        for name in self._lines:
+            ways = {way: totals[name, way] for way in ("in", "out")}
+            counts["lines"][name] = {way: each.total() for way, each in ways.items()}
+            counts["lines"][name] |= {f"people_{way}": len(each) for way, each in ways.items()}
+        for name in self._zones:
+            counts["zones"][name] = {
+                "inside": len(self._inside[name] & self._in_sight),
+                "in": totals[name, "in"].total(),
+                "out": totals[name, "out"].total(),
+                "people": len(totals[name, "in"]),
+            }
+        return counts
+
+    def by_identity(self) -> dict[str, dict[str, dict[int, int]]]:
+        """Passages of each identity: ``{name: {"in": {identity: times}, "out": {identity: times}}}``."""
+        return {
+            name: {
+                way: dict(sorted(self._passages[name, way].by_identity(self._identity).items()))
+                for way in ("in", "out")
+            }
+            for name in self.shapes
+        }
+
+
+def describe(counts: Counts) -> list[str]:
+    """The counts in words, a line for each shape."""
+    words = [
+        f"{name}: {each['in']} in ({each['people_in']} people), {each['out']} out ({each['people_out']} people)"
+        for name, each in counts["lines"].items()
+    ]
+    return words + [
+        f"{name}: {each['people']} people, {each['in']} entries, {each['inside']} inside"
+        for name, each in counts["zones"].items()
+    ]

@@ -1,0 +1,257 @@
+"""From tracks to training: a set of crops of the identities of one's own video, after somebody has looked them over.
+
+The set is one folder per identity and `crops.csv` (path, identity, camera), which training and evaluation read.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from reid_tracker.errors import UserError
+from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, IDENTITY, LEFT, WIDTH, read_rows
+from reid_tracker.tracking import costs
+from reid_tracker.video.annotate import clip_boxes
+from reid_tracker.video.sources import open_source
+
+LIST = "crops.csv"
+# What shows a person: seen by the detector, nearly whole in the picture, and not behind another.
+LEAST_CONFIDENCE, LEAST_INSIDE, MOST_COVERED = 0.5, 0.9, 0.15
+# Someone who walks one body height changes as much as someone who stands for so many seconds.
+STANDING_SECONDS = 10.0
+_GREY_SIZE = (64, 128)  # at which sharpness is compared
+
+
+def export_crops(
+    results: Path | str,
+    video: Path | str,
+    output: Path | str,
+    *,
+    review: Path | str | None = None,
+    per_identity: int = 30,
+    min_height: float = 48,
+    camera: int = -1,
+) -> dict[str, int]:
+    """Cut out varied, uncovered, sharp crops of each identity of a run.
+
+    Parameters
+    ----------
+    results : path
+        What `track` wrote of the video: MOTChallenge text, or JSON lines (.jsonl).
+    video : path
+        The video, or whatever else `open_source` opens.
+    output : path
+        Folder of the set; other videos' crops may be there already, and equal names are the same identity.
+    review : path, optional
+        A CSV with the columns identity, decision and optionally name, or a JSON list of such objects. The decision is
+        "keep", "drop", or "merge-into N"; a name is what an identity is called from now on. Who is not in it is kept.
+    per_identity : int
+        Crops of each identity at most.
+    min_height : float
+        Lower boxes are left out, px.
+    camera : int
+        Number of the camera; -1 = unknown, then retrieval may compare all crops.
+
+    Returns
+    -------
+    dict
+        Crops written, by identity.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or not what it should be, the review contradicts itself, or the set has this video's
+        crops already.
+    """
+    output = Path(output)
+    source = open_source(video)
+    if not source.has_pixels:
+        raise UserError(f"{video}: has no pictures to cut crops from.")
+    frame, identity, xyxy, confidence = _read_results(Path(results))
+    names = _names(np.unique(identity), Path(review) if review else None)
+    known = _read_list(output / LIST)
+    if any(Path(row["path"]).name.startswith(f"{source.name}_") for row in known):
+        raise UserError(f"{output}: holds crops of {source.name} already; name a new folder.")
+    fit = _fit(frame, xyxy, confidence, min_height, source.width, source.height)
+    fit &= np.isin(identity, list(names))
+    bins = _bins(
+        np.array([names.get(each, "") for each in identity.tolist()]), frame, xyxy, fit, per_identity, source.frame_rate
+    )
+    best: dict[tuple[str, int], tuple[float, int, bytes]] = {}
+    rows_of = np.split(np.arange(len(frame)), np.flatnonzero(np.diff(frame)) + 1)
+    wanted = {int(frame[rows[0]]): rows[fit[rows]] for rows in rows_of if len(rows) and fit[rows].any()}
+    for picture in source:
+        for row in wanted.get(picture.index + 1, ()):
+            left, top, right, bottom = (
+                clip_boxes(xyxy[row : row + 1], source.width, source.height)[0][0].round().astype(int)
+            )
+            assert picture.image is not None
+            crop = picture.image[top:bottom, left:right]
+            place, sharp = (names[int(identity[row])], int(bins[row])), sharpness(crop)
+            if place not in best or sharp > best[place][0]:
+                best[place] = (
+                    sharp,
+                    int(frame[row]),
+                    cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes(),
+                )
+    written: dict[str, int] = {}
+    try:
+        for (name, _), (_, number, picture_bytes) in sorted(best.items()):
+            path = Path(name) / f"{source.name}_{number:06d}.jpg"
+            (output / name).mkdir(parents=True, exist_ok=True)
+            (output / path).write_bytes(picture_bytes)
+            known.append({"path": path.as_posix(), "identity": name, "camera": str(camera)})
+            written[name] = written.get(name, 0) + 1
+        if written:
+            _write_list(output / LIST, known)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror}).") from error
+    if not written:
+        raise UserError(f"{results}: nobody in it is shown well enough for a crop; lower --min-height.")
+    return written
+
+
+def sharpness(crop: np.ndarray) -> float:
+    """How sharp a picture uint8 [h, w, 3] is: the variance of its Laplacian at a fixed size."""
+    grey = cv2.cvtColor(cv2.resize(crop, _GREY_SIZE, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+
+
+def _read_results(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Frames from 1, identities, boxes [R, 4] and confidences of a run's result, by frame."""
+    if path.suffix == ".jsonl":
+        rows = np.array(list(_json_rows(path)), dtype=np.float64).reshape(-1, 7)
+        xyxy = rows[:, 2:6]
+        confidence = rows[:, 6]
+    else:
+        rows = read_rows(path)
+        xyxy = np.concatenate([rows[:, LEFT : LEFT + 2], rows[:, LEFT : LEFT + 2] + rows[:, [WIDTH, HEIGHT]]], axis=1)
+        confidence = rows[:, CONFIDENCE] if rows.shape[1] > CONFIDENCE else np.ones(len(rows))
+    order = np.argsort(rows[:, FRAME], kind="stable")
+    frame, identity = rows[order][:, [FRAME, IDENTITY]].astype(np.int64).T
+    return frame, identity, xyxy[order].astype(np.float32), confidence[order]
+
+
+def _json_rows(path: Path) -> Iterator[tuple[float, ...]]:
+    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+        try:
+            frame = json.loads(line)
+            for track in frame["tracks"]:
+                confidence = 1.0 if track["confidence"] is None else track["confidence"]
+                yield frame["index"] + 1, track["id"], *track["xyxy"], confidence
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path}: line {number} is not of a run's JSON lines.") from error
+
+
+def _names(identities: np.ndarray, review: Path | None) -> dict[int, str]:
+    """What each identity is called in the set; those dropped are not in it."""
+    merged: dict[int, int] = {}
+    names, dropped = {int(each): f"{each:06d}" for each in identities}, set()
+    for row in _read_review(review) if review else ():
+        try:
+            identity = int(row["identity"])
+            decision, _, other = str(row.get("decision") or "keep").strip().partition(" ")
+            if decision == "merge-into":
+                merged[identity] = int(other)
+            elif decision == "drop":
+                dropped.add(identity)
+            elif decision != "keep":
+                raise ValueError
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{review}: {row} is no decision; write an identity and keep, drop or 'merge-into N'."
+            ) from error
+        for each in (identity, merged.get(identity, identity)):
+            if each not in names:
+                raise UserError(f"{review}: there is no identity {each} in the results.")
+        if name := str(row.get("name") or "").strip():
+            if name[0] == "." or set(name) & set('/\\:"\n'):
+                raise UserError(f"{review}: {name!r} cannot be a folder's name; leave out / \\ : and a leading dot.")
+            names[identity] = name
+    result = {}
+    for identity in names:
+        target, steps = identity, 0
+        while target in merged:
+            target, steps = merged[target], steps + 1
+            if steps > len(merged):
+                raise UserError(f"{review}: identity {identity} is merged in a circle.")
+        if target not in dropped and identity not in dropped:
+            result[identity] = names[target]
+    return result
+
+
+def _read_review(path: Path) -> list[dict[str, Any]]:
+    text = _read_text(path)
+    if path.suffix.lower() != ".json":
+        return list(csv.DictReader(io.StringIO(text), skipinitialspace=True))
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}).") from error
+    if not isinstance(rows, list):
+        raise UserError(f"{path}: write a list of objects with identity, decision and name.")
+    return rows
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file in UTF-8.") from error
+
+
+def _fit(
+    frame: np.ndarray, xyxy: np.ndarray, confidence: np.ndarray, min_height: float, width: int, height: int
+) -> np.ndarray:
+    """Which boxes show a person well enough, by what the results alone say. bool [R]."""
+    inside = np.clip(xyxy, 0, [width, height, width, height])
+    whole = costs.area(inside) >= LEAST_INSIDE * costs.area(xyxy)
+    fit: np.ndarray = whole & (confidence >= LEAST_CONFIDENCE) & (xyxy[:, 3] - xyxy[:, 1] >= min_height)
+    for rows in np.split(np.arange(len(frame)), np.flatnonzero(np.diff(frame)) + 1):
+        fit[rows] &= costs.coverage(xyxy[rows]) < MOST_COVERED
+    return fit
+
+
+def _bins(
+    name: np.ndarray, frame: np.ndarray, xyxy: np.ndarray, fit: np.ndarray, count: int, frame_rate: float
+) -> np.ndarray:
+    """Divide each identity's fit boxes into ``count`` bins of equal change, by way walked and time passed. int [R].
+
+    One crop of each is kept: who stands for minutes and then walks is not shown standing in nearly all of them.
+    """
+    bins = np.zeros(len(frame), dtype=np.int64)
+    for each in np.unique(name[fit]):
+        rows = np.flatnonzero(fit & (name == each))
+        centre, height = (xyxy[rows, :2] + xyxy[rows, 2:]) / 2, xyxy[rows, 3] - xyxy[rows, 1]
+        walked = np.hypot(*np.diff(centre, axis=0).T) / height[1:]
+        # A jump (another visit, two merged) is one change, not a long way.
+        change = np.minimum(walked, 1) + np.minimum(np.diff(frame[rows]) / frame_rate / STANDING_SECONDS, 1)
+        progress = np.concatenate([[0], np.cumsum(change)])
+        bins[rows] = np.minimum(progress / max(progress[-1], 1e-9) * count, count - 1)
+    return bins
+
+
+def _read_list(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    rows = list(csv.DictReader(io.StringIO(_read_text(path))))
+    if any(set(row) != {"path", "identity", "camera"} for row in rows):
+        raise UserError(f"{path}: not the list of a set of crops (path, identity, camera); name a new folder.")
+    return rows
+
+
+def _write_list(path: Path, rows: list[dict[str, str]]) -> None:
+    text = io.StringIO()
+    table = csv.DictWriter(text, ("path", "identity", "camera"), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text.getvalue(), encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,91 @@
+"""Counting at lines and in zones."""
+
+import numpy as np
+import pytest
+from tracking_world import detections, person
+
+from reid_tracker import UserError
+from reid_tracker.counting import PassageCounter, describe, parse_shapes
+
+# A line that runs down the picture at x = 300; seen from its first point, left is where x is greater.
+DOOR = {"door": np.array([[300, 0], [300, 400]], np.float32)}
+YARD = {"yard": np.array([[300, 0], [600, 0], [600, 400], [300, 400]], np.float32)}
+
+
+def walk(counter, frames):
+    """Counts after frames of (tracklet, identity, x of the feet) each; ten a second."""
+    for number, frame in enumerate(frames):
+        tracks = detections([person(x - 20) for _, _, x in frame])
+        if frame:
+            tracks.tracker_id = np.array([identity for _, identity, _ in frame])
+            tracks.data["tracklet"] = np.array([tracklet for tracklet, _, _ in frame])
+        counts = counter.update(tracks, number / 10)
+    return counts
+
+
+def test_passages_and_people_at_a_line():
+    there, back = [250, 260, 290, 310, 330, 340], [340, 330, 310, 290, 270, 260]
+    frames = [[(1, 1, x), (2, 2, 600 - x)] for x in [*there, *back, *there]]  # the second walks the other way
+    door = walk(PassageCounter(DOOR), frames)["lines"]["door"]
+    assert door == {"in": 3, "out": 3, "people_in": 2, "people_out": 2}
+
+
+def test_jitter_on_the_line_is_no_passage():
+    assert (
+        walk(PassageCounter(DOOR), [[(1, 1, x)] for x in [280, 290, 302, 298, 303, 297, 290]])["lines"]["door"]["in"]
+        == 0
+    )
+
+
+def test_who_comes_back_is_counted_once_also_when_that_is_found_out_later():
+    first = [[(1, 1, x)] for x in range(250, 350, 10)]
+    # Tracklet 2 is taken for somebody new until, past the line, it turns out to be 1.
+    second = [[(2, 2 if x < 340 else 1, x)] for x in range(250, 370, 10)]
+    counter = PassageCounter(DOOR)
+    counts = walk(counter, first + second)
+    assert counts["lines"]["door"] == {"in": 2, "out": 0, "people_in": 1, "people_out": 0}
+    assert counter.by_identity()["door"] == {"in": {1: 2}, "out": {}}
+    assert describe(counts) == ["door: 2 in (1 people), 0 out (0 people)"]
+    # The same long after both were seen last: what was counted does not change any more.
+    later = counter.update(detections([]), 1000.0)
+    assert later == counts
+
+
+def test_covered_on_the_line_for_a_second():
+    frames = [[(1, 1, 280)]] * 5 + [[]] * 10 + [[(1, 1, 320)]] * 5
+    assert walk(PassageCounter(DOOR), frames)["lines"]["door"]["in"] == 1
+
+
+def test_a_return_elsewhere_crosses_nothing():
+    frames = [[(1, 1, 200)]] * 5 + [[]] * 70 + [[(2, 1, 500)]] * 5
+    counts = walk(PassageCounter(DOOR | YARD), frames)
+    assert counts["lines"]["door"]["in"] == 0 and counts["zones"]["yard"]["people"] == 1
+
+
+def test_a_zone():
+    frames = [[(1, 1, x), (2, 2, 400)] for x in (200, 350, 250, 350, 400, 650, 650, 400, 400)]
+    counts = walk(PassageCounter(YARD), frames)
+    assert counts["zones"]["yard"] == {"inside": 2, "in": 3, "out": 1, "people": 2}
+    later = walk(PassageCounter(YARD), [*frames, [(3, 3, 100)]])
+    assert describe(later) == ["yard: 2 people, 3 entries, 0 inside"]
+
+
+def test_shapes_are_read_with_and_without_names():
+    shapes = parse_shapes(["door=0,0 1,5", "1,2 3,4"], ["a = b=0,0 9,0 9,9"])
+    assert list(shapes) == ["door", "line 2", "a = b"] and shapes["line 2"].tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "zones", "words"),
+    [
+        (["1,2"], [], "line is written as"),
+        (["1,2 3,4 5,6"], [], "line is written as"),
+        (["1,2 1,2"], [], "mere point"),
+        ([], ["1,2 3,4"], "polygon is written as"),
+        ([], ["0,0 1e9,0 0,9"], "outside"),
+        (["x=0,0 1,1"], ["x=0,0 1,0 1,1"], "another one of the name 'x'"),
+    ],
+)
+def test_shapes_that_are_none(lines, zones, words):
+    with pytest.raises(UserError, match=words):
+        parse_shapes(lines, zones)
