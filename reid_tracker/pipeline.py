@@ -159,9 +159,9 @@ def _track(
         recorder, memory = None, None
         if config.gallery.where:
             if config.source.resume or config.output.save_state:
+                where = config.gallery.where
                 raise UserError(
-                    f"gallery {config.gallery.where}: a state has numbers of its own; give a gallery, or save_state and "
-                    "resume."
+                    f"gallery {where}: a state has its own numbers; give a gallery, or save_state and resume."
                 )
             known = model_of(run_embedder, config)
             if gallery is None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Condition, Thread
 
 import numpy as np
-import supervision as sv
 
 from reid_tracker.config import LiveOutputSettings
 from reid_tracker.errors import UserError
@@ -130,7 +129,7 @@ class Recorder:
             if now >= self._until or (self._sink is not None and shape != self._size):
                 self.close()
                 self._until, self._size = now + self._seconds, shape
-                self._sink = VideoSink(self._unused(), 30.0, _Drawn())
+                self._sink = VideoSink(self._unused(), 30.0)
             if self._sink is not None:
                 self._sink.write(result)
         except UserError as error:
@@ -150,10 +149,3 @@ class Recorder:
             number += 1
             path = self._folder / f"{stem}-{number}.mp4"
         return path
-
-
-class _Drawn(Annotator):
-    """For pictures that are drawn already."""
-
-    def draw(self, image: np.ndarray, tracks: sv.Detections, detections: sv.Detections, timestamp: float) -> np.ndarray:
-        return image
