@@ -1,6 +1,7 @@
 """Whether a person keeps one number across two cameras, counted against the truth.
 
     python scripts/two_cameras.py SEQUENCE [--seconds 57] [--also 13=2 9=5 10=6 14=8 18=8]
+        [--set tracker.return_distance=0.2]
 
 SEQUENCE is a MOTChallenge folder with pixels. Two cameras are made of it, in two ways, and tracked as `reid-tracker
 live` does, at the sequence's own pace whatever this machine's: "side by side" cuts the picture into a left and a right
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_tracker.config import LiveConfig
+from reid_tracker.config import LiveConfig, load
 from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.people import People
 from reid_tracker.motchallenge import CONFIDENCE, FRAME, IDENTITY, LEFT, read_rows
@@ -71,11 +72,12 @@ def main() -> None:
     parser.add_argument("sequence", type=Path)
     parser.add_argument("--seconds", type=float, default=57.0)
     parser.add_argument("--also", nargs="*", default=[], metavar="NUMBER=NUMBER")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of reid-tracker live")
     arguments = parser.parse_args()
     same = {int(pair.partition("=")[0]): int(pair.partition("=")[2]) for pair in arguments.also}
     rows = read_rows(arguments.sequence / "gt" / "gt.txt")
     rows = rows[rows[:, CONFIDENCE] > 0]
-    config = LiveConfig()
+    config = load(LiveConfig, None, dict(pair.split("=", 1) for pair in arguments.set))
     models = Models(config)
     detector, (embedder, statistics) = models.detector(), models.embedder()
     width = open_source(arguments.sequence).width

@@ -53,7 +53,7 @@ class Outputs:
         show: Sequence[Show],
         gallery: LiveGallery | None = None,
     ) -> None:
-        self._annotators = [Annotator(settings.trail_seconds, settings.blur_people, label) for _ in cameras]
+        self._annotators = [Annotator(settings.trail_seconds, settings.blur_people, label=label) for _ in cameras]
         self._recorders = [Recorder(settings, name) for name in cameras] if settings.record else []
         self._show = show
         self._gallery = gallery
