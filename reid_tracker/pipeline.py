@@ -159,10 +159,8 @@ def _track(
         recorder, memory = None, None
         if config.gallery.where:
             if config.source.resume or config.output.save_state:
-                where = config.gallery.where
-                raise UserError(
-                    f"gallery {where}: a state has its own numbers; give a gallery, or save_state and resume."
-                )
+                mend = "a state has numbers of its own; give a gallery, or save_state and resume."
+                raise UserError(f"gallery {config.gallery.where}: {mend}")
             known = model_of(run_embedder, config)
             if gallery is None:
                 gallery = open_gallery(config.gallery.where, known)
