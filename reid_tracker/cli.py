@@ -462,6 +462,77 @@ def _print_retrieval(figures: dict[str, Any]) -> None:
         _print_table(table)
 
 
+@evaluate.command("robustness")
+def evaluate_robustness(
+    sequence: Annotated[Path, typer.Argument(help="A MOTChallenge sequence folder with pixels, or a video.")],
+    truth: Annotated[Path | None, typer.Option(help="Its gt.txt; default: the folder's own.")] = None,
+    detections: Annotated[
+        str | None, typer.Option(help="Boxes of the clean frames (det.txt or .npz): only appearance sees the spoilt.")
+    ] = None,
+    corruptions: Annotated[str | None, typer.Option(help="motion_blur,flicker,... Default: all.")] = None,
+    severities: Annotated[str, typer.Option(help="Of 1 to 5.")] = "1,3,5",
+    fps: Annotated[float | None, typer.Option(help="Frames per second; overrides the container's clock.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Take every n-th frame.")] = None,
+    end: Annotated[str | None, typer.Option(help="Last frame: a number from 1, or a time such as 12.5s.")] = None,
+    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download [bundled].")] = None,
+    embedder: Annotated[str | None, typer.Option(help="Appearance network [bundled].")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them (PNG).")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set tracker.lost_seconds=5")
+    ] = None,
+) -> None:
+    """HOTA and IDF1 under blur, bad light, dropped frames, shake, ..., and what is kept of clean."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from reid_tracker.config import TrackConfig, load
+    from reid_tracker.evaluation import robustness
+    from reid_tracker.evaluation.mot import write_json
+
+    kinds = corruptions.split(",") if corruptions else list(robustness.VIDEO_CORRUPTIONS)
+    try:
+        levels = [int(each) for each in severities.split(",")]
+    except ValueError:
+        raise UserError(f"--severities {severities}: write numbers of 1 to 5, such as 1,3,5.") from None
+    overrides: dict[str, Any] = {
+        "device": device,
+        "source.fps": fps,
+        "source.stride": stride,
+        "source.end": end,
+        "detector.model": detector,
+        "detector.recorded": detections,
+        "embedder.model": embedder,
+    }
+    config = load(TrackConfig, None, {**overrides, **_parse_settings(settings or [])})
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("frames", total=None)
+        figures = robustness.evaluate_robustness(
+            sequence, truth, config, kinds, levels, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    if json is not None:
+        write_json(figures, json)
+    if plot is not None:
+        robustness.draw_robustness(figures, plot)
+    _print_robustness(figures, [str(level) for level in levels])
+
+
+def _print_robustness(figures: dict[str, Any], severities: list[str]) -> None:
+    clean = figures["clean"]
+    print(f"{figures['sequence']}, {figures['mode']}, {figures['frames']} frames")
+    print(f"clean: HOTA {100 * clean['HOTA']:.1f}  IDF1 {100 * clean['IDF1']:.1f}  switches {clean['IDSW']:.0f}")
+    table = _table("HOTA / IDF1 / kept at severity", *severities)
+    for kind, row in figures["corruptions"].items():
+        cells = (row[severity] for severity in severities)
+        shown = (f"{100 * each['HOTA']:.1f} / {100 * each['IDF1']:.1f} / {100 * each['kept']:.0f} %" for each in cells)
+        table.add_row(kind, *shown)
+    if mean := figures["blur_and_light"]:
+        shown = (f"{100 * mean[severity]:.0f} %" for severity in severities)
+        table.add_row("IDF1 kept, mean of blur and light", *shown, style="bold")
+    _print_table(table)
+
+
 @app.command()
 def train(
     data: Annotated[list[str], typer.Argument(metavar="DATA...", help="Crops: data sets' folders, CSV files.")],

@@ -124,21 +124,14 @@ class TrackerSettings(Settings):
     memory_seconds: float = setting(
         600.0, "How long someone who left is remembered; only appearance can bring them back. 0 = not at all.", ge=0
     )
-    return_distance: float = setting(
-        0.05,
-        "Largest calibrated distance (0 same, 1 stranger) between a newcomer and someone who left, to be that person. "
-        "Raise it to recognise more returns, at more false ones.",
-        ge=0,
-        le=1,
-    )
-    return_margin: float = setting(
-        0.15,
-        "By how much the next most similar person must be further away. Raise it against false returns.",
-        ge=0,
-        le=1,
+    return_false_match_rate: float = setting(
+        0.0001,
+        "Share of strangers who may be taken for someone who left. Raise it (0.05) to recognise far more returns.",
+        gt=0,
+        lt=1,
     )
     return_seconds: float = setting(
-        1.0, "How long after being numbered a newcomer may still turn out to be someone known.", ge=0
+        2.0, "How long after being numbered a newcomer may still turn out to be someone known.", ge=0
     )
     duplicate_iou: float = setting(
         0.6, "An unmatched box that overlaps a matched one this much is the same person, not a new one.", gt=0, le=1

@@ -7,7 +7,7 @@ from torch import Tensor
 from reid_tracker.appearance.embedder import embed_crops
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.config import NetworkSettings
-from reid_tracker.evaluation.retrieval import evaluate_retrieval, similarity_statistics
+from reid_tracker.evaluation.retrieval import evaluate_retrieval, similarity_statistics, stranger_tail
 from reid_tracker.training.datasets import CropSet
 
 
@@ -28,7 +28,8 @@ def measure(network: EmbeddingNetwork, crops: CropSet, images: Tensor, settings:
     Returns
     -------
     dict
-        `rank1`, `rank5`, `mAP`, `mINP` (0..1) and `calibration` (`similarity_statistics`). For the
+        `rank1`, `rank5`, `mAP`, `mINP` (0..1) and `calibration` (`similarity_statistics`, and
+        `stranger_tail` in its `same_camera` where there are people enough). For the
         calibration, crops whose camera is not known count as seen by one camera: they mostly come from one video.
     """
     network.eval()
@@ -42,4 +43,7 @@ def measure(network: EmbeddingNetwork, crops: CropSet, images: Tensor, settings:
         crops.cameras_apart[query],
         crops.cameras_apart[gallery],
     )
-    return {**figures.as_dict(), "calibration": similarity_statistics(embeddings, crops.identities, crops.cameras)}
+    calibration = similarity_statistics(embeddings, crops.identities, crops.cameras)
+    if "same_camera" in calibration:
+        calibration["same_camera"] |= stranger_tail(embeddings, crops.identities, crops.cameras)
+    return {**figures.as_dict(), "calibration": calibration}

@@ -75,14 +75,14 @@ def _convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 def _low_light(image: np.ndarray, exposure: float, random: np.random.Generator, height: float) -> np.ndarray:
     """A share of the light, with the noise of few photons (600 from a white pixel in full light) and of the sensor."""
-    photons = 600 * exposure * _to_light(image)
+    photons = 600 * exposure * to_light(image)
     deviation = np.sqrt(photons + 1.5**2)  # a photon count varies by its root
-    return _from_light((photons + deviation * random.standard_normal(image.shape, dtype=np.float32)) / 600)
+    return from_light((photons + deviation * random.standard_normal(image.shape, dtype=np.float32)) / 600)
 
 
 def _over_exposure(image: np.ndarray, exposure: float, random: np.random.Generator, height: float) -> np.ndarray:
     """A multiple of the light: what was bright is white, and its detail is lost."""
-    return _from_light(_to_light(image) * exposure)
+    return from_light(to_light(image) * exposure)
 
 
 def _shadow(image: np.ndarray, light: float, random: np.random.Generator, height: float) -> np.ndarray:
@@ -92,7 +92,7 @@ def _shadow(image: np.ndarray, light: float, random: np.random.Generator, height
     y, x = np.ogrid[-0.5 : 0.5 : rows * 1j, -0.5 : 0.5 : columns * 1j]
     across = np.abs(np.cos(angle) * x + np.sin(angle) * y + 0.5 - place)
     lit = np.clip((across - width / 2) / 0.05 + 0.5, 0, 1).astype(np.float32)
-    return _from_light(_to_light(image) * (light + (1 - light) * lit)[..., None])
+    return from_light(to_light(image) * (light + (1 - light) * lit)[..., None])
 
 
 def _contrast(image: np.ndarray, share: float, random: np.random.Generator, height: float) -> np.ndarray:
@@ -115,12 +115,13 @@ _VALUES = np.arange(256, dtype=np.float32) / 255
 _LIGHT = np.where(_VALUES <= 0.04045, _VALUES / 12.92, ((_VALUES + 0.055) / 1.055) ** 2.4)
 
 
-def _to_light(image: np.ndarray) -> np.ndarray:
+def to_light(image: np.ndarray) -> np.ndarray:
     """Linear light 0..1 by the sRGB curve."""
     return _LIGHT[image]
 
 
-def _from_light(light: np.ndarray) -> np.ndarray:
+def from_light(light: np.ndarray) -> np.ndarray:
+    """Picture of linear light; what is brighter than white is white."""
     light = np.clip(light, 0, 1)
     return _to_uint8(255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055))
 

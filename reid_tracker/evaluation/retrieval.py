@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import ndtri
 
 from reid_tracker.errors import UserError
+from reid_tracker.tracking.memory import NEWCOMER_CROPS, IdentityMemory
 
 # Distances held at a time, whatever the gallery's size: 1,024 queries by 16,384 gallery rows in float32 are 64 MiB.
 _ROWS, _COLUMNS = 1 << 10, 1 << 14
+_SCENES = 200  # made up of each camera's people
 
 # distances(rows, columns) -> float32 [R, C], free to overwrite: from queries to gallery rows, given by their numbers
 Distances = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -243,3 +246,47 @@ def similarity_statistics(
                 "stranger_std": float(std[1]),
             }
     return statistics
+
+
+def stranger_tail(
+    embeddings: np.ndarray, identities: np.ndarray, cameras: np.ndarray, people: int = 10, seed: int = 0
+) -> dict[str, float]:
+    """How like the people known a newcomer is who is none of them, in scenes made up of people of one camera.
+
+    What the tracker compares when someone comes is done here with people who are certain strangers, so that its
+    threshold has a known rate of false matches.
+
+    Parameters
+    ----------
+    embeddings : ndarray, float32 [N, D]
+        Unit rows of identities the network was not trained on.
+    identities, cameras : ndarray, int [N]
+        Who each row is, and who saw it.
+    people : int
+        Known in each scene.
+    seed : int
+        Decides the scenes.
+
+    Returns
+    -------
+    dict
+        `return_mean`, `return_std`: the normal distribution that has the cosines' quantiles .99 and .999. Empty where
+        no camera saw more than ``people`` identities three times.
+    """
+    random, cosines = np.random.default_rng(seed), []
+    for camera in np.unique(cameras):
+        rows = np.flatnonzero(cameras == camera)
+        known, count = np.unique(identities[rows], return_counts=True)
+        known = known[count >= NEWCOMER_CROPS]
+        for _ in range(_SCENES if len(known) > people else 0):
+            first, *others = random.permutation(known)[: people + 1]
+            views = {who: embeddings[random.permutation(rows[identities[rows] == who])] for who in (first, *others)}
+            memory = IdentityMemory()
+            memory.know([(int(who), 0, views[who]) for who in others])
+            seen = views[first][None, :NEWCOMER_CROPS].mean(axis=1)
+            cosines.append(memory.likeness(seen, None, np.zeros(1), embeddings[:0]))
+    if not cosines:
+        return {}
+    low, high = np.quantile(np.concatenate(cosines), (0.99, 0.999))
+    std = (high - low) / (ndtri(0.999) - ndtri(0.99))
+    return {"return_mean": float(low - std * ndtri(0.99)), "return_std": float(std)}

@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.gallery.store import Match, Model, Person, Sighting, View, check_model
+from reid_tracker.gallery.store import BEST_VIEWS, Match, Model, Person, Sighting, View, check_model
 from reid_tracker.gallery.views import choose_varied
-from reid_tracker.tracking.memory import BEST_VIEWS
 
 try:
     from qdrant_client import QdrantClient, models

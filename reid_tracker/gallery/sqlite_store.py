@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.gallery.store import Match, Model, Person, Sighting, View, check_model
+from reid_tracker.gallery.store import BEST_VIEWS, Match, Model, Person, Sighting, View, check_model
 from reid_tracker.gallery.views import choose_varied
-from reid_tracker.tracking.memory import BEST_VIEWS
 
 FILE = "gallery.sqlite"
 APPLICATION, SCHEMA = 0x52654944, 1  # "ReID"

@@ -12,6 +12,7 @@ import numpy as np
 from reid_tracker.errors import UserError
 
 DAY = 86_400.0  # s
+BEST_VIEWS = 3  # of a person that a likeness is the mean of: one alone may be alike by chance
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.gallery.store import Gallery
+from reid_tracker.gallery.store import BEST_VIEWS, Gallery
 from reid_tracker.tracking.calibration import CosineStatistics
-from reid_tracker.tracking.memory import BEST_VIEWS, VIEWS
+from reid_tracker.tracking.memory import VIEWS
 
 # People whose views tell how alike strangers are: no fewer, and no more looked at than a moment allows.
 ENOUGH, SAMPLE = 10, 100
@@ -46,7 +46,7 @@ def choose_varied(vectors: np.ndarray, quality: np.ndarray, limit: int = VIEWS) 
 
 
 def likeness(views: np.ndarray, seen: np.ndarray) -> float:
-    """Mean of the best `BEST_VIEWS` cosines of views [K, D] with the mean of others [L, D], as the tracker decides."""
+    """Mean of the best `BEST_VIEWS` cosines of views [K, D] with the mean of others [L, D]."""
     mean = seen.mean(axis=0)
     cosine = views @ (mean / max(float(np.linalg.norm(mean)), 1e-12))
     return float(np.sort(cosine)[-BEST_VIEWS:].mean())

@@ -1,9 +1,9 @@
 """Who was here before: several views of every identity that is out of sight, for the decision who has come back.
 
 An identity that left is dormant: motion says nothing about it any more, only appearance can bring it back, anywhere in
-the picture and after minutes. The decision is open-set: most newcomers are new. A newcomer is someone known only if
-several of its crops are nearly as like the known one's views as one person's crops are from frame to frame, and clearly
-more like them than like anyone else's.
+the picture and after minutes. The decision is open-set: most newcomers are new. A newcomer is someone known only if the
+mean of several crops, seen from the mean of everybody known, is more like the known one's than the stated share of
+strangers would be (`calibration.return_cosine`), and clearly more than like anyone else's.
 
 Several trackers may share a memory: then who left one camera's picture is recognised in another's, and nobody's number
 is given twice.
@@ -17,8 +17,7 @@ import numpy as np
 from reid_tracker.errors import UserError
 
 VIEWS = 8  # kept per identity
-KNOWN_STRANGERS = 12  # people whose pairs tell how alike strangers are, until the video itself does
-BEST_VIEWS = 3  # of them that a likeness is the mean of: one alone may be alike by chance
+NEWCOMER_CROPS = 3  # needed to tell who a newcomer is
 
 
 def add_views(views: np.ndarray, count: np.ndarray, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,25 +69,40 @@ class IdentityMemory:
     views : ndarray, float32 [C, VIEWS, D]
         Unit vectors; zeros behind the ``count`` first.
     count : ndarray, int64 [C]
+    mean : ndarray, float32 [C, D]
+        Of the views.
+    kept : ndarray, bool [C]
+        Whether the identity is one of those ``known``.
     known : set of int
         Identities from elsewhere, which are never forgotten.
     """
 
-    COLUMNS = ("identity", "class_id", "last_seen", "views", "count")
+    COLUMNS = ("identity", "class_id", "last_seen", "views", "count", "mean", "kept")
 
     def __init__(self, capacity: int = 1000) -> None:
         self.capacity = capacity
-        self.identity = np.zeros(0, dtype=np.int64)
-        self.class_id = np.zeros(0, dtype=np.int64)
-        self.last_seen = np.zeros(0)
-        self.views = np.zeros((0, VIEWS, 0), dtype=np.float32)
-        self.count = np.zeros(0, dtype=np.int64)
+        self._length = 0
+        # Rows behind the first `_length` are free, so that thousands of known people are not copied at each coming.
+        self._rows: dict[str, np.ndarray] = {
+            "identity": np.zeros(0, dtype=np.int64),
+            "class_id": np.zeros(0, dtype=np.int64),
+            "last_seen": np.zeros(0),
+            "views": np.zeros((0, VIEWS, 0), dtype=np.float32),
+            "count": np.zeros(0, dtype=np.int64),
+            "mean": np.zeros((0, 0), dtype=np.float32),
+            "kept": np.zeros(0, dtype=bool),
+        }
         self.known: set[int] = set()
         self.next_identity = 1
         self.next_tracklet = 1
 
     def __len__(self) -> int:
-        return len(self.identity)
+        return self._length
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        if name not in self.COLUMNS:
+            raise AttributeError(name)
+        return self._rows[name][: self._length]
 
     def new_identities(self, count: int) -> np.ndarray:
         """Numbers never given before, int [count]."""
@@ -119,6 +133,7 @@ class IdentityMemory:
             self.check_dimension(views.shape[1])
         numbers = [number for number, _, _ in people]
         self._remove(np.isin(self.identity, numbers))
+        self.known.update(numbers)
         self._append(
             identity=np.array(numbers, dtype=np.int64),
             class_id=np.array([class_id for _, class_id, _ in people], dtype=np.int64),
@@ -126,19 +141,13 @@ class IdentityMemory:
             views=np.stack(padded) if padded else self.views[:0],
             count=np.array([min(len(views), VIEWS) for _, _, views in people], dtype=np.int64),
         )
-        self.known.update(numbers)
         self.next_identity = max([self.next_identity, *(number + 1 for number in numbers)])
-
-    def strangers(self) -> np.ndarray:
-        """Cosines between some of those known from elsewhere, float [P]: certain pairs of two people."""
-        some = self.views[np.isin(self.identity, list(self.known)), 0][:KNOWN_STRANGERS]
-        cosine: np.ndarray = (some @ some.T)[np.triu_indices(len(some), 1)]
-        return cosine
 
     def check_dimension(self, dimension: int) -> None:
         """Take over the length of vectors, or raise UserError if there are vectors of another length."""
         if self.views.shape[2] == 0:
-            self.views = np.zeros((len(self), VIEWS, dimension), dtype=np.float32)
+            self._rows["views"] = np.zeros((len(self._rows["identity"]), VIEWS, dimension), dtype=np.float32)
+            self._rows["mean"] = np.zeros((len(self._rows["identity"]), dimension), dtype=np.float32)
         elif self.views.shape[2] != dimension:
             raise UserError(
                 f"vectors of {dimension} numbers, but the people known have vectors of {self.views.shape[2]}: "
@@ -158,6 +167,11 @@ class IdentityMemory:
         """Take over what `numbers` gave."""
         self.capacity, self.known = numbers["capacity"], set(numbers["known"])
         self.next_identity, self.next_tracklet = numbers["next_identity"], numbers["next_tracklet"]
+
+    def set_columns(self, columns: dict[str, np.ndarray]) -> None:
+        """Take over copies of another memory's `COLUMNS`."""
+        self._rows = {name: columns[name].copy() for name in self.COLUMNS}
+        self._length = len(columns["identity"])
 
     def views_of(self, identity: int) -> np.ndarray | None:
         """Views of a dormant identity, float32 [K, D], or None."""
@@ -180,7 +194,7 @@ class IdentityMemory:
             views=views[seen],
             count=count[seen],
         )
-        own = np.flatnonzero(~np.isin(self.identity, list(self.known)))
+        own = np.flatnonzero(~self.kept)
         if own.size > self.capacity:
             gone = np.zeros(len(self), dtype=bool)
             gone[own[np.argsort(self.last_seen[own], kind="stable")[: own.size - self.capacity]]] = True
@@ -192,46 +206,66 @@ class IdentityMemory:
 
     def forget(self, before: float) -> None:
         """Forget whoever was last seen before a time, s, and is not known from elsewhere."""
-        old = self.last_seen < before
-        if old.any():
-            self._remove(old & ~np.isin(self.identity, list(self.known)))
+        self._remove((self.last_seen < before) & ~self.kept)
 
-    def likeness(self, seen: np.ndarray, class_id: np.ndarray | None, born: np.ndarray) -> np.ndarray:
+    def likeness(
+        self, seen: np.ndarray, class_id: np.ndarray | None, born: np.ndarray, in_sight: np.ndarray
+    ) -> np.ndarray:
         """Compare newcomers with all dormant identities.
+
+        Everybody's vectors are taken from the mean of all people known here: what people under one light and before
+        one background have in common says nothing about who they are, and most of a cosine comes from it.
 
         Parameters
         ----------
         seen : ndarray, float32 [R, D]
-            Mean of each newcomer's crops, unit rows.
+            Mean of each newcomer's crops.
         class_id : ndarray, int [R], optional
             Only identities of the newcomer's class.
         born : ndarray, float [R]
             When each newcomer came: whoever was in sight then is somebody else.
+        in_sight : ndarray, float32 [K, D]
+            Means of the crops of those in sight who are no newcomers; they belong to the people known.
 
         Returns
         -------
         ndarray, float [R, C]
-            Mean of the best views' cosines; -inf for who cannot be the one.
+            Cosines of the mean views; -inf for who cannot be the one.
         """
-        cosine = (seen @ self.views.reshape(-1, self.views.shape[2]).T).reshape(len(seen), len(self), VIEWS)
-        cosine = np.where(np.arange(VIEWS) < self.count[:, None], cosine, -np.inf)
-        best = -np.sort(-cosine, axis=2)[:, :, :BEST_VIEWS]
-        mean = np.where(np.isfinite(best), best, 0).sum(axis=2) / np.minimum(self.count, BEST_VIEWS)
+        # One more that is zero: the mean of a few people is mostly those people.
+        common = (self.mean.sum(axis=0) + in_sight.sum(axis=0)) / (len(self) + len(in_sight) + 1)
+        cosine = _unit(seen - common) @ _unit(self.mean - common).T
         possible = self.last_seen < born[:, None]
         if class_id is not None:
             possible &= self.class_id == class_id[:, None]
-        return np.where(possible, mean, -np.inf)
+        return np.where(possible, cosine, -np.inf)
 
-    def _append(self, **columns: Any) -> None:
-        for name in self.COLUMNS:
-            array = getattr(self, name)
-            setattr(self, name, np.concatenate([array, columns[name]], dtype=array.dtype))
+    def _append(self, **columns: np.ndarray) -> None:
+        columns["mean"] = columns["views"].sum(axis=1) / columns["count"][:, None]
+        columns["kept"] = np.array([each in self.known for each in columns["identity"].tolist()], dtype=bool)
+        before, self._length = self._length, self._length + len(columns["identity"])
+        for name, rows in self._rows.items():
+            if self._length > len(rows):
+                rows = np.zeros((2 * self._length, *rows.shape[1:]), dtype=rows.dtype)
+                rows[:before] = self._rows[name][:before]
+                self._rows[name] = rows
+            rows[before : self._length] = columns[name]
 
     def _remove(self, rows: np.ndarray) -> None:
-        if rows.any():
-            for name in self.COLUMNS:
-                setattr(self, name, getattr(self, name)[~rows])
+        """Fill the places of these rows with the last ones."""
+        gone = np.flatnonzero(rows)
+        if not gone.size:
+            return
+        self._length -= gone.size
+        holes = gone[gone < self._length]
+        last = self._length + np.flatnonzero(~rows[self._length :])
+        for array in self._rows.values():
+            array[holes] = array[last]
 
 
 def _pad(views: np.ndarray) -> np.ndarray:
     return np.concatenate([views, np.zeros((VIEWS - len(views), views.shape[1]))]).astype(np.float32)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -29,9 +29,9 @@ from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
-from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
+from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics, return_cosine
 from reid_tracker.tracking.camera_motion import CameraMotion, warp
-from reid_tracker.tracking.memory import VIEWS, IdentityMemory, add_views
+from reid_tracker.tracking.memory import NEWCOMER_CROPS, VIEWS, IdentityMemory, add_views
 from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, TrackTable
 
@@ -44,8 +44,10 @@ REACH_SLACK = 0.5
 CERTAIN_IOU = 0.6
 # Share of a new box in the smooth size: a person's changes slowly, the detector's jumps with limbs and what hides them.
 SIZE_SHARE = 0.3
-# The memory gets a view of everyone in sight this often, s, and needs so many crops to tell who a newcomer is.
-VIEW_SECONDS, NEWCOMER_CROPS = 0.5, 3
+# The memory gets a view of everyone in sight this often, s.
+VIEW_SECONDS = 0.5
+# Of two who look alike neither is guessed: the next most similar person's cosine must be so much lower.
+RETURN_MARGIN = 0.05
 # Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
 CERTAIN_PAIRS = 32
 
@@ -93,9 +95,6 @@ class Tracker:
         self._calibration = AppearanceCalibration(statistics)
         self._camera = CameraMotion()
         self._memory = IdentityMemory() if memory is None else memory
-        # Without this nobody would be recognised in a video that never shows two people at a time.
-        self._calibration.learn(np.zeros(0), self._memory.strangers())
-        self._untaught = -np.inf  # last time, s, at which the video had taught too little to recognise anyone
         self._own, self._guests = 0, set[int]()  # people first numbered here, and those known beforehand
 
     @property
@@ -163,7 +162,10 @@ class Tracker:
                         raise ValueError
                     if any(columns[name].dtype != array.dtype for name, array in expected.items()):
                         raise ValueError
-                vars(owner).update({name: array.copy() for name, array in columns.items()})
+                if isinstance(owner, IdentityMemory):
+                    owner.set_columns(columns)
+                else:
+                    vars(owner).update({name: array.copy() for name, array in columns.items()})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError("the tracker's state is not whole or of another version; begin anew without it.") from error
         return tracker
@@ -433,27 +435,24 @@ class Tracker:
     def _recognise(self, detection_of: np.ndarray) -> np.ndarray:
         """Give newcomers who look like someone out of sight that one's number; the detections of all tracks."""
         table, s, memory = self._table, self.settings, self._memory
-        # In one scene strangers look more alike than the header says: wait for what the video itself teaches.
+        useless = self._calibration.learned and self._calibration.statistics is None  # vectors that tell nobody apart
+        if useless or not len(memory):
+            return detection_of
         assert self.time is not None
-        if not self._calibration.learned or self._calibration.statistics is None:
-            self._untaught = self.time
-            return detection_of
-        if not len(memory):
-            return detection_of
         in_view = (table.state == CONFIRMED) & (detection_of != UNMATCHED)
-        # Whoever came before the video had taught enough has their time from then on.
-        waiting = np.isfinite(table.born) & (self.time - np.maximum(table.born, self._untaught) <= s.return_seconds)
-        undecided = (table.identity == 0) | waiting
+        undecided = (table.identity == 0) | (self.time - table.born <= s.return_seconds)
         enough = (table.last_view == self.time) & (table.view_count >= NEWCOMER_CROPS)
         rows = np.flatnonzero(in_view & undecided & enough)
         if not rows.size:
             return detection_of
-        seen = table.views[rows].sum(axis=1)
-        seen /= np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)
-        cosine = memory.likeness(seen, None if s.class_agnostic else table.class_id[rows], table.born[rows])
-        distance = self._calibration.distance(cosine)
-        nearest = np.sort(np.pad(distance, ((0, 0), (0, 1)), constant_values=1.0), axis=1)[:, :2]
-        clear = (nearest[:, 0] <= s.return_distance) & (nearest[:, 1] - nearest[:, 0] >= s.return_margin)
+        means = table.views.sum(axis=1) / np.maximum(table.view_count, 1)[:, None]
+        others = (table.state == CONFIRMED) & (detection_of != UNMATCHED) & ~undecided & (table.view_count > 0)
+        class_id = None if s.class_agnostic else table.class_id[rows]
+        cosine = memory.likeness(means[rows], class_id, table.born[rows], means[others])
+        candidates, given = np.isfinite(cosine).sum(axis=1), self._calibration.given
+        nearest = -np.sort(-np.pad(cosine, ((0, 0), (0, 1)), constant_values=-1.0), axis=1)[:, :2]
+        clear = nearest[:, 0] > return_cosine(s.return_false_match_rate, np.maximum(candidates, 1), given)
+        clear &= nearest[:, 0] - nearest[:, 1] >= RETURN_MARGIN
         gone = np.zeros(len(table), dtype=bool)
         taken: set[int] = set()
         # Two newcomers cannot be one person: whoever is more alike comes first.

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from reid_tracker.errors import UserError
 from reid_tracker.evaluation import retrieval
-from reid_tracker.evaluation.retrieval import evaluate_retrieval, similarity_statistics
+from reid_tracker.evaluation.retrieval import evaluate_retrieval, similarity_statistics, stranger_tail
+from reid_tracker.tracking.calibration import CosineStatistics, return_cosine
+from reid_tracker.tracking.memory import IdentityMemory
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -149,3 +151,24 @@ def test_a_group_without_pairs_of_both_kinds_is_left_out() -> None:
     vectors = unit(np.random.default_rng(0).normal(size=(4, 3)))
     statistics = similarity_statistics(vectors, np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]))
     assert set(statistics) == {"all", "cross_camera"}  # nobody is twice in one camera
+
+
+def test_of_strangers_as_many_pass_the_threshold_as_its_rate_says():
+    random = np.random.default_rng(0)
+    people = random.standard_normal((80, 16)) + 2  # alike in what all have in common
+    identities = np.repeat(np.arange(80), 6)
+    vectors = people[identities] + 0.3 * random.standard_normal((len(identities), 16))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    half = identities < 40
+    tail = stranger_tail(vectors[half], identities[half], np.zeros(half.sum(), dtype=int))
+    statistics = CosineStatistics(0.8, 0.1, 0.2, 0.1, **tail)
+    mistaken = []
+    for _ in range(400):
+        first, *others = random.permutation(np.unique(identities[~half]))[:11]
+        memory = IdentityMemory()
+        memory.know([(int(who), 0, vectors[identities == who]) for who in others])
+        seen = vectors[identities == first][None, :3].mean(axis=1)
+        best = memory.likeness(seen, None, np.zeros(1), vectors[:0]).max()
+        mistaken.append(best > return_cosine(0.1, np.array([10]), statistics)[0])
+    assert 0.03 < np.mean(mistaken) < 0.2
+    assert stranger_tail(vectors[:30], identities[:30], np.zeros(30, dtype=int)) == {}  # five people are no crowd

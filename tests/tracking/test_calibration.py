@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics, RunningMoments
+from reid_tracker.tracking.calibration import (
+    STRANGER_MEAN,
+    STRANGER_STD,
+    AppearanceCalibration,
+    CosineStatistics,
+    RunningMoments,
+    return_cosine,
+)
 
 
 def test_distance_is_0_for_one_person_and_1_for_strangers():
@@ -47,3 +54,12 @@ def test_moments_are_exact_until_memory_is_full_and_then_follow():
     for _ in range(100):
         moments.add(np.full(100, 7.0))
     assert moments.mean == pytest.approx(7, abs=0.01) and moments.count == 1000
+
+
+def test_the_cosine_for_a_return_rises_with_the_people_known_and_falls_with_the_rate():
+    rates = [return_cosine(rate, np.array([1, 10, 1000])) for rate in (0.001, 0.05, 0.5)]
+    assert all((np.diff(each) > 0).all() for each in rates)
+    assert (np.diff(rates, axis=0) < 0).all()
+    # Of strangers whose cosines are as the constants say, the most similar of ten exceeds it as often as asked.
+    cosines = np.random.default_rng(0).normal(STRANGER_MEAN, STRANGER_STD, (20_000, 10)).max(axis=1)
+    assert np.mean(cosines > rates[1][1]) == pytest.approx(0.05, abs=0.006)

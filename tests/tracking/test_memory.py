@@ -135,20 +135,22 @@ def test_views_of_many_people_at_once_are_those_of_each_alone(rng):
         assert np.allclose(alike.max(axis=1), 1, atol=1e-5)
 
 
-def test_likeness_is_the_mean_of_the_best_views(rng):
+def test_likeness_is_measured_from_the_mean_of_all_people(rng):
     memory = IdentityMemory()
     given = {}
     for identity, count in ((1, 1), (2, 5), (3, VIEWS)):
         given[identity] = seen(np.repeat(WHO[identity][None], count, axis=0), rng, 0.3)
         asleep(memory, (identity, given[identity]), last_seen=float(identity))
-    cosine = memory.likeness(WHO[[2, 4]], np.array([0, 0]), np.array([10.0, 2.5]))
+    cosine = memory.likeness(WHO[[2, 4]], np.array([0, 0]), np.array([10.0, 2.5]), WHO[[5]])
+    common = sum([each.mean(axis=0) for each in given.values()], WHO[5]) / 5  # and one that is zero
     for row, who in ((0, 2), (1, 4)):
-        expected = [np.sort(each @ WHO[who])[-3:].mean() for each in given.values()]
+        pairs = [(WHO[who] - common, each.mean(axis=0) - common) for each in given.values()]
+        expected = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]
         if row == 1:
             expected[2] = -np.inf  # was still in sight when this one came
         assert cosine[row] == pytest.approx(expected, abs=1e-6)
-    assert np.isneginf(memory.likeness(WHO[[2]], np.array([7]), np.array([10.0]))).all()
-    assert np.isfinite(memory.likeness(WHO[[2]], None, np.array([10.0]))).all()
+    assert np.isneginf(memory.likeness(WHO[[2]], np.array([7]), np.array([10.0]), WHO[:0])).all()
+    assert np.isfinite(memory.likeness(WHO[[2]], None, np.array([10.0]), WHO[:0])).all()
 
 
 def test_the_memory_is_bounded():

@@ -1,0 +1,229 @@
+"""What is left of tracking when the camera is bad: the same sequence spoilt in every way, beside itself clean.
+
+All conditions are tracked side by side, so that each frame is decoded once. Two modes: end to end the detector sees the
+spoilt frame; with boxes given only appearance does, and what a better detector could save is left out of the figures.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from reid_tracker.config import TrackConfig
+from reid_tracker.detection.detector import Detector
+from reid_tracker.errors import UserError
+from reid_tracker.evaluation.corruptions import SEVERITIES
+from reid_tracker.evaluation.mot import evaluate_mot
+from reid_tracker.evaluation.video_corruptions import BLUR_AND_LIGHT, VIDEO_CORRUPTIONS, VideoCorruption
+from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, LEFT, TOP, format_row, read_rows
+from reid_tracker.pipeline import AppearanceModel, _embed, _Models, _needs_vector
+from reid_tracker.tracking.tracker import Tracker
+from reid_tracker.video.sources import Frame, open_source
+
+FIGURES = ("HOTA", "IDF1", "IDSW")
+
+
+def evaluate_robustness(
+    sequence: str | Path,
+    truth: str | Path | None = None,
+    config: TrackConfig | None = None,
+    kinds: Sequence[str] = tuple(VIDEO_CORRUPTIONS),
+    severities: Sequence[int] = SEVERITIES,
+    progress: Callable[[int, int | None], None] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Track a sequence under each corruption and severity, and clean.
+
+    Parameters
+    ----------
+    sequence : path
+        A MOTChallenge sequence folder with pixels, or a video.
+    truth : path, optional
+        Its gt.txt; default: the sequence folder's own.
+    config : TrackConfig, optional
+        All settings; with ``detector.recorded`` the boxes of the clean frames are given in every condition, without
+        their vectors, and move with the picture when the camera shakes.
+    kinds, severities : sequence
+        Of `VIDEO_CORRUPTIONS`, of 1 to 5.
+    progress : callable, optional
+        Called with the frames done and the frames in all, if known.
+    seed : int
+        Decides what the kinds leave open.
+
+    Returns
+    -------
+    dict
+        ``clean``: HOTA, IDF1 (0..1) and IDSW; ``corruptions``: for each kind and severity (as text) the same and
+        `kept`, IDF1 as a share of the clean one; ``blur_and_light``: for each severity the mean of `kept` over the
+        kinds of blur and light that were measured; `mode`, `frames`.
+
+    Raises
+    ------
+    UserError
+        If something given cannot be used or the sequence has no pixels.
+    """
+    config, sequence = config or TrackConfig(), Path(sequence)
+    source = open_source(sequence, **config.source.model_dump(exclude={"roi", "resume"}))
+    if not source.has_pixels:
+        raise UserError(f"{sequence}: it has no pictures that could be spoilt; name one with pixels.")
+    file = Path(truth) if truth else sequence / "gt" / "gt.txt"
+    rows = read_rows(file)
+    if not len(rows) or rows.shape[1] <= CONFIDENCE:
+        raise UserError(f"{file}: truth needs rows of 7 columns: frame,id,left,top,width,height,flag.")
+    models = _Models(config, None, None)
+    detector = models.detector_for(sequence, source)
+    fixed = config.detector.recorded is not None
+    detector_of_boxes: Any = _WithoutVectors(detector) if fixed else detector
+    embedder, statistics = models.embedder_for(detector_of_boxes, source)
+    height = float(np.median(rows[:, HEIGHT]))
+    trackers = [
+        _Run(
+            VideoCorruption(kind, severity, height, seed),
+            Tracker(config.tracker, source.frame_rate, statistics),
+            config.embedder.refresh_seconds,
+            config.output.smooth_boxes,
+        )
+        for kind, severity in [("clean", 1), *((kind, severity) for kind in kinds for severity in severities)]
+    ]
+    frames = 0
+    for position, frame in enumerate(source):
+        for each in trackers:
+            if each.corruption.keeps(position):
+                each.step(frame, detector_of_boxes, embedder, fixed)
+        frames = position + 1
+        if progress is not None:
+            progress(frames, source.frame_count)
+    with tempfile.TemporaryDirectory() as work:
+        parts = file.resolve().parts  # the names of the folders above say whose rules hold
+        found = [each.figures(Path(work) / str(n) / Path(*parts[-5:-2]), rows) for n, each in enumerate(trackers)]
+    clean, *spoilt = found
+    table: dict[str, dict[str, dict[str, float]]] = {kind: {} for kind in kinds}
+    for each, figures in zip(trackers[1:], spoilt, strict=True):
+        kept = figures["IDF1"] / clean["IDF1"] if clean["IDF1"] else float("nan")
+        table[each.corruption.kind][str(each.corruption.severity)] = {**figures, "kept": kept}
+    bad = [kind for kind in kinds if kind in BLUR_AND_LIGHT]
+    return {
+        "sequence": source.name,
+        "mode": "boxes given" if fixed else "end to end",
+        "frames": frames,
+        "clean": clean,
+        "corruptions": table,
+        "blur_and_light": {
+            str(severity): float(np.mean([table[kind][str(severity)]["kept"] for kind in bad]))
+            for severity in severities
+            if bad
+        },
+    }
+
+
+class _WithoutVectors:
+    """Recorded boxes; the vectors beside them are those of clean frames."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    def detect(self, frame: Frame) -> Any:
+        detections = self._detector.detect(frame)
+        detections.data.pop("embedding", None)
+        return detections
+
+
+class _Run:
+    """The tracker of one condition, what it saw and what it said."""
+
+    def __init__(self, corruption: VideoCorruption, tracker: Tracker, refresh_seconds: float, smooth: bool) -> None:
+        self.corruption, self._tracker, self._refresh_seconds = corruption, tracker, refresh_seconds
+        self._smooth = smooth
+        self._times: dict[int, float] = {}
+        self._rows: list[str] = []
+
+    def step(self, frame: Frame, detector: Detector, embedder: AppearanceModel | None, fixed: bool) -> None:
+        """Track one frame; boxes that are given were found on the clean one."""
+        assert frame.image is not None
+        number, time = frame.index + 1, frame.timestamp
+        self._times[number] = time
+        spoilt = Frame(self.corruption.apply(frame.image, frame.index, time), frame.index, time)
+        detections = detector.detect(spoilt)
+        if fixed:
+            detections.xyxy = (detections.xyxy + np.tile(self.corruption.shift(time), 2)).astype(np.float32)
+        if embedder is not None and spoilt.image is not None:
+            needed = _needs_vector(detections, self._tracker, time, self._refresh_seconds)
+            _embed(embedder, spoilt.image, detections, needed)
+        tracks = self._tracker.update(detections, time, spoilt.image)
+        assert tracks.tracker_id is not None and tracks.confidence is not None
+        boxes = tracks.data["smooth_xyxy"] if self._smooth else tracks.xyxy
+        columns = zip(tracks.tracker_id.tolist(), boxes, tracks.confidence.tolist(), strict=True)
+        self._rows += [format_row(number, *row) for row in columns]
+
+    def figures(self, folder: Path, truth: np.ndarray) -> dict[str, float]:
+        """Figures on the frames seen, the truth where the picture was; the folder is made."""
+        write_truth(folder, truth, self._times, self.corruption)
+        result = folder / "result.txt"
+        result.write_text("".join(self._rows), encoding="utf-8")
+        figures = evaluate_mot(folder, result)[folder.name]
+        return {name: figures[name] for name in FIGURES}
+
+
+def write_truth(folder: Path, truth: np.ndarray, times: dict[int, float], corruption: VideoCorruption) -> None:
+    """Write the truth of the frames that were seen, moved as they were, as a sequence folder.
+
+    Parameters
+    ----------
+    folder : Path
+        It is made, with gt/gt.txt and seqinfo.ini.
+    truth : ndarray [R, C]
+        Rows of a gt.txt.
+    times : dict
+        Time in s of each frame seen, by its number from 1.
+    corruption : VideoCorruption
+        What moved them.
+    """
+    rows = truth[np.isin(truth[:, FRAME], list(times))].copy()
+    if len(rows):
+        rows[:, [LEFT, TOP]] += [corruption.shift(times[int(number)]) for number in rows[:, FRAME]]
+    (folder / "gt").mkdir(parents=True)
+    np.savetxt(folder / "gt" / "gt.txt", rows, delimiter=",", fmt="%.10g")
+    info = f"[Sequence]\nname={folder.name}\nframeRate=1\nseqLength={max(times)}\n"
+    (folder / "seqinfo.ini").write_text(info, encoding="utf-8")
+
+
+def draw_robustness(figures: dict[str, Any], path: Path) -> None:
+    """Draw the share of the clean IDF1 kept, a group of bars for each kind, a bar for each severity (PNG).
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written.
+    """
+    table = figures["corruptions"]
+    bars = [(kind, severity, cell["kept"]) for kind, row in table.items() for severity, cell in row.items()]
+    left, width, thick, gap, top = 190, 600, 16, 14, 50
+    picture = np.full((top + len(bars) * thick + len(table) * gap + 20, left + width + 60, 3), 255, dtype=np.uint8)
+
+    def write(text: str, x: int, y: int) -> None:
+        cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
+
+    write(f"IDF1 kept of clean, {figures['sequence']}, {figures['mode']}", 10, 20)
+    for tenth in range(0, 11, 2):
+        x = left + width * tenth // 10
+        cv2.line(picture, (x, top - 6), (x, picture.shape[0] - 10), (220, 220, 220), 1)
+        write(f"{10 * tenth} %", x - 14, top - 10)
+    y, before = top, ""
+    for kind, severity, kept in bars:
+        if kind != before:
+            y += gap if before else 0
+            write(kind, 10, y + thick)
+        before = kind
+        end = left + int(width * min(np.nan_to_num(kept), 1.05))
+        shade = 60 + 30 * (5 - int(severity))
+        cv2.rectangle(picture, (left, y + 1), (end, y + thick - 2), (200, shade + 30, shade), cv2.FILLED)
+        write(severity, left - 20, y + thick - 3)
+        y += thick
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(path.suffix or ".png", picture)[1].tobytes())
+    except (OSError, cv2.error) as error:
+        raise UserError(f"{path}: cannot be written as a picture; name a PNG in a folder that can.") from error

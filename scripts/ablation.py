@@ -1,0 +1,124 @@
+"""What each mechanism of the tracker is worth: removed one at a time, on recorded boxes and vectors.
+
+    REID_TRACKER_DATA=... python scripts/ablation.py
+
+PETS09-S2L1 and TUD-Campus together, YOLO11n boxes and OSNet vectors. Re-entry is the share who get their number back
+after 10 s (`benchmark_reentry.py`, cuts every 8 s, false-match rate 5 %); ms is association alone, a frame, by the
+processor's clock.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmark_reentry import FALSE_MATCH_RATE, Ours, prepare, trials
+
+from reid_tracker import evaluate_mot, open_source
+from reid_tracker.evaluation.mot import COMBINED
+from reid_tracker.motchallenge import format_row
+from reid_tracker.tracking.calibration import CosineStatistics
+
+NAMES = ("PETS09-S2L1", "TUD-Campus")
+# What is removed: settings, or the name of what `Variant` does.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "everything": {},
+    "appearance": {"without": "vectors"},
+    "calibration (cosines as they are)": {"without": "calibration"},
+    "memory": {"memory_seconds": 0},
+    "smooth boxes": {"without": "smooth"},
+    "waiting for the lost": {"lost_seconds": 0},
+    "low-confidence round": {"low_confidence": 0.35},
+    "match without overlap": {"distant_appearance": 0},
+    "box growth while unseen": {"enlarge_per_second": 0},
+    "occlusion rule": {"occlusion": 1},
+    "slow change of appearance": {"appearance_momentum": 0},
+    "duplicate rule": {"duplicate_iou": 1},
+    "proof of arrival": {"confirm_sightings": 1},
+    "vectors of certain matches": {"without": "certain"},
+    "a still camera (camera_motion on)": {"camera_motion": True},
+}
+
+
+class Variant(Ours):
+    """The tracker without a mechanism."""
+
+    def __init__(self, rate: float, variant: dict[str, Any]) -> None:
+        settings = {name: value for name, value in variant.items() if name != "without"}
+        self.without = variant.get("without")
+        raw = CosineStatistics(1.0, 0.0, 0.0, 0.0) if self.without == "calibration" else None
+        super().__init__(rate, raw, settings)
+        if self.without == "calibration":
+            self.tracker._calibration.MINIMUM_SAME = np.inf
+        self.seconds, self.image = 0.0, None
+
+    def step(self, time_: float, xyxy: np.ndarray, confidence: np.ndarray, embedding: np.ndarray) -> Any:  # noqa: D102
+        import supervision as sv
+
+        data = {"row": np.arange(len(xyxy))}
+        found = sv.Detections(xyxy=xyxy, confidence=confidence, data=data)
+        start = time.thread_time()
+        if self.without != "vectors":
+            if self.without == "certain":
+                embedding = embedding.copy()
+                embedding[self.tracker.certain(found, time_, 0.3)] = np.nan
+            found.data["embedding"] = embedding
+        tracks = self.tracker.update(found, time_, self.image)
+        self.seconds += time.thread_time() - start
+        self.boxes = tracks.xyxy if self.without == "smooth" else tracks.data["smooth_xyxy"]
+        return tracks.data["row"], tracks.tracker_id
+
+
+def follow(data: dict[str, np.ndarray], variant: dict[str, Any], folder: Path, result: Path) -> tuple[float, int]:
+    """Track a sequence and write its result; seconds and frames."""
+    rate = float(data["rate"])
+    system, lines = Variant(rate, variant), []
+    frames = open_source(folder) if variant.get("camera_motion") else None
+    images = iter(frames) if frames is not None else None
+    last = int(data["frame"].max())
+    for frame in range(1, last + 1):
+        rows = slice(*np.searchsorted(data["frame"], (frame, frame + 1)))
+        system.image = next(images).image if images is not None else None
+        xyxy = data["xyxy"][rows]
+        _, numbers = system.step(frame / rate, xyxy, data["confidence"][rows], data["embedding"][rows])
+        lines += [format_row(frame, number, box, 1.0) for box, number in zip(system.boxes, numbers, strict=True)]
+    result.write_text("".join(lines))
+    return system.seconds, last
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    if "REID_TRACKER_DATA" not in os.environ:
+        parser.error("set REID_TRACKER_DATA to the folder of evaluation data.")
+    folders = [Path(os.environ["REID_TRACKER_DATA"]) / "mot15" / name for name in NAMES]
+    data = [prepare(folder, None) for folder in folders]
+    print("| removed | HOTA | IDF1 | switches | re-entry 10 s | ms |\n|---|---|---|---|---|---|")
+    for name, variant in VARIANTS.items():
+        with tempfile.TemporaryDirectory() as work:
+            truth, results = Path(work) / "truth", Path(work) / "results"
+            truth.mkdir()
+            results.mkdir()
+            for folder in folders:
+                (truth / folder.name).symlink_to(folder.resolve())
+            taken = [
+                follow(each, variant, folder, results / f"{folder.name}.txt")
+                for each, folder in zip(data, folders, strict=True)
+            ]
+            figures = evaluate_mot(truth, results)[COMBINED]
+        seconds, frames = map(sum, zip(*taken, strict=True))
+        asked = {**variant, "camera_motion": False, "return_false_match_rate": FALSE_MATCH_RATE}
+        back = trials(lambda rate, asked=asked: Variant(rate, asked), *data, [10], 8.0, strangers=False)
+        share = np.mean([row[4] == "back" for row in back])
+        print(
+            f"| {name} | {100 * figures['HOTA']:.1f} | {100 * figures['IDF1']:.1f} | {figures['IDSW']:.0f} | "
+            f"{100 * share:.0f} % of {len(back)} | {1000 * seconds / frames:.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
