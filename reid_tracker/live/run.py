@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -98,11 +98,12 @@ def live(
         _name_apart(cameras)
         for camera in cameras:
             stack.callback(camera.stop)
-        with ThreadPoolExecutor(len(cameras)) as pool:
-            list(pool.map(Camera.start, cameras))
+        is_file = [each.kind == "file" for each in parsed]
+        _start(camera for camera, waits in zip(cameras, is_file, strict=True) if not waits)
         models = Models(config, detector, embedder)
         run_detector = models.detector()
         run_embedder, statistics = models.embedder()
+        _start(camera for camera, waits in zip(cameras, is_file, strict=True) if waits)  # to be seen from the beginning
         gallery = memory = None
         known: dict[int, str] = {}
         names = [camera.name for camera in cameras]
@@ -140,6 +141,12 @@ def live(
         loop.run(arrival, stopping, window.refresh if window else lambda: None)
         people.tick(np.inf)  # everyone leaves
     return loop
+
+
+def _start(cameras: Iterable[Camera]) -> None:
+    """Connect to all at once; raises UserError about one that is not there."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(Camera.start, cameras))
 
 
 def _token(given: str | None, is_local: bool) -> str:
