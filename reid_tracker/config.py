@@ -256,6 +256,7 @@ class LiveOutputSettings(Settings):
     record: str | None = setting(None, "Folder of annotated videos, <source>-<date and time>.mp4; null = none.")
     segment_seconds: float = setting(300.0, "Length of one of these files.", gt=0)
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in every picture.")
+    smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 

@@ -92,6 +92,7 @@ class LiveLoop:
         self.trackers = [Tracker(config.tracker, statistics=statistics, memory=memory) for _ in cameras]
         self.meters = [Meter() for _ in cameras]
         self._detector, self._embedder = detector, embedder
+        self._smooth = config.output.smooth_boxes
         self._refresh_seconds = config.embedder.refresh_seconds
         self._people, self._put, self._clock = people, put, clock
 
@@ -119,6 +120,8 @@ class LiveLoop:
             self._describe([self.trackers[place] for place in places], frames, found)
         for place, frame, arrived, detections in zip(places, frames, arrivals, found if frames else [], strict=True):
             tracks = self.trackers[place].update(detections, frame.timestamp, frame.image)
+            if self._smooth and len(tracks):
+                tracks.xyxy = tracks.data["smooth_xyxy"]
             self._people.see(self.cameras[place].name, tracks, frame.timestamp, frame.image)
             self.meters[place].add(self._clock(), arrived)
             self._put(place, FrameResult(frame, tracks, detections), arrived)
