@@ -33,7 +33,10 @@ class Camera(BaseHTTPRequestHandler):
         start = time.monotonic()
         for number, jpeg in enumerate(itertools.cycle(pictures)):
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-            self.wfile.write(head.encode() + jpeg + b"\r\n")
+            try:
+                self.wfile.write(head.encode() + jpeg + b"\r\n")
+            except OSError:
+                return  # the client is gone
             time.sleep(max(start + (number + 1) / rate - time.monotonic(), 0))
 
     def log_message(self, *_: object) -> None:
