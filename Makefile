@@ -9,7 +9,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 demo: $(VENV)/.ready
 	@$(BIN)/reid-tracker demo
 
-test: check
+test: check $(VENV)/.browser
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.ready
@@ -24,10 +24,19 @@ $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		{ $(ROOT) apt-get update -q && $(ROOT) apt-get install -qy python3-venv; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,export]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,export,live]'
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || \
 		{ $(ROOT) apt-get update -q && $(ROOT) apt-get install -qy libgl1 libglib2.0-0; }
 	@$(BIN)/python -c 'import cv2'
+	@touch $@
+
+# What the tests of live streams and of the page drive; where there is no apt-get they are skipped.
+SERVERS := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+$(VENV)/.browser: $(VENV)/.ready
+	@{ command -v chromedriver && command -v chromium && \
+		/usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")'; } >/dev/null 2>&1 || \
+		! command -v apt-get >/dev/null || { $(ROOT) apt-get update -q && \
+		$(ROOT) apt-get install -qy --no-install-recommends chromium chromium-driver $(SERVERS); }
 	@touch $@
 
 clean:

@@ -172,6 +172,77 @@ def track(
 
 
 @app.command()
+def live(
+    source: Annotated[
+        list[str],
+        typer.Option(
+            "--source",
+            "-s",
+            help="0, /dev/video0, rtsp://..., http://... (MJPEG, HLS), a file with --realtime; repeatable.",
+        ),
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help="Settings (YAML), see 'reid-tracker config live'; flags override it.")
+    ] = None,
+    serve: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The page [127.0.0.1:8000 if no other output is asked for].")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="REID_TRACKER_TOKEN", help="What the page asks for; made up where HOST is not this machine only."
+        ),
+    ] = None,
+    show: Annotated[bool | None, typer.Option("--show", help="A window on this screen; q ends.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Folder for annotated videos, in segments.")] = None,
+    gallery: Annotated[
+        str | None, typer.Option(help="Recognise and enrol people: a folder, or the URL of a Qdrant collection.")
+    ] = None,
+    webhook: Annotated[list[str] | None, typer.Option(help="Post events to this URL (repeatable).")] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Play files at their own pace.")] = False,
+    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download [bundled].")] = None,
+    embedder: Annotated[str | None, typer.Option(help="Appearance network [bundled].")] = None,
+    appearance: Annotated[
+        bool | None, typer.Option("--appearance/--no-appearance", help="Use appearance, or motion only.")
+    ] = None,
+    blur_people: Annotated[bool | None, typer.Option("--blur-people", help="Blur everyone, keep no crops.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    backend: Annotated[str | None, typer.Option(help="What runs the networks: auto, torch, onnx, openvino.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set people.left_seconds=5")
+    ] = None,
+) -> None:
+    """Track cameras and streams as they run, with a page to watch, until Ctrl-C or SIGTERM."""
+    from reid_tracker.config import LiveConfig, load
+    from reid_tracker.live.run import live as run
+
+    overrides: dict[str, Any] = {
+        "device": device,
+        "backend": backend,
+        "detector.model": detector,
+        "embedder.model": embedder,
+        "embedder.enabled": appearance,
+        "output.serve": serve,
+        "output.show": show,
+        "output.record": str(record) if record else None,
+        "output.webhooks": webhook,
+        "gallery.where": gallery,
+        "output.blur_people": blur_people,
+    }
+    chosen = load(LiveConfig, config, {**overrides, **_parse_settings(settings or [])})
+
+    def started(address: str | None) -> None:
+        print(f"The page is at {address}" if address else "Running.", flush=True)
+
+    loop = run(source, chosen, realtime=realtime, token=token, started=started)
+    table = _table("source", "received", "tracked", "dropped", "reconnects", "delay ms")
+    for camera, meter in zip(loop.cameras, loop.meters, strict=True):
+        figures = (camera.received, meter.frames, camera.dropped, camera.reconnects, round(1000 * meter.delay()))
+        table.add_row(camera.name, *map(str, figures))
+    _print_table(table)
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the clip and the results.")] = Path(
         "runs/demo"
@@ -538,7 +609,7 @@ def export(
 
 @app.command()
 def config(
-    command: Annotated[str, typer.Argument(help="Whose settings: track or train.")] = "track",
+    command: Annotated[str, typer.Argument(help="Whose settings: track, live or train.")] = "track",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of the screen.")] = None,
 ) -> None:
     """Write out every setting with its default and meaning, as YAML."""

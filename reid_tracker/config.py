@@ -204,8 +204,8 @@ class GallerySettings(Settings):
     save_seconds: float = setting(60.0, "How often a running video's people are saved: what a kill may lose.", gt=0)
 
 
-class TrackConfig(Settings):
-    """All settings of ``reid-tracker track``."""
+class RunConfig(Settings):
+    """What runs the networks, in every command that tracks."""
 
     device: str = setting("auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")
     backend: Literal["auto", "torch", "onnx", "openvino"] = setting(
@@ -213,6 +213,11 @@ class TrackConfig(Settings):
         "What runs the networks. auto = OpenVINO for the bundled ones on a CPU, for others what their file is for; "
         "onnx and openvino convert a checkpoint once.",
     )
+
+
+class TrackConfig(RunConfig):
+    """All settings of ``reid-tracker track``."""
+
     source: SourceSettings = Field(default_factory=SourceSettings, description="Which frames are taken.")
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="Where boxes come from.")
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")
@@ -224,6 +229,55 @@ class TrackConfig(Settings):
         description="Recorded video looked back on after the run, with the future known: <name>_refined.*",
     )
     gallery: GallerySettings = Field(default_factory=GallerySettings, description="Identities that outlive the run.")
+
+
+class CaptureSettings(Settings):
+    """How cameras and streams are read."""
+
+    timeout_seconds: float = setting(
+        5.0, "Silence after which a stream is given up and tried again. Raise it for slow networks.", gt=0
+    )
+    retry_first_seconds: float = setting(
+        0.25, "Wait before the first new try; each further wait is twice as long.", gt=0
+    )
+    retry_most_seconds: float = setting(2.0, "Longest wait between two tries; they never end.", gt=0)
+
+
+class PeopleSettings(Settings):
+    """Who is remembered for the page and for events."""
+
+    left_seconds: float = setting(3.0, "Out of every camera's sight for so long, someone has left.", gt=0)
+    most: int = setting(1000, "People kept for the page; the one unseen for longest goes first.", ge=1)
+
+
+class LiveOutputSettings(Settings):
+    """What comes of it. With nothing asked for: the page on this machine."""
+
+    serve: str | None = setting(
+        None, "HOST:PORT of the page, 127.0.0.1:8000 or :8000 for this machine only; any other host needs a token."
+    )
+    jpeg_quality: int = setting(80, "Of the page's pictures, 1..100. Lower it for slow networks.", ge=1, le=100)
+    webhooks: list[str] = setting([], "URLs to which every event is posted as JSON.")
+    show: bool = setting(False, "A window on this machine's screen.")
+    record: str | None = setting(None, "Folder of annotated videos, <source>-<date and time>.mp4; null = none.")
+    segment_seconds: float = setting(300.0, "Length of one of these files.", gt=0)
+    blur_people: bool = setting(False, "Blur everyone that the detector sees, in every picture.")
+    smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")
+    trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
+
+
+class LiveConfig(RunConfig):
+    """All settings of ``reid-tracker live``."""
+
+    capture: CaptureSettings = Field(default_factory=CaptureSettings, description="How cameras and streams are read.")
+    detector: DetectorSettings = Field(default_factory=DetectorSettings, description="Where boxes come from.")
+    embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")
+    tracker: TrackerSettings = Field(default_factory=TrackerSettings, description="How boxes become identities.")
+    people: PeopleSettings = Field(
+        default_factory=PeopleSettings, description="Who is remembered for the page and for events."
+    )
+    gallery: GallerySettings = Field(default_factory=GallerySettings, description="Identities that outlive the run.")
+    output: LiveOutputSettings = Field(default_factory=LiveOutputSettings, description="What comes of it.")
 
 
 class NetworkSettings(Settings):
@@ -477,5 +531,4 @@ def _write_group(settings: Settings, lines: list[str], indent: int) -> None:
             lines += [f"{pad}# {field.description}", f"{pad}{name}: {text}"]
 
 
-ConfigName = Literal["track", "train"]
-CONFIGS: dict[str, type[Settings]] = {"track": TrackConfig, "train": TrainConfig}
+CONFIGS: dict[str, type[Settings]] = {"track": TrackConfig, "live": LiveConfig, "train": TrainConfig}

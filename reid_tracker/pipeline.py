@@ -12,7 +12,7 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.backends import appearance_form, detector_form
-from reid_tracker.config import OutputSettings, TrackConfig
+from reid_tracker.config import LiveConfig, OutputSettings, TrackConfig
 from reid_tracker.counting import Counts, PassageCounter, parse_points, parse_shapes
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
@@ -148,7 +148,7 @@ def _track(
     paths = expand_sources(patterns)
     if len(paths) > 1 and (config.source.resume or config.output.save_state):
         raise UserError("A state is that of one video: give one source with save_state or resume.")
-    models = _Models(config, detector, embedder)
+    models = Models(config, detector, embedder)
     polygon = parse_polygon(config.source.roi) if config.source.roi else None
     shapes = parse_shapes(config.count.lines, config.count.zones)
     summaries: list[RunSummary] = []
@@ -162,7 +162,10 @@ def _track(
         summary = RunSummary(source=name, notes=[*opened.notes])
         recorder, memory = None, None
         if config.gallery.where:
-            known = _model_of(run_embedder, config)
+            if config.source.resume or config.output.save_state:
+                mend = "a state has numbers of its own; give a gallery, or save_state and resume."
+                raise UserError(f"gallery {config.gallery.where}: {mend}")
+            known = model_of(run_embedder, config)
             if gallery is None:
                 gallery = open_gallery(config.gallery.where, known)
                 opened_here.callback(gallery.close)
@@ -204,11 +207,9 @@ def _track(
     return summaries
 
 
-def _model_of(embedder: AppearanceModel | None, config: TrackConfig) -> Model:
+def model_of(embedder: AppearanceModel | None, config: TrackConfig | LiveConfig) -> Model:
     """What the gallery must know of the appearance model; UserError where nobody could be recognised by it."""
     where = config.gallery.where
-    if config.source.resume or config.output.save_state:
-        raise UserError(f"gallery {where}: a state has numbers of its own; give a gallery, or save_state and resume.")
     if not config.tracker.memory_seconds:
         raise UserError(f"gallery {where}: without a memory nobody is recognised; raise tracker.memory_seconds.")
     identifier, dimension = getattr(embedder, "hash", None), getattr(embedder, "dimension", None)
@@ -285,7 +286,7 @@ def _run(
                 inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
                 with summary.timed("embed"):
                     if embedder is not None and frame.image is not None and "embedding" not in inside.data:
-                        needed = _needs_vector(inside, tracker, now, config.embedder.refresh_seconds)
+                        needed = needs_vector(inside, tracker, now, config.embedder.refresh_seconds)
                         _embed(embedder, frame.image, inside, needed)
                 with summary.timed("associate"):
                     tracks = tracker.update(inside, now, frame.image)
@@ -349,7 +350,7 @@ def _close_all(sinks: Sequence[Sink], summary: RunSummary) -> None:
         raise failure
 
 
-def _needs_vector(detections: sv.Detections, tracker: Tracker, timestamp: float, refresh_seconds: float) -> np.ndarray:
+def needs_vector(detections: sv.Detections, tracker: Tracker, timestamp: float, refresh_seconds: float) -> np.ndarray:
     """Rows whose appearance matters: association matches weak boxes, and where told so certain ones, by motion."""
     confidence = np.ones(len(detections)) if detections.confidence is None else detections.confidence
     needed = confidence >= tracker.settings.high_confidence
@@ -378,10 +379,15 @@ def _timed(source: Iterable[Frame], summary: RunSummary) -> Iterator[Frame]:
         yield frame
 
 
-class _Models:
+class Models:
     """The networks, loaded once for all sources, and the files of recorded detections, one for each."""
 
-    def __init__(self, config: TrackConfig, detector: Detector | None, embedder: AppearanceModel | None) -> None:
+    def __init__(
+        self,
+        config: TrackConfig | LiveConfig,
+        detector: Detector | None = None,
+        embedder: AppearanceModel | None = None,
+    ) -> None:
         self._config = config
         self._detector = detector
         self._embedder = embedder
@@ -398,6 +404,11 @@ class _Models:
             # Not str.format: a path may hold other braces.
             where = self._recorded.replace("{source}", str(path)).replace("{name}", source.name)
             return RecordedDetections(where, settings.confidence)
+        return self.detector()
+
+    def detector(self) -> Detector:
+        """Give the detector that looks at pixels."""
+        settings = self._config.detector
         if self._detector is None:
             from reid_tracker.detection.yolo import YoloDetector
 
@@ -414,8 +425,14 @@ class _Models:
         self, detector: Detector, source: Source
     ) -> tuple[AppearanceModel | None, CosineStatistics | None]:
         """Give the appearance model for one source, and what its header says of its cosines; None = none needed."""
+        if not source.has_pixels or getattr(detector, "dimension", None) is not None:
+            return None, None
+        return self.embedder()
+
+    def embedder(self) -> tuple[AppearanceModel | None, CosineStatistics | None]:
+        """Give the appearance model, unless the settings want none."""
         settings = self._config.embedder
-        if not settings.enabled or not source.has_pixels or getattr(detector, "dimension", None) is not None:
+        if not settings.enabled:
             return None, None
         if self._embedder is None:
             from reid_tracker.appearance.embedder import Embedder

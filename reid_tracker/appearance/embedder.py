@@ -89,20 +89,36 @@ class Embedder:
         ndarray, float32 [N, D]
             Unit rows; NaN for a box that is not finite or lies outside the frame.
         """
-        boxes, usable = clip_boxes(xyxy, *image.shape[:2])
-        embeddings = np.full((len(boxes), self.dimension), np.nan, dtype=np.float32)
-        boxes = boxes[usable]
-        if not len(boxes):
-            return embeddings
-        crops: Any
-        if self.device is None or self.device.type == "cpu":
-            crops = cut_crops(image, boxes, self.input_size)
-        else:
-            import torch
+        return self.embed_batch([image], [xyxy])[0]
 
-            crops = align_crops(torch.from_numpy(np.ascontiguousarray(image)).to(self.device), boxes, self.input_size)
-        embeddings[usable] = self.describe(crops)
+    def embed_batch(self, images: Sequence[np.ndarray], xyxys: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Describe the boxes of several frames in one call of the network; else as `embed`."""
+        cropped, embeddings, usables = [], [], []
+        for image, xyxy in zip(images, xyxys, strict=True):
+            boxes, usable = clip_boxes(xyxy, *image.shape[:2])
+            embeddings.append(np.full((len(boxes), self.dimension), np.nan, dtype=np.float32))
+            usables.append(usable)
+            if usable.any():
+                cropped.append(self._cut(image, boxes[usable]))
+        if cropped:
+            if isinstance(cropped[0], np.ndarray):
+                vectors = self.describe(np.concatenate(cropped))
+            else:
+                import torch
+
+                vectors = self.describe(torch.cat(cropped))
+            ends = np.cumsum([np.count_nonzero(usable) for usable in usables])[:-1]
+            for rows, usable, part in zip(embeddings, usables, np.split(vectors, ends), strict=True):
+                rows[usable] = part
         return embeddings
+
+    def _cut(self, image: np.ndarray, boxes: np.ndarray) -> Any:
+        """Crops of a frame, where the network computes."""
+        if self.device is None or self.device.type == "cpu":
+            return cut_crops(image, boxes, self.input_size)
+        import torch
+
+        return align_crops(torch.from_numpy(np.ascontiguousarray(image)).to(self.device), boxes, self.input_size)
 
     def describe(self, crops: "np.ndarray | torch.Tensor") -> np.ndarray:
         """Describe crops of the network's `input_size`, uint8 or float [N, H, W, 3]: unit rows, float32 [N, D]."""

@@ -107,9 +107,20 @@ class YoloDetector:
         UserError
             If the frame has no pixels.
         """
-        if frame.image is None:
-            raise UserError(f"Frame {frame.index}: no pixels for a YOLO to look at; use recorded detections.")
-        boxes = self._run(frame.image)
+        return self.detect_batch([frame])[0]
+
+    def detect_batch(self, frames: "Sequence[Frame]") -> list[sv.Detections]:
+        """Find the objects of several frames, of one camera or many; else as `detect`."""
+        images = []
+        for frame in frames:
+            if frame.image is None:
+                raise UserError(f"Frame {frame.index}: no pixels for a YOLO to look at; use recorded detections.")
+            images.append(frame.image)
+        run = self._run
+        found = run.batch(images) if isinstance(run, _Ultralytics) else [run(image) for image in images]
+        return [self._name(boxes) for boxes in found]
+
+    def _name(self, boxes: np.ndarray) -> sv.Detections:
         boxes = boxes[usable_boxes(boxes[:, :4], boxes[:, 4])]
         class_id = boxes[:, 5].astype(np.int64)
         class_name = np.array([self.class_names[number] for number in class_id.tolist()], dtype=str)
@@ -131,17 +142,21 @@ class _Ultralytics:
             if self._yolo.task not in TASKS_WITH_BOXES:
                 raise UserError(f"{path}: made for the task {self._yolo.task!r}; a YOLO for detection is needed.")
             # Exports are only opened when they first run: do it here, so that a fault shows before the video starts.
-            self(np.zeros((64, 64, 3), np.uint8))
+            self.batch([np.zeros((64, 64, 3), np.uint8)])
         network = self._yolo.predictor.model
         height, width = self._yolo.predictor.imgsz
         self.size: tuple[int, int] = height, width
         self.names, self.stride = network.names, network.stride
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Find boxes: float32 [N, 6], xyxy, confidence, class."""
-        (result,) = self._yolo.predict(image, classes=self.classes, **self._options)
-        boxes: np.ndarray = result.boxes.data.float().cpu().numpy()
-        return boxes
+    def batch(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Find boxes, with one call of the network for each shape of image: float32 [N, 6], xyxy, confidence, class."""
+        found: list[np.ndarray] = [np.zeros((0, 6), np.float32)] * len(images)
+        for shape in dict.fromkeys(image.shape for image in images):
+            places = [place for place, image in enumerate(images) if image.shape == shape]
+            results = self._yolo.predict([images[place] for place in places], classes=self.classes, **self._options)
+            for place, result in zip(places, results, strict=True):
+                found[place] = result.boxes.data.float().cpu().numpy()
+        return found
 
 
 def find_model(model: str | Path) -> Path:

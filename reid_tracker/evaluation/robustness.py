@@ -19,7 +19,7 @@ from reid_tracker.evaluation.corruptions import SEVERITIES
 from reid_tracker.evaluation.mot import evaluate_mot
 from reid_tracker.evaluation.video_corruptions import BLUR_AND_LIGHT, VIDEO_CORRUPTIONS, VideoCorruption
 from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, LEFT, TOP, format_row, read_rows
-from reid_tracker.pipeline import AppearanceModel, _embed, _Models, _needs_vector
+from reid_tracker.pipeline import AppearanceModel, Models, _embed, needs_vector
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sources import Frame, open_source
 
@@ -73,7 +73,7 @@ def evaluate_robustness(
     rows = read_rows(file)
     if not len(rows) or rows.shape[1] <= CONFIDENCE:
         raise UserError(f"{file}: truth needs rows of 7 columns: frame,id,left,top,width,height,flag.")
-    models = _Models(config, None, None)
+    models = Models(config, None, None)
     detector = models.detector_for(sequence, source)
     fixed = config.detector.recorded is not None
     detector_of_boxes: Any = _WithoutVectors(detector) if fixed else detector
@@ -150,7 +150,7 @@ class _Run:
         if fixed:
             detections.xyxy = (detections.xyxy + np.tile(self.corruption.shift(time), 2)).astype(np.float32)
         if embedder is not None and spoilt.image is not None:
-            needed = _needs_vector(detections, self._tracker, time, self._refresh_seconds)
+            needed = needs_vector(detections, self._tracker, time, self._refresh_seconds)
             _embed(embedder, spoilt.image, detections, needed)
         tracks = self._tracker.update(detections, time, spoilt.image)
         assert tracks.tracker_id is not None and tracks.confidence is not None

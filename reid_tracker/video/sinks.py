@@ -73,8 +73,8 @@ class VideoSink:
         The file to write; its folder is made.
     frame_rate : float
         Nominal frames per second.
-    annotator : Annotator
-        Draws each frame.
+    annotator : Annotator, optional
+        Draws each frame; without it the frames are drawn already.
 
     Raises
     ------
@@ -82,7 +82,7 @@ class VideoSink:
         If the file cannot be written; from ``write`` also if a frame has no pixels.
     """
 
-    def __init__(self, path: str | Path, frame_rate: float, annotator: Annotator) -> None:
+    def __init__(self, path: str | Path, frame_rate: float, annotator: Annotator | None = None) -> None:
         self._path = Path(path)
         with _naming(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,9 @@ class VideoSink:
         frame = result.frame
         if frame.image is None:
             raise UserError(f"{self._path}: a source without pictures gives no video; choose another output.")
-        image = self._annotator.draw(frame.image, result.tracks, result.detections, frame.timestamp, result.counts)
+        image = frame.image
+        if self._annotator is not None:
+            image = self._annotator.draw(image, result.tracks, result.detections, frame.timestamp, result.counts)
         height, width = image.shape[:2]
         image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         try:

@@ -314,9 +314,9 @@ class _VideoFile(Source):
             first = next((picture for picture in self._decode(container, stream, []) if picture is not None), None)
             if first is None:
                 raise UserError(f"{path}: not one frame of it can be decoded.")
-            self.height, self.width = _to_upright_bgr(first).shape[:2]
+            self.height, self.width = to_upright_bgr(first).shape[:2]
             self._has_times = first.pts is not None
-            if fps is None and (not self._has_times or _invents_times(container)):
+            if fps is None and (not self._has_times or invents_times(container)):
                 self._fps = rate
                 self._note(f"{path.name} has no timestamps: using its nominal {rate:g} fps; give --fps to change it.")
             count = round((container.duration or 0) / av.time_base * rate)
@@ -366,7 +366,7 @@ class _VideoFile(Source):
                     timestamp = index / self._fps
                 elif picture.pts is not None:
                     timestamp = float((picture.pts - origin) * stream.time_base)
-                yield index, timestamp, partial(_to_upright_bgr, picture)
+                yield index, timestamp, partial(to_upright_bgr, picture)
             # One packet may be left over in a sound file (DivX packs two pictures into one and pads with an empty one).
             if pending and (is_damaged or len(pending) > 1):
                 self._add_damage(index + 1, len(pending))
@@ -470,7 +470,7 @@ def _open_container(path: Path) -> Any:
     return container
 
 
-def _invents_times(container: Any) -> bool:
+def invents_times(container: Any) -> bool:
     """Whether timestamps, if any, are FFmpeg's own invention (raw streams)."""
     return bool(container.format.flags & av.format.Flags.no_timestamps.value)
 
@@ -479,7 +479,7 @@ def _nominal_rate(container: Any, stream: Any) -> float:
     """Frames per second that the file states; 25 when it states none."""
     coded = stream.codec_context.framerate
     # For a raw stream FFmpeg assumes 25 fps, but the stream's own header may know (1000 is an MPEG-4 clock, no rate).
-    if _invents_times(container) and coded and coded <= 240:
+    if invents_times(container) and coded and coded <= 240:
         return float(coded)
     # The average is right for a variable rate; the guess where an AVI counts its chunks by the millisecond.
     return float(min(filter(None, (stream.average_rate, stream.guessed_rate)), default=DEFAULT_FPS))
@@ -495,7 +495,7 @@ def _decode_packet(stream: Any, packet: Any) -> list[Any]:
         return [None]
 
 
-def _to_upright_bgr(picture: Any) -> np.ndarray:
+def to_upright_bgr(picture: Any) -> np.ndarray:
     """Pixels of a decoded picture, turned as its display matrix asks."""
     image = picture.to_ndarray(format="bgr24")
     turn = ROTATIONS.get(picture.rotation)

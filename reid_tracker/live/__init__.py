@@ -1,0 +1,1 @@
+"""Tracking what does not wait: cameras and streams, for hours, with a page to watch."""

@@ -1,0 +1,149 @@
+"""The loop: the newest frame of each camera, one detector and embedder for all, one memory of people."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import Event
+
+import numpy as np
+import supervision as sv
+
+from reid_tracker.config import LiveConfig
+from reid_tracker.detection.detector import Detector
+from reid_tracker.live.capture import Camera
+from reid_tracker.live.people import People
+from reid_tracker.pipeline import AppearanceModel, needs_vector
+from reid_tracker.tracking.calibration import CosineStatistics
+from reid_tracker.tracking.memory import IdentityMemory
+from reid_tracker.tracking.tracker import Tracker
+from reid_tracker.video.sinks import FrameResult
+from reid_tracker.video.sources import Frame
+
+RECENT = 50  # frames over which rates and delays are told
+
+
+class Meter:
+    """How a camera's frames get through.
+
+    Attributes
+    ----------
+    frames : int
+        Tracked so far.
+    """
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._ends: deque[float] = deque(maxlen=RECENT)
+        self._delays: deque[float] = deque(maxlen=RECENT)
+
+    def add(self, end: float, arrived: float) -> None:
+        """Count a frame that is done."""
+        self.frames += 1
+        self._ends.append(end)
+        self._delays.append(end - arrived)
+
+    def rate(self, now: float) -> float:
+        """Frames per second of late; falls to nothing when none come."""
+        ends = list(self._ends)
+        return len(ends) / max(now - ends[0], 1e-3) if ends and now - ends[-1] < 5 else 0.0
+
+    def delay(self) -> float:
+        """Seconds from the arrival of a frame until it was done: the median of late."""
+        return float(np.median(self._delays)) if self._delays else 0.0
+
+
+class LiveLoop:
+    """Tracks what several cameras show at this moment.
+
+    Parameters
+    ----------
+    cameras : sequence of Camera
+    detector : Detector
+        One that has ``detect_batch`` gets the frames of all cameras at once.
+    embedder : AppearanceModel, optional
+        Likewise with ``embed_batch``.
+    config : LiveConfig
+    people : People
+        Learns who is there, and turns the tracker's numbers into those that are shown.
+    put : callable
+        Called with the camera's place, each result and the moment its frame arrived.
+    statistics : CosineStatistics, optional
+        Of the embedder.
+    memory : IdentityMemory, optional
+        People known beforehand.
+    clock : callable
+        Seconds; that of the cameras.
+    """
+
+    def __init__(
+        self,
+        cameras: Sequence[Camera],
+        detector: Detector,
+        embedder: AppearanceModel | None,
+        config: LiveConfig,
+        people: People,
+        put: Callable[[int, FrameResult, float], None],
+        statistics: CosineStatistics | None = None,
+        memory: IdentityMemory | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        memory = IdentityMemory() if memory is None else memory
+        self.cameras = cameras
+        self.trackers = [Tracker(config.tracker, statistics=statistics, memory=memory) for _ in cameras]
+        self.meters = [Meter() for _ in cameras]
+        self._detector, self._embedder = detector, embedder
+        self._smooth = config.output.smooth_boxes
+        self._refresh_seconds = config.embedder.refresh_seconds
+        self._people, self._put, self._clock = people, put, clock
+
+    def run(self, arrival: Event, stopping: Event, afterwards: Callable[[], None] = lambda: None) -> None:
+        """Go on until told to stop, or until every source has ended; ``arrival`` wakes the loop for a round."""
+        while not stopping.is_set():
+            arrival.wait(0.2)
+            arrival.clear()
+            done = self.step()
+            afterwards()
+            if not done and all(camera.status == "ended" for camera in self.cameras):
+                return
+
+    def step(self) -> int:
+        """Track the newest frame of each camera that has one; how many that were."""
+        places, frames, arrivals = [], [], []
+        for place, camera in enumerate(self.cameras):
+            taken = camera.take()
+            if taken is not None:
+                places.append(place)
+                frames.append(taken[0])
+                arrivals.append(taken[1])
+        if frames:
+            found = self._detect(frames)
+            self._describe([self.trackers[place] for place in places], frames, found)
+        for place, frame, arrived, detections in zip(places, frames, arrivals, found if frames else [], strict=True):
+            tracks = self.trackers[place].update(detections, frame.timestamp, frame.image)
+            if self._smooth and len(tracks):
+                tracks.xyxy = tracks.data["smooth_xyxy"]
+            self._people.see(self.cameras[place].name, tracks, frame.timestamp, frame.image)
+            self.meters[place].add(self._clock(), arrived)
+            self._put(place, FrameResult(frame, tracks, detections), arrived)
+        self._people.tick(self._clock())
+        return len(frames)
+
+    def _detect(self, frames: list[Frame]) -> list[sv.Detections]:
+        batch = getattr(self._detector, "detect_batch", None)
+        return batch(frames) if batch else [self._detector.detect(frame) for frame in frames]
+
+    def _describe(self, trackers: list[Tracker], frames: list[Frame], found: list[sv.Detections]) -> None:
+        """Give the detections of all frames that need them their vectors; the others stay NaN."""
+        if self._embedder is None or any("embedding" in each.data for each in found):
+            return
+        rows = [
+            needs_vector(each, tracker, frame.timestamp, self._refresh_seconds)
+            for each, tracker, frame in zip(found, trackers, frames, strict=True)
+        ]
+        images = [frame.image for frame in frames if frame.image is not None]
+        boxes = [each.xyxy[some] for each, some in zip(found, rows, strict=True)]
+        batch = getattr(self._embedder, "embed_batch", None)
+        vectors = batch(images, boxes) if batch else list(map(self._embedder.embed, images, boxes))
+        for each, some, part in zip(found, rows, vectors, strict=True):
+            each.data["embedding"] = np.full((len(each), part.shape[1]), np.nan, dtype=np.float32)
+            each.data["embedding"][some] = part

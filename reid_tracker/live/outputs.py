@@ -1,0 +1,151 @@
+"""What is made of the results: each is drawn once, in a thread of its own, then recorded and shown."""
+
+import logging
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Condition, Thread
+
+import numpy as np
+
+from reid_tracker.config import LiveOutputSettings
+from reid_tracker.errors import UserError
+from reid_tracker.live.gallery import LiveGallery
+from reid_tracker.video.annotate import Annotator
+from reid_tracker.video.sinks import FrameResult, VideoSink
+
+logger = logging.getLogger(__name__)
+
+WAITING = 2  # results of a camera that may wait to be drawn
+Show = Callable[[int, np.ndarray, float], None]
+
+
+class Outputs:
+    """Draws results and hands them on; what it is too slow for is left out, so that nobody waits for it.
+
+    Parameters
+    ----------
+    cameras : sequence of str
+        Their names.
+    settings : LiveOutputSettings
+        What to draw and to record.
+    label : callable
+        What stands at an identity's box.
+    show : sequence of callable
+        Called with the camera's place, the picture (uint8 [H, W, 3], BGR) and the moment its frame arrived.
+    gallery : LiveGallery, optional
+        Learns who was seen.
+
+    Attributes
+    ----------
+    skipped : int
+        Results left out.
+    """
+
+    def __init__(
+        self,
+        cameras: Sequence[str],
+        settings: LiveOutputSettings,
+        label: Callable[[int], str],
+        show: Sequence[Show],
+        gallery: LiveGallery | None = None,
+    ) -> None:
+        self._annotators = [Annotator(settings.trail_seconds, settings.blur_people, label=label) for _ in cameras]
+        self._recorders = [Recorder(settings, name) for name in cameras] if settings.record else []
+        self._show = show
+        self._gallery = gallery
+        self._waiting: deque[tuple[int, FrameResult, float]] = deque()
+        self._is_open = True
+        self._changed = Condition()
+        self.skipped = 0
+        self._thread = Thread(target=self._run, daemon=True, name="outputs")
+        self._thread.start()
+
+    def put(self, camera: int, result: FrameResult, arrived: float) -> None:
+        """Let a result be drawn, in place of the camera's oldest that waits if there are too many."""
+        with self._changed:
+            own = [item for item in self._waiting if item[0] == camera]
+            if len(own) >= WAITING:
+                self._waiting.remove(own[0])
+                self.skipped += 1
+            self._waiting.append((camera, result, arrived))
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Draw what waits, finish the recordings and save the gallery."""
+        with self._changed:
+            self._is_open = False
+            self._changed.notify()
+        self._thread.join()
+        for recorder in self._recorders:
+            recorder.close()
+        if self._gallery is not None:
+            self._gallery.close()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or not self._is_open)
+                if not self._waiting:
+                    return
+                camera, result, arrived = self._waiting.popleft()
+            frame = result.frame
+            assert frame.image is not None
+            drawn = self._annotators[camera].draw(frame.image, result.tracks, result.detections, frame.timestamp)
+            for show in self._show:
+                show(camera, drawn, arrived)
+            if self._gallery is not None:
+                self._gallery.write(camera, result)
+            if self._recorders:
+                self._recorders[camera].write(replace(result, frame=replace(frame, image=drawn)))
+
+
+class Recorder:
+    """Videos of one camera, a new one every so often; where they cannot be written, it goes on without for as long.
+
+    Parameters
+    ----------
+    settings : LiveOutputSettings
+        Folder and length.
+    name : str
+        The camera's.
+    """
+
+    def __init__(self, settings: LiveOutputSettings, name: str) -> None:
+        self._folder, self._seconds = Path(settings.record or ".").expanduser(), settings.segment_seconds
+        self._name = re.sub(r"[^\w.-]+", "_", name).strip("_") or "camera"
+        self._sink: VideoSink | None = None
+        self._until = -np.inf
+        self._size: tuple[int, ...] = ()
+
+    def write(self, result: FrameResult) -> None:
+        """Add a drawn frame."""
+        assert result.frame.image is not None
+        shape, now = result.frame.image.shape, result.frame.timestamp
+        try:
+            if now >= self._until or (self._sink is not None and shape != self._size):
+                self.close()
+                self._until, self._size = now + self._seconds, shape
+                self._sink = VideoSink(self._unused(), 30.0)
+            if self._sink is not None:
+                self._sink.write(result)
+        except UserError as error:
+            logger.warning("%s Recording is tried again in %g s.", error, self._seconds)
+            self._sink = None
+
+    def close(self) -> None:
+        """Finish the video."""
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.close()
+
+    def _unused(self) -> Path:
+        stem, number = f"{self._name}-{time.strftime('%Y%m%d-%H%M%S')}", 1
+        path = self._folder / f"{stem}.mp4"
+        while path.exists():
+            number += 1
+            path = self._folder / f"{stem}-{number}.mp4"
+        return path
