@@ -272,7 +272,11 @@ class LiveConfig(RunConfig):
     capture: CaptureSettings = Field(default_factory=CaptureSettings, description="How cameras and streams are read.")
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="Where boxes come from.")
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")
-    tracker: TrackerSettings = Field(default_factory=TrackerSettings, description="How boxes become identities.")
+    # Whoever watches for hours wants returns recognised; the default of recorded video fits benchmarks that do not.
+    tracker: TrackerSettings = Field(
+        default_factory=lambda: TrackerSettings(return_false_match_rate=0.05),
+        description="How boxes become identities.",
+    )
     people: PeopleSettings = Field(
         default_factory=PeopleSettings, description="Who is remembered for the page and for events."
     )
