@@ -68,7 +68,7 @@ class EmbedderSettings(Settings):
     model: str | None = setting(None, "Appearance network (.safetensors, .onnx, .xml); null = the bundled one.")
     enabled: bool = setting(True, "false = motion only: faster, but identities break at long occlusions and crossings.")
     refresh_seconds: float = setting(
-        0.3,
+        0.5,
         "Whom motion alone identifies with certainty is described again only after so long; 0 = in each frame. Higher "
         "is faster where people stand apart.",
         ge=0,
