@@ -202,7 +202,9 @@ class IdentityMemory:
 
     def wake(self, identities: np.ndarray | Iterable[int]) -> None:
         """Take identities that are back in sight from the dormant ones."""
-        self._remove(np.isin(self.identity, np.fromiter(identities, dtype=np.int64)))
+        awake = np.fromiter(identities, dtype=np.int64)
+        if awake.size:
+            self._remove(np.isin(self.identity, awake))
 
     def forget(self, before: float) -> None:
         """Forget whoever was last seen before a time, s, and is not known from elsewhere."""
