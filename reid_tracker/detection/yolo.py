@@ -128,7 +128,7 @@ class YoloDetector:
 
 
 class _Ultralytics:
-    """Any YOLO, run by ultralytics; the same interface as `OpenVinoYolo`."""
+    """Any YOLO, run by ultralytics; of `OpenVinoYolo` it differs in taking several pictures at once."""
 
     def __init__(self, path: Path, confidence: float, image_size: int | None, device: str) -> None:
         self.classes: list[int] | None = None

@@ -24,7 +24,8 @@ def picture(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def both():
-    return OpenVinoYolo(MODEL, 0.3), _Ultralytics(MODEL, 0.3, None, "cpu")
+    ultralytics = _Ultralytics(MODEL, 0.3, None, "cpu")
+    return OpenVinoYolo(MODEL, 0.3), lambda image: ultralytics.batch([image])[0]
 
 
 @pytest.mark.parametrize(("left", "right", "scale"), [(0, 1, 1), (0, 0.45, 1), (0.5, 1, 0.7), (0.1, 0.9, 2.3)])
