@@ -257,7 +257,9 @@ def demo(
     from reid_tracker.demo import make_clip
     from reid_tracker.evaluation import mot
 
-    wanted = {"detector.model": detector, "tracker.camera_motion": True, **_parse_settings(settings or [])}
+    # The clip's people leave and return, and its truth knows that they are the same.
+    returning = {"tracker.camera_motion": True, "tracker.return_false_match_rate": 0.05}
+    wanted = {"detector.model": detector, **returning, **_parse_settings(settings or [])}
     needed = {"output.folder": str(output), "output.video": True, "output.mot": True}
     config = load(TrackConfig, None, {**wanted, **needed})
     clip = make_clip(output / "clip")
