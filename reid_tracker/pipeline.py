@@ -287,7 +287,7 @@ def _run(
                 with summary.timed("embed"):
                     if embedder is not None and frame.image is not None and "embedding" not in inside.data:
                         needed = needs_vector(inside, tracker, now, config.embedder.refresh_seconds)
-                        _embed(embedder, frame.image, inside, needed)
+                        attach_vectors(inside, needed, embedder.embed(frame.image, inside.xyxy[needed]))
                 with summary.timed("associate"):
                     tracks = tracker.update(inside, now, frame.image)
                 if config.output.smooth_boxes:
@@ -360,9 +360,8 @@ def needs_vector(detections: sv.Detections, tracker: Tracker, timestamp: float, 
     return np.flatnonzero(needed)
 
 
-def _embed(embedder: AppearanceModel, image: np.ndarray, detections: sv.Detections, rows: np.ndarray) -> None:
+def attach_vectors(detections: sv.Detections, rows: np.ndarray, vectors: np.ndarray) -> None:
     """Give these rows of the detections their vectors; the others stay NaN."""
-    vectors = embedder.embed(image, detections.xyxy[rows])
     embedding = np.full((len(detections), vectors.shape[1]), np.nan, dtype=np.float32)
     embedding[rows] = vectors
     detections.data["embedding"] = embedding

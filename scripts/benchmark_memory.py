@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 import cv2
+from resident import memory
 
 from reid_tracker.video.sources import open_source
 
@@ -50,12 +51,10 @@ def main() -> None:
             frames = int(line)
             if frames == 1:
                 print(f"first frame after {time.perf_counter() - began:.1f} s", flush=True)
-            peak = max(peak, resident_mb(child.pid))
+            held = memory("VmRSS", child.pid)
+            peak = max(peak, held)
             if frames % round(60 * options.fps) == 0:
-                print(
-                    f"minute {frames / options.fps / 60:.0f}: {resident_mb(child.pid):.0f} MB, peak {peak:.0f} MB",
-                    flush=True,
-                )
+                print(f"minute {frames / options.fps / 60:.0f}: {held:.0f} MiB, peak {peak:.0f} MiB", flush=True)
         print(f"{frames / (time.perf_counter() - began):.1f} frames a second; status {child.wait()}")
 
 
@@ -69,14 +68,6 @@ def make_clip(video: Path, clip: Path, frames: int, frame_rate: float) -> None:
             picture = cv2.resize(image, (1280, 720))
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
         container.mux(stream.encode(None))
-
-
-def resident_mb(process: int) -> float:
-    """Memory that a process holds."""
-    for line in Path(f"/proc/{process}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from reid_tracker.evaluation.corruptions import SEVERITIES
 from reid_tracker.evaluation.mot import evaluate_mot
 from reid_tracker.evaluation.video_corruptions import BLUR_AND_LIGHT, VIDEO_CORRUPTIONS, VideoCorruption
 from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, LEFT, TOP, format_row, read_rows
-from reid_tracker.pipeline import AppearanceModel, Models, _embed, needs_vector
+from reid_tracker.pipeline import AppearanceModel, Models, attach_vectors, needs_vector
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sources import Frame, open_source
 
@@ -151,7 +151,7 @@ class _Run:
             detections.xyxy = (detections.xyxy + np.tile(self.corruption.shift(time), 2)).astype(np.float32)
         if embedder is not None and spoilt.image is not None:
             needed = needs_vector(detections, self._tracker, time, self._refresh_seconds)
-            _embed(embedder, spoilt.image, detections, needed)
+            attach_vectors(detections, needed, embedder.embed(spoilt.image, detections.xyxy[needed]))
         tracks = self._tracker.update(detections, time, spoilt.image)
         assert tracks.tracker_id is not None and tracks.confidence is not None
         boxes = tracks.data["smooth_xyxy"] if self._smooth else tracks.xyxy

@@ -12,7 +12,7 @@ from reid_tracker.config import LiveConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.live.capture import Camera
 from reid_tracker.live.people import People
-from reid_tracker.pipeline import AppearanceModel, needs_vector
+from reid_tracker.pipeline import AppearanceModel, attach_vectors, needs_vector
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.memory import IdentityMemory
 from reid_tracker.tracking.tracker import Tracker
@@ -145,5 +145,4 @@ class LiveLoop:
         batch = getattr(self._embedder, "embed_batch", None)
         vectors = batch(images, boxes) if batch else list(map(self._embedder.embed, images, boxes))
         for each, some, part in zip(found, rows, vectors, strict=True):
-            each.data["embedding"] = np.full((len(each), part.shape[1]), np.nan, dtype=np.float32)
-            each.data["embedding"][some] = part
+            attach_vectors(each, some, part)
