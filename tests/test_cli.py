@@ -163,6 +163,9 @@ def write(path, content):
         (["--detections", "{det}", "--roi", "1,2"], ["polygon"]),
         (["--detections", "{det}", "--line", "door=1,2"], ["line '1,2'", "two points"]),
         (["--detections", "{det}", "--no-appearance", "--resume", "{det}"], ["det.txt", "not a readable state"]),
+        (["--detections", "{det}", "--save-state", "{det}/folder/state"], ["folder/state", "det.txt: Not a directory"]),
+        (["--detections", "{det}", "--save-state", "."], ["is a folder"]),
+        (["--detections", "{det}", "--save-state", "/proc/state"], ["/proc/state", "cannot be written"]),
         (["--detections", "{det}", "--conf", "7"], ["detector.confidence"]),
         (["--detections", "{det}", "--config", "missing.yaml"], ["missing.yaml"]),
         (["--detections", "{det}", "--no-appearance", "-o", "{det}/inside"], ["det.txt"]),
@@ -174,6 +177,25 @@ def test_bad_flags(run, clip, tmp_path, monkeypatch, flags, words):
     flags = [flag.replace("{det}", str(clip.with_name("det.txt"))) for flag in flags]
     refused(run("track", clip, *flags), *words)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "mot", "--truth", "none", "--results", "none", "--json", "{det}/f"],
+        ["evaluate", "mot", "--truth", "none", "--results", "none", "--csv", "{det}/f"],
+        ["evaluate", "reid", "--data", "none", "--json", "{det}/f"],
+        ["evaluate", "reid", "--data", "none", "--map", "{det}/f.png"],
+        ["evaluate", "robustness", "none", "--plot", "{det}/f"],
+        ["train", "none", "-o", "{det}"],
+        ["export", "none", "-o", "{det}/f"],
+        ["export-crops", "none", "none", "-o", "{det}"],
+    ],
+    ids=" ".join,
+)
+def test_a_place_that_takes_no_file_is_refused_before_the_work(run, clip, command):
+    file = str(clip.with_name("det.txt"))
+    refused(run(*(word.replace("{det}", file) for word in command)), f"({file}: Not a directory)")
 
 
 def test_a_video_damaged_half_way_keeps_what_could_be_read(run, clip, arguments, tmp_path):
