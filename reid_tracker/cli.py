@@ -566,7 +566,11 @@ def train(
 
     tests = dict(_split_pair(pair, "--test", "NAME=DATA") for pair in test or [])
     chosen = load(TrainConfig, config, _parse_settings(settings or []))
-    figures = run(data, output, chosen, tests=tests, start=start, resume=resume, device=device, show_progress=True)
+    try:
+        figures = run(data, output, chosen, tests=tests, start=start, resume=resume, device=device, show_progress=True)
+    except KeyboardInterrupt:
+        print("Interrupted: the same command with --resume goes on after the last whole epoch.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     names = ("rank1", "rank5", "mAP", "mINP")
     table = _table("", *names)
     for name, row in figures.items():

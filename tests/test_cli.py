@@ -278,6 +278,22 @@ def test_ctrl_c_says_up_to_which_frame(clip, arguments, tmp_path):
     assert len(written.read_text().splitlines()) == kept < 40
 
 
+def test_ctrl_c_says_how_training_goes_on(run, monkeypatch, tmp_path):
+    from reid_tracker.training.trainer import Trainer
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "run", interrupted)
+    for person in "abc":
+        (tmp_path / "people" / person).mkdir(parents=True)
+        for number in range(2):
+            cv2.imwrite(str(tmp_path / "people" / person / f"{number}.jpg"), np.zeros((64, 32, 3), np.uint8))
+    small = ["--set", "network.backbone=mobilenet_v3_small", "--set", "schedule.validation_identities=0"]
+    status, _, error = run("train", tmp_path / "people", "-o", tmp_path / "model", *small)
+    assert status == 130 and "--resume" in error and "Traceback" not in error
+
+
 def test_bad_evaluation_input(run, tmp_path):
     refused(run("evaluate", "mot", "--truth", tmp_path / "no", "--results", tmp_path), "no")
     refused(run("evaluate", "mot", "--truth", tmp_path, "--results", tmp_path, "--engine", "guess"), "guess")
