@@ -21,6 +21,7 @@ back for an older one.
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 
 import numpy as np
 import supervision as sv
@@ -29,7 +30,7 @@ from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
-from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics, return_cosine
+from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics, reliability, return_cosine
 from reid_tracker.tracking.camera_motion import CameraMotion, warp
 from reid_tracker.tracking.memory import NEWCOMER_CROPS, VIEWS, IdentityMemory, add_views
 from reid_tracker.tracking.state import TrackerState
@@ -330,7 +331,8 @@ class Tracker:
                     i, j = np.concatenate([i, far_i]), np.concatenate([j, far_j])
                     overlap = np.concatenate([overlap, np.zeros(len(far_i))])
                 distance = self._calibration.distance(cosine[i, j])
-                fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
+                weight = s.appearance_weight * reliability(frame.coverage[columns[j]])
+                fused = (1 - weight) * (1 - overlap) + weight * distance
                 # Scaled so that one limit serves pairs with and without a vector.
                 cost = np.where(np.isnan(distance), 1 - overlap, fused * (limit / s.fused_limit))
         if not s.class_agnostic:
@@ -583,11 +585,16 @@ class _FrameArrays:
             self.embedding = embedding if usable.all() else embedding[self.row]
         self._good: np.ndarray | None = None
 
+    @cached_property
+    def coverage(self) -> np.ndarray:
+        """Share of each box that one in front of it covers, [M]."""
+        return costs.coverage(self.xyxy)
+
     def shows_person_well(self, settings: TrackerSettings) -> np.ndarray:
         """Mask [M] of the crops that may change the appearance kept: confident, free of others, with a vector."""
         if self._good is None:
             assert self.embedding is not None
-            uncovered = costs.coverage(self.xyxy) < settings.occlusion
+            uncovered = self.coverage < settings.occlusion
             seen = ~np.isnan(self.embedding[:, 0])
             self._good = uncovered & seen & (self.confidence >= settings.high_confidence)
         return self._good
