@@ -41,6 +41,8 @@ UNMATCHED = -1
 SAME_HEIGHT = 0.5
 # Half a body height of free play in such matches: boxes jitter and people lean.
 REACH_SLACK = 0.5
+# So much of the calibrated distance the next most similar must be further away in them.
+CLEAR_LEAD = 0.1
 # Overlap with the expected place from which, where there is no rival, nobody asks what the person looks like.
 CERTAIN_IOU = 0.6
 # Share of a new box in the smooth size: a person's changes slowly, the detector's jumps with limbs and what hides them.
@@ -353,7 +355,7 @@ class Tracker:
         near_i: np.ndarray,
         near_j: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs that look the same and that walking could explain, besides the near ones: rows and columns."""
+        """Pairs that look the same as no other here and that walking could explain, besides the near ones."""
         s, mean = self.settings, self._table.mean
         alike = cosine > self._calibration.cosine(s.distant_appearance)
         alike[near_i, near_j] = False
@@ -363,7 +365,15 @@ class Tracker:
         reach = (REACH_SLACK + s.walking_speed * (unseen[i] + self._step)) * height
         same_height = np.abs(np.log(measurement[j, 3] / np.maximum(height, 1.0))) < SAME_HEIGHT
         possible = same_height & ((offset**2).sum(axis=1) < reach**2)
-        return i[possible], j[possible]
+        i, j = i[possible], j[possible]
+        if not i.size:
+            return i, j
+        # Each must be the other's most alike, and clearly so: where no overlap speaks for a pair, nobody is guessed.
+        all_i, all_j = np.concatenate([i, near_i]), np.concatenate([j, near_j])
+        alike_here = np.nan_to_num(cosine[all_i, all_j], nan=-1.0)
+        lead = np.minimum(costs.lead(all_i, alike_here), costs.lead(all_j, alike_here))[: i.size]
+        clear = lead >= self._calibration.cosine(0.0) - self._calibration.cosine(CLEAR_LEAD)
+        return i[clear], j[clear]
 
     def _learn(self, i: np.ndarray, j: np.ndarray, overlap: np.ndarray, chosen: np.ndarray, cosine: np.ndarray) -> None:
         """Teach the calibration from matches that overlap alone makes certain.

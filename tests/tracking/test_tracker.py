@@ -269,3 +269,15 @@ def test_what_someone_mostly_hidden_looks_like_counts_for_less(behind, expected)
         tracker.update(detections([person(100), person(68, behind)], embedding=people))
     hidden = detections([person(100), person(88, behind)], embedding=people[[0, 0]])
     assert ids(tracker.update(hidden)) == expected
+
+
+def test_without_overlap_nobody_is_guessed_between_two_who_look_alike():
+    look, other = unit_vectors(2)
+    for second, expected in ((other, [1]), (look, [])):
+        tracker = Tracker(TrackerSettings(memory_seconds=0), frame_rate=10, statistics=FAR_APART)
+        for _ in range(3):
+            tracker.update(detections([person(100), person(300)], embedding=[look, second]))
+        for _ in range(9):
+            tracker.update(sv.Detections.empty())
+        found = tracker.update(detections([person(200)], embedding=[look]))  # as far from where either was last
+        assert ids(found) == expected
