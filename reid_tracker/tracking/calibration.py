@@ -17,12 +17,6 @@ from scipy.special import ndtri
 # for networks as different as the bundled one and OSNet, since the mean takes what differs between them.
 STRANGER_MEAN, STRANGER_STD = -0.11, 0.25
 
-# How well a crop still tells people apart when so much of its box is covered by someone in front: the chance that its
-# person is more alike than a stranger, beyond a coin's, as a share of a free crop's. Mean of the held-out people of
-# Market-1501 and CUHK03 (scripts/measure_reliability.py): a crop stands for its person until half is covered, and then
-# soon for the one in front. Blur, darkness and small size are not in it: at severity 3 and down to 24 px they take 1 %.
-COVERED, RELIABILITY = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (1.0, 0.98, 0.74, 0.32, 0.2, 0.16)
-
 
 def return_cosine(
     false_match_rate: float, known: np.ndarray, statistics: "CosineStatistics | None" = None
@@ -46,11 +40,6 @@ def return_cosine(
     mean, std = (statistics.return_mean, statistics.return_std) if statistics else (STRANGER_MEAN, STRANGER_STD)
     cosine: np.ndarray = mean + std * ndtri((1 - false_match_rate) ** (1 / known))
     return cosine
-
-
-def reliability(covered: np.ndarray) -> np.ndarray:
-    """Weight 0..1 of crops of which such shares are covered, [K]."""
-    return np.interp(covered, COVERED, RELIABILITY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ back for an older one.
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property
 
 import numpy as np
 import supervision as sv
@@ -30,7 +29,7 @@ from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
-from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics, reliability, return_cosine
+from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics, return_cosine
 from reid_tracker.tracking.camera_motion import CameraMotion, warp
 from reid_tracker.tracking.memory import NEWCOMER_CROPS, VIEWS, IdentityMemory, add_views
 from reid_tracker.tracking.state import TrackerState
@@ -333,8 +332,7 @@ class Tracker:
                     i, j = np.concatenate([i, far_i]), np.concatenate([j, far_j])
                     overlap = np.concatenate([overlap, np.zeros(len(far_i))])
                 distance = self._calibration.distance(cosine[i, j])
-                weight = s.appearance_weight * reliability(frame.coverage[columns[j]])
-                fused = (1 - weight) * (1 - overlap) + weight * distance
+                fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 # Scaled so that one limit serves pairs with and without a vector.
                 cost = np.where(np.isnan(distance), 1 - overlap, fused * (limit / s.fused_limit))
         if not s.class_agnostic:
@@ -366,12 +364,8 @@ class Tracker:
         same_height = np.abs(np.log(measurement[j, 3] / np.maximum(height, 1.0))) < SAME_HEIGHT
         possible = same_height & ((offset**2).sum(axis=1) < reach**2)
         i, j = i[possible], j[possible]
-        if not i.size:
-            return i, j
-        # Each must be the other's most alike, and clearly so: where no overlap speaks for a pair, nobody is guessed.
-        all_i, all_j = np.concatenate([i, near_i]), np.concatenate([j, near_j])
-        alike_here = np.nan_to_num(cosine[all_i, all_j], nan=-1.0)
-        lead = np.minimum(costs.lead(all_i, alike_here), costs.lead(all_j, alike_here))[: i.size]
+        # Of two who come into question each must be clearly the most alike: without overlap nobody is guessed.
+        lead = np.minimum(costs.lead(i, cosine[i, j]), costs.lead(j, cosine[i, j]))
         clear = lead >= self._calibration.cosine(0.0) - self._calibration.cosine(CLEAR_LEAD)
         return i[clear], j[clear]
 
@@ -595,16 +589,11 @@ class _FrameArrays:
             self.embedding = embedding if usable.all() else embedding[self.row]
         self._good: np.ndarray | None = None
 
-    @cached_property
-    def coverage(self) -> np.ndarray:
-        """Share of each box that one in front of it covers, [M]."""
-        return costs.coverage(self.xyxy)
-
     def shows_person_well(self, settings: TrackerSettings) -> np.ndarray:
         """Mask [M] of the crops that may change the appearance kept: confident, free of others, with a vector."""
         if self._good is None:
             assert self.embedding is not None
-            uncovered = self.coverage < settings.occlusion
+            uncovered = costs.coverage(self.xyxy) < settings.occlusion
             seen = ~np.isnan(self.embedding[:, 0])
             self._good = uncovered & seen & (self.confidence >= settings.high_confidence)
         return self._good

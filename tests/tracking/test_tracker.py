@@ -260,17 +260,6 @@ def test_smooth_boxes_lie_closer_to_the_truth_and_follow_who_comes_near():
     assert smooth < 0.8 * plain
 
 
-@pytest.mark.parametrize(("behind", "expected"), [(95.0, [1, 2]), (105.0, [1])])
-def test_what_someone_mostly_hidden_looks_like_counts_for_less(behind, expected):
-    """The crop shows the one in front; only of the one whose feet are higher, behind, is that expected."""
-    tracker = Tracker(frame_rate=10, statistics=FAR_APART)
-    people = unit_vectors(2)
-    for _ in range(3):
-        tracker.update(detections([person(100), person(68, behind)], embedding=people))
-    hidden = detections([person(100), person(88, behind)], embedding=people[[0, 0]])
-    assert ids(tracker.update(hidden)) == expected
-
-
 def test_without_overlap_nobody_is_guessed_between_two_who_look_alike():
     look, other = unit_vectors(2)
     for second, expected in ((other, [1]), (look, [])):
