@@ -124,9 +124,7 @@ def track(
     class_agnostic: Annotated[
         bool | None, typer.Option("--class-agnostic", help="Let a track change its class.")
     ] = None,
-    camera_motion: Annotated[
-        bool | None, typer.Option("--camera-motion", help="Follow the camera's own motion.")
-    ] = None,
+    camera_motion: Annotated[bool | None, typer.Option(help="Follow the camera's own motion.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     backend: Annotated[str | None, typer.Option(help="What runs the networks: auto, torch, onnx, openvino.")] = None,
     settings: Annotated[
@@ -261,7 +259,7 @@ def demo(
     from reid_tracker.evaluation import mot
 
     # The clip's people leave and return, and its truth knows that they are the same.
-    returning = {"tracker.camera_motion": True, "tracker.return_false_match_rate": 0.05}
+    returning = {"tracker.return_false_match_rate": 0.05}
     wanted = {"detector.model": detector, **returning, **_parse_settings(settings or [])}
     needed = {"output.folder": str(output), "output.video": True, "output.mot": True}
     config = load(TrackConfig, None, {**wanted, **needed})

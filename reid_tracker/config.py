@@ -138,8 +138,7 @@ class TrackerSettings(Settings):
     )
     class_agnostic: bool = setting(False, "true = a track may change its class (for detectors that waver).")
     camera_motion: bool = setting(
-        False,
-        "true = follow the camera's own motion (hand-held, panning): some ms a frame; keep it off when it stands.",
+        True, "true = follow the camera's own motion (hand-held, panning): some ms a frame, 1 ms while it stands still."
     )
 
 
