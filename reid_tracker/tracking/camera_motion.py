@@ -8,6 +8,10 @@ WORKING_WIDTH = 480
 MINIMUM_POINTS = 12
 # Below this shift (px of the working picture) and change of scale the camera is taken to stand still.
 STILL_SHIFT, STILL_SCALE = 0.3, 0.002
+# After so many frames without motion the camera is looked at in every so-manieth frame only (the map found then is from
+# the last look), or as soon as many of a few hundred sampled pixels change more than a still picture's noise.
+STILL_FRAMES, LOOK_EVERY = 20, 5
+SAMPLE_STEP, CHANGED, NOISE = 32, 0.25, 12  # px between samples; share of them; grey levels
 
 
 class CameraMotion:
@@ -16,9 +20,11 @@ class CameraMotion:
     def __init__(self) -> None:
         self._previous: np.ndarray | None = None
         self._points: np.ndarray | None = None
+        self._samples = np.zeros((0, 0, 3), dtype=np.int16)  # of the last frame that was looked at
+        self._counts = np.zeros(2, dtype=np.int64)  # looks in which the camera stood still, frames since the last look
 
     def estimate(self, image: np.ndarray, xyxy: np.ndarray) -> np.ndarray | None:
-        """Affine map from the previous frame's pixels to this one's.
+        """Affine map from the pixels of the last frame that was looked at to this one's.
 
         Parameters
         ----------
@@ -30,8 +36,17 @@ class CameraMotion:
         Returns
         -------
         ndarray float64 [2, 3] or None
-            None where there is no previous frame, the camera stood still, or too few points agree.
+            None where there is no previous frame, the camera stood still, or too few points agree; and for most frames
+            of a camera that has long been still.
         """
+        samples = image[::SAMPLE_STEP, ::SAMPLE_STEP].astype(np.int16)
+        if self._counts[0] >= STILL_FRAMES and samples.shape == self._samples.shape:
+            self._counts[1] += 1
+            changed = np.abs(samples - self._samples).max(axis=2) > NOISE
+            if self._counts[1] < LOOK_EVERY and changed.mean() < CHANGED:
+                return None
+        self._samples = samples
+        self._counts[1] = 0
         scale = min(WORKING_WIDTH / image.shape[1], 1.0)
         grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         if scale < 1:
@@ -43,10 +58,13 @@ class CameraMotion:
         self._previous = grey
         self._points = cv2.goodFeaturesToTrack(grey, maxCorners=300, qualityLevel=0.01, minDistance=8, mask=mask)
         if matrix is None:
+            self._counts[0] = 0
             return None
         zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
         if np.abs(matrix[:, 2]).max() < STILL_SHIFT and abs(zoom - 1) < STILL_SCALE:
+            self._counts[0] += 1
             return None
+        self._counts[0] = 0
         matrix[:, 2] /= scale
         return matrix
 

@@ -58,3 +58,17 @@ def coverage(xyxy: np.ndarray) -> np.ndarray:
     covered = np.zeros(len(xyxy))
     np.maximum.at(covered, behind, intersection(xyxy[behind], xyxy[front]) / area(xyxy[behind]))
     return covered
+
+
+def lead(group: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """How far each value [K] lies above the highest other value of its group (int [K]); inf where it is alone."""
+    order = np.lexsort((-value, group))
+    groups, values = group[order], value[order]
+    first = np.ones(len(values), dtype=bool)
+    first[1:] = groups[1:] != groups[:-1]
+    highest = values[first][np.cumsum(first) - 1]
+    following = np.append(values[1:], -np.inf)
+    following[np.append(first[1:], True)] = -np.inf  # the next one is another group's
+    result = np.empty(len(values))
+    result[order] = values - np.where(first, following, highest)
+    return result

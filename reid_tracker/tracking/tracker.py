@@ -40,6 +40,8 @@ UNMATCHED = -1
 SAME_HEIGHT = 0.5
 # Half a body height of free play in such matches: boxes jitter and people lean.
 REACH_SLACK = 0.5
+# So much of the calibrated distance the next most similar must be further away in them.
+CLEAR_LEAD = 0.1
 # Overlap with the expected place from which, where there is no rival, nobody asks what the person looks like.
 CERTAIN_IOU = 0.6
 # Share of a new box in the smooth size: a person's changes slowly, the detector's jumps with limbs and what hides them.
@@ -373,7 +375,7 @@ class Tracker:
         near_i: np.ndarray,
         near_j: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs that look the same and that walking could explain, besides the near ones: rows and columns."""
+        """Pairs that look the same as no other here and that walking could explain, besides the near ones."""
         s, mean = self.settings, self._table.mean
         alike = cosine > self._calibration.cosine(s.distant_appearance)
         alike[near_i, near_j] = False
@@ -383,7 +385,11 @@ class Tracker:
         reach = (REACH_SLACK + s.walking_speed * (unseen[i] + self._step)) * height
         same_height = np.abs(np.log(measurement[j, 3] / np.maximum(height, 1.0))) < SAME_HEIGHT
         possible = same_height & ((offset**2).sum(axis=1) < reach**2)
-        return i[possible], j[possible]
+        i, j = i[possible], j[possible]
+        # Of two who come into question each must be clearly the most alike: without overlap nobody is guessed.
+        lead = np.minimum(costs.lead(i, cosine[i, j]), costs.lead(j, cosine[i, j]))
+        clear = lead >= self._calibration.cosine(0.0) - self._calibration.cosine(CLEAR_LEAD)
+        return i[clear], j[clear]
 
     def _learn(self, i: np.ndarray, j: np.ndarray, overlap: np.ndarray, chosen: np.ndarray, cosine: np.ndarray) -> None:
         """Teach the calibration from matches that overlap alone makes certain.

@@ -39,6 +39,21 @@ def test_a_still_camera_and_a_blank_picture_move_nothing(scene):
     assert camera.estimate(blank, np.zeros((0, 4))) is None
 
 
+def test_a_camera_long_still_is_seldom_looked_at_and_a_jolt_is_seen_at_once(scene, monkeypatch):
+    looks = []
+    flow = cv2.calcOpticalFlowPyrLK
+    monkeypatch.setattr(cv2, "calcOpticalFlowPyrLK", lambda *arguments: looks.append(1) or flow(*arguments))
+    camera, nobody, random = CameraMotion(), np.zeros((0, 4)), np.random.default_rng(0)
+    noisy = [cv2.add(view(scene, 100, 100), random.integers(0, 5, (400, 600, 3), dtype=np.uint8)) for _ in range(60)]
+    assert all(camera.estimate(picture, nobody) is None for picture in noisy)
+    assert len(looks) < 32
+    jolt = camera.estimate(view(scene, 112, 95), nobody)
+    np.testing.assert_allclose(jolt, [[1, 0, -12], [0, 1, 5]], atol=0.7)
+    for step in range(1, 4):  # moving again, each frame counts
+        after = camera.estimate(view(scene, 112 + 4 * step, 95), nobody)
+        np.testing.assert_allclose(after, [[1, 0, -4], [0, 1, 0]], atol=0.7)
+
+
 def test_moving_people_are_not_taken_for_the_camera(scene):
     camera, still = CameraMotion(), view(scene, 100, 100)
     moved = still.copy()

@@ -50,3 +50,14 @@ def test_coverage_counts_boxes_whose_feet_are_lower(seed, n):
 def test_enlarged_boxes_keep_their_centre():
     grown = costs.enlarge(np.array([[10.0, 20, 30, 60]]), np.array([0.5]))
     assert grown.tolist() == [[0, 0, 40, 80]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 12))
+def test_lead_over_the_best_other_of_a_group(seed, count):
+    rng = np.random.default_rng(seed)
+    group, value = rng.integers(0, 4, count), rng.integers(0, 5, count).astype(float)
+    found = costs.lead(group, value)
+    for k in range(count):
+        others = [value[m] for m in range(count) if m != k and group[m] == group[k]]
+        assert found[k] == value[k] - max(others, default=-np.inf)

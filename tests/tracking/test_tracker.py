@@ -258,3 +258,15 @@ def test_smooth_boxes_lie_closer_to_the_truth_and_follow_who_comes_near():
         errors.append(np.abs([measured - truth, tracked.data["smooth_xyxy"][0] - truth]).mean(axis=1) / grown)
     plain, smooth = np.mean(errors[10:], axis=0)
     assert smooth < 0.8 * plain
+
+
+def test_without_overlap_nobody_is_guessed_between_two_who_look_alike():
+    look, other = unit_vectors(2)
+    for second, expected in ((other, [1]), (look, [])):
+        tracker = Tracker(TrackerSettings(memory_seconds=0), frame_rate=10, statistics=FAR_APART)
+        for _ in range(3):
+            tracker.update(detections([person(100), person(300)], embedding=[look, second]))
+        for _ in range(9):
+            tracker.update(sv.Detections.empty())
+        found = tracker.update(detections([person(200)], embedding=[look]))  # as far from where either was last
+        assert ids(found) == expected
