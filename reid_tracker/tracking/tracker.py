@@ -464,6 +464,7 @@ class Tracker:
         table = self._table
         if not rows.size:
             return
+        assert self.time is not None
         self._sleep(rows, np.full(len(table), self.time - self._step))
         table.tracklet[rows], table.identity[rows] = self._memory.new_tracklets(len(rows)), 0
         table.embedding[rows] = np.nan
