@@ -192,7 +192,8 @@ class Tracker:
         timestamp : float, optional
             Time of the frame in seconds; by default 1 / frame_rate after the last.
         image : ndarray uint8 [H, W, 3], optional
-            The frame, BGR. Its size tells whom its edges cut off; only the setting ``camera_motion`` looks at it.
+            The frame, BGR. Its size tells whom the edges of a standing camera cut off; only the setting
+            ``camera_motion`` looks at it.
 
         Returns
         -------
@@ -208,7 +209,8 @@ class Tracker:
             If time stands still or runs back, or the embeddings change their length.
         """
         seconds = self._advance(timestamp)
-        frame = _FrameArrays(detections, image)
+        # Edges that move cut off people who stand: who is at one has not come over it.
+        frame = _FrameArrays(detections, None if self.settings.camera_motion else image)
         self._adopt_dimension(frame.embedding)
         self._release()
         self._predict(seconds, frame, image)
