@@ -138,7 +138,8 @@ class TrackerSettings(Settings):
     )
     class_agnostic: bool = setting(False, "true = a track may change its class (for detectors that waver).")
     camera_motion: bool = setting(
-        True, "true = follow the camera's own motion (hand-held, panning): some ms a frame, 1 ms while it stands still."
+        True,
+        "true = follow the camera's own motion (hand-held, panning): some ms a frame, 1 to 2 while it stands.",
     )
 
 
