@@ -347,7 +347,10 @@ class ScheduleSettings(Settings):
         lt=1,
     )
     validation_identities: int | None = setting(
-        None, "Identities never trained on, to watch progress; null = a tenth, at most 40.", ge=0
+        None,
+        "Identities never trained on, to watch progress and to calibrate; null = a tenth, of few people up to five, at "
+        "most 40.",
+        ge=0,
     )
     validate_every: int = setting(5, "Epochs from one look at them to the next.", ge=1)
     patience: int = setting(
