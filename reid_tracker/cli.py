@@ -10,6 +10,7 @@ import typer
 from reid_tracker import __version__
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.commands import app as gallery_app
+from reid_tracker.writing import check_writable
 
 if TYPE_CHECKING:  # the rest of the package is imported by the command that needs it: --help stays quick
     from rich.table import Table
@@ -100,7 +101,9 @@ def track(
         list[str] | None, typer.Option(help='Count who enters it: "NAME=x1,y1 x2,y2 x3,y3". Repeatable.')
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the results [runs].")] = None,
-    save_state: Annotated[Path | None, typer.Option(help="Save what is known of people at the end.")] = None,
+    save_state: Annotated[
+        Path | None, typer.Option(help="Save what is known of people, and counts, at the end.")
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on from a saved state: this video follows on that one.")
     ] = None,
@@ -121,9 +124,7 @@ def track(
     class_agnostic: Annotated[
         bool | None, typer.Option("--class-agnostic", help="Let a track change its class.")
     ] = None,
-    camera_motion: Annotated[
-        bool | None, typer.Option("--camera-motion", help="Follow the camera's own motion.")
-    ] = None,
+    camera_motion: Annotated[bool | None, typer.Option(help="Follow the camera's own motion.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     backend: Annotated[str | None, typer.Option(help="What runs the networks: auto, torch, onnx, openvino.")] = None,
     settings: Annotated[
@@ -258,7 +259,7 @@ def demo(
     from reid_tracker.evaluation import mot
 
     # The clip's people leave and return, and its truth knows that they are the same.
-    returning = {"tracker.camera_motion": True, "tracker.return_false_match_rate": 0.05}
+    returning = {"tracker.return_false_match_rate": 0.05}
     wanted = {"detector.model": detector, **returning, **_parse_settings(settings or [])}
     needed = {"output.folder": str(output), "output.video": True, "output.mot": True}
     config = load(TrackConfig, None, {**wanted, **needed})
@@ -389,6 +390,7 @@ def evaluate_mot(
 
     if engine not in ("native", "motmetrics"):
         raise UserError(f"--engine {engine}: choose native or motmetrics.")
+    check_writable(json, csv)
     figures = mot.evaluate_mot(truth, results, benchmark, engine, sequence or None)  # type: ignore[arg-type]
     if json is not None:
         mot.write_json(figures, json)
@@ -427,6 +429,7 @@ def evaluate_reid(
     from reid_tracker.evaluation import reid
     from reid_tracker.evaluation.mot import write_json
 
+    check_writable(json)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, Any] = {}
 
@@ -493,6 +496,7 @@ def evaluate_robustness(
     from reid_tracker.evaluation import robustness
     from reid_tracker.evaluation.mot import write_json
 
+    check_writable(json, plot)
     kinds = corruptions.split(",") if corruptions else list(robustness.VIDEO_CORRUPTIONS)
     try:
         levels = [int(each) for each in severities.split(",")]
@@ -560,7 +564,11 @@ def train(
 
     tests = dict(_split_pair(pair, "--test", "NAME=DATA") for pair in test or [])
     chosen = load(TrainConfig, config, _parse_settings(settings or []))
-    figures = run(data, output, chosen, tests=tests, start=start, resume=resume, device=device, show_progress=True)
+    try:
+        figures = run(data, output, chosen, tests=tests, start=start, resume=resume, device=device, show_progress=True)
+    except KeyboardInterrupt:
+        print("Interrupted: the same command with --resume goes on after the last whole epoch.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     names = ("rank1", "rank5", "mAP", "mINP")
     table = _table("", *names)
     for name, row in figures.items():

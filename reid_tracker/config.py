@@ -138,8 +138,8 @@ class TrackerSettings(Settings):
     )
     class_agnostic: bool = setting(False, "true = a track may change its class (for detectors that waver).")
     camera_motion: bool = setting(
-        False,
-        "true = follow the camera's own motion (hand-held, panning): some ms a frame; keep it off when it stands.",
+        True,
+        "true = follow the camera's own motion (hand-held, panning): some ms a frame, 1 to 2 while it stands.",
     )
 
 
@@ -347,7 +347,10 @@ class ScheduleSettings(Settings):
         lt=1,
     )
     validation_identities: int | None = setting(
-        None, "Identities never trained on, to watch progress; null = a tenth, at most 40.", ge=0
+        None,
+        "Identities never trained on, to watch progress and to calibrate; null = a tenth, of few people up to five, at "
+        "most 40.",
+        ge=0,
     )
     validate_every: int = setting(5, "Epochs from one look at them to the next.", ge=1)
     patience: int = setting(

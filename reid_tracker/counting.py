@@ -4,9 +4,10 @@ An identity may be corrected shortly after it was given, and motion goes on thro
 and `PolygonZone` follow tracklets, and a tracklet's passages belong to whichever identity it has in the end.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import supervision as sv
@@ -19,6 +20,7 @@ MISSING_SECONDS = 5.0
 SIGHTINGS = 2
 FURTHEST = 32767  # px; supervision keeps a mask of the zone's extent
 
+_KINDS = ("settled", "following")  # of _Passages
 Counts = dict[str, dict[str, dict[str, int]]]
 
 
@@ -100,6 +102,8 @@ class PassageCounter:
         self._identity: dict[int, int] = {}
         self._last: dict[int, tuple[float, np.ndarray]] = {}
         self._in_sight: set[int] = set()
+        # From these frames lines learn again on which side of them everyone is.
+        self._recent: deque[sv.Detections] = deque(maxlen=SIGHTINGS + 1)
 
     def update(self, tracks: sv.Detections, timestamp: float) -> Counts:
         """Take in one frame, in the order of time.
@@ -129,6 +133,7 @@ class PassageCounter:
         everyone = sv.Detections.empty()
         if len(numbers):
             everyone = sv.Detections(np.array([box for _, box in self._last.values()]), tracker_id=numbers)
+        self._recent.append(everyone)
         for name, line in self._lines.items():
             for way, crossed in zip(("in", "out"), line.trigger(everyone), strict=True):
                 self._passages[name, way].following.update(numbers[crossed].tolist())
@@ -164,6 +169,58 @@ class PassageCounter:
                 "people": len(totals[name, "in"]),
             }
         return counts
+
+    def state(self) -> dict[str, Any]:
+        """What JSON can hold, for `restore`; the tracker's own state belongs to it."""
+        kept = [(key, each, getattr(self._passages[key], each)) for key in self._passages for each in _KINDS]
+        return {
+            "shapes": {name: points.tolist() for name, points in self.shapes.items()},
+            "passages": [[*key, each, *entry] for key, each, counts in kept for entry in counts.items()],
+            "inside": {name: [sorted(self._inside[name]), sorted(self._raw[name])] for name in self._zones},
+            "last": [
+                [tracklet, self._identity[tracklet], seen, box.tolist()] for tracklet, (seen, box) in self._last.items()
+            ],
+            "recent": [
+                [everyone.xyxy.tolist(), [] if everyone.tracker_id is None else everyone.tracker_id.tolist()]
+                for everyone in self._recent
+            ],
+        }
+
+    def restore(self, state: dict[str, Any], follow: bool = True) -> list[str]:
+        """Go on from the counts of another counter, before the first `update`.
+
+        Parameters
+        ----------
+        state : dict
+            From `state`.
+        follow : bool
+            Whether its tracklets go on; if not, only what they did so far stands.
+
+        Returns
+        -------
+        list of str
+            Names in the state that are not shapes of this one, or other shapes: their counts are dropped.
+        """
+        places = {name: points.tolist() for name, points in self.shapes.items()}
+        same = {name for name, points in state["shapes"].items() if places.get(name) == points}
+        for tracklet, identity, seen, box in state["last"]:
+            self._identity[tracklet], self._last[tracklet] = identity, (seen, np.array(box, np.float32))
+        for name, way, each, number, passages in state["passages"]:
+            if name in same:
+                getattr(self._passages[name, way], each)[number] += passages
+        if not follow:
+            for tracklet in list(self._last):
+                self._forget(tracklet)
+            return sorted(state["shapes"].keys() - same)
+        for name in same & self._zones.keys():
+            self._inside[name], self._raw[name] = map(set, state["inside"][name])
+        for boxes, numbers in state["recent"]:
+            self._recent.append(
+                sv.Detections(np.array(boxes, np.float32).reshape(-1, 4), tracker_id=np.array(numbers, np.int64))
+            )
+            for line in self._lines.values():
+                line.trigger(self._recent[-1])
+        return sorted(state["shapes"].keys() - same)
 
     def by_identity(self) -> dict[str, dict[str, dict[int, int]]]:
         """Passages of each identity: ``{name: {"in": {identity: times}, "out": {identity: times}}}``."""

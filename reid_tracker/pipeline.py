@@ -25,6 +25,7 @@ from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sinks import CountsSink, CropSink, FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
 from reid_tracker.video.sources import Frame, Source, expand_sources, open_source
+from reid_tracker.writing import check_writable
 
 Progress = Callable[[Source, int], None]
 STAGES = ("read", "detect", "embed", "associate", "write")
@@ -148,6 +149,7 @@ def _track(
     paths = expand_sources(patterns)
     if len(paths) > 1 and (config.source.resume or config.output.save_state):
         raise UserError("A state is that of one video: give one source with save_state or resume.")
+    check_writable(config.output.save_state)
     models = Models(config, detector, embedder)
     polygon = parse_polygon(config.source.roi) if config.source.roi else None
     shapes = parse_shapes(config.count.lines, config.count.zones)
@@ -174,9 +176,10 @@ def _track(
             # A memory for each video: their clocks differ. What one taught the gallery, the next one knows.
             recorder = GallerySink(gallery, name, config.tracker, config.gallery.save_seconds)
             memory = GalleryMemory(gallery)
-        counter = PassageCounter(shapes) if shapes else None
         model = getattr(run_embedder, "hash", None)
-        tracker = _tracker(config, opened, statistics, model, summary, memory)
+        before = TrackerState.load(config.source.resume, model) if config.source.resume else None
+        tracker = _tracker(config, opened, statistics, before, summary, memory)
+        counter = _counter(shapes, before, summary)
         sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary, counter, recorder)
         history = History() if config.refine.enabled else None
         sinks += [history] if history else []
@@ -196,10 +199,13 @@ def _track(
             summary.recognised, summary.enrolled = len(recorder.recognised), len(recorder.new)
             summary.notes.append(recorder.summary())
         if config.output.save_state:
-            tracker.state().save(config.output.save_state, model)
+            state = tracker.state()
+            state.header["counts"] = counter.state() if counter else None
+            state.save(config.output.save_state, model)
             summary.outputs.append(Path(config.output.save_state))
         if history is not None and not summary.interrupted:
-            _refine(history, config, path, opened, summary, PassageCounter(shapes) if shapes else None)
+            # What it looked back on bears other tracklets: nobody's passage goes on from the video before.
+            _refine(history, config, path, opened, summary, _counter(shapes, before, summary, follow=False))
         summary.notes += [note for note in opened.notes if note not in summary.notes]
         summaries.append(summary)
         if summary.interrupted:
@@ -225,19 +231,32 @@ def _tracker(
     config: TrackConfig,
     source: Source,
     statistics: CosineStatistics | None,
-    model: str | None,
+    state: TrackerState | None,
     summary: RunSummary,
     memory: GalleryMemory | None,
 ) -> Tracker:
     """A fresh tracker, or one that goes on from a state."""
-    if config.source.resume is None:
+    if state is None:
         return Tracker(config.tracker, source.frame_rate, statistics, memory)
-    state = TrackerState.load(config.source.resume, model)
     tracker = Tracker.restore(state, config.tracker)
     tracker.frame_rate = source.frame_rate
     if state.header["settings"] != config.tracker.model_dump():
         summary.notes.append(f"{config.source.resume} was made with other tracker settings; this run's are used.")
     return tracker
+
+
+def _counter(
+    shapes: dict[str, np.ndarray], state: TrackerState | None, summary: RunSummary, follow: bool = True
+) -> PassageCounter | None:
+    """A counter from zero, or one that goes on from a state (`PassageCounter.restore`); None where nothing counts."""
+    before = state.header.get("counts") if state else None
+    counter = PassageCounter(shapes) if shapes else None
+    lost = counter.restore(before, follow) if counter and before else list((before or {}).get("shapes", ()))
+    if lost and follow:
+        summary.notes.append(
+            f"What the video before counted at {', '.join(lost)} is dropped: name the same place again."
+        )
+    return counter
 
 
 def _run(
@@ -266,7 +285,7 @@ def _run(
         result, summary.identities = done
         with summary.timed("write"):
             if counter is not None:
-                summary.counts = counter.update(result.tracks, result.frame.timestamp)
+                summary.counts = counter.update(result.tracks, result.frame.timestamp + shift)
                 result = replace(result, counts=summary.counts)
             for sink in sinks:
                 sink.write(result)

@@ -18,6 +18,7 @@ from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, IDENTITY, LEFT,
 from reid_tracker.tracking import costs
 from reid_tracker.video.annotate import clip_boxes
 from reid_tracker.video.sources import open_source
+from reid_tracker.writing import check_writable, write_whole
 
 LIST = "crops.csv"
 # What shows a person: seen by the detector, nearly whole in the picture, and not behind another.
@@ -69,6 +70,7 @@ def export_crops(
         crops already.
     """
     output = Path(output)
+    check_writable(output / LIST)
     source = open_source(video)
     if not source.has_pixels:
         raise UserError(f"{video}: has no pictures to cut crops from.")
@@ -252,6 +254,4 @@ def _write_list(path: Path, rows: list[dict[str, str]]) -> None:
     table = csv.DictWriter(text, ("path", "identity", "camera"), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text.getvalue(), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, text.getvalue().encode())

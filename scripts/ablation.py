@@ -39,7 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "duplicate rule": {"duplicate_iou": 1},
     "proof of arrival": {"confirm_sightings": 1},
     "vectors of certain matches": {"without": "certain"},
-    "a still camera (camera_motion on)": {"camera_motion": True},
+    "(added) following a camera that stands still": {"camera_motion": True},
 }
 
 

@@ -5,7 +5,8 @@
 
 A sequence is a MOTChallenge folder; ":8" takes every 8th frame. A person is found by a box of IoU .5 or more, one each
 (most found, then largest IoU). Boxes on what the truth says to leave out (flag 0, other classes) count neither way.
-The same frames, spoilt alike, go to all detectors. Blur goes by the median height of the truth's boxes.
+The same frames, spoilt alike, go to all detectors. Blur goes by the median height of the truth's boxes. With
+"--corruption all --severity 1 --severity 3 --severity 5" it ends with one table of everything.
 """
 
 import argparse
@@ -47,13 +48,19 @@ def count(found: np.ndarray, boxes: np.ndarray, wanted: np.ndarray) -> np.ndarra
     return np.array([hit.sum(), rest.shape[1] - left_out, wanted.sum()])
 
 
+def rates(counts: np.ndarray) -> str:
+    """Recall and precision of what `count` gave."""
+    hit, false, people = counts
+    return f"{hit / max(people, 1):.3f} / {hit / max(hit + false, 1):.3f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sequences", nargs="+", metavar="FOLDER[:EVERY]")
     parser.add_argument("--detector", action="append", required=True)
     parser.add_argument("--image-size", type=int, default=None)
     parser.add_argument("--confidence", type=float, action="append", help="may be repeated; default .25")
-    parser.add_argument("--corruption", action="append", choices=list(CORRUPTIONS), default=[])
+    parser.add_argument("--corruption", action="append", choices=[*CORRUPTIONS, "all"], default=[])
     parser.add_argument("--severity", type=int, action="append", choices=SEVERITIES)
     arguments = parser.parse_args()
     confidences = arguments.confidence or [0.25]
@@ -61,7 +68,9 @@ def main() -> None:
         name: YoloDetector(name, confidence=min(confidences), image_size=arguments.image_size)
         for name in arguments.detector
     }
-    kinds = [("clean", 0)] + [(kind, s) for kind in arguments.corruption for s in arguments.severity or [3]]
+    spoilt = list(CORRUPTIONS) if "all" in arguments.corruption else arguments.corruption
+    severities = arguments.severity or [3]
+    kinds = [("clean", 0)] + [(kind, severity) for kind in spoilt for severity in severities]
     totals: dict[tuple[str, str, float, tuple[str, int]], np.ndarray] = {}
     names = []
     for sequence in arguments.sequences:
@@ -89,11 +98,18 @@ def main() -> None:
         for model in detectors:
             for confidence in confidences:
                 cells = [totals[name, model, confidence, kind] for name in names]
-                text = [
-                    f"{hit / max(people, 1):.3f} / {hit / max(hit + false, 1):.3f}"
-                    for hit, false, people in [*cells, np.sum(cells, axis=0)]
-                ]
+                text = [rates(cell) for cell in [*cells, np.sum(cells, axis=0)]]
                 print(f"  {Path(model).name[:36]:<38}{confidence:>6.2f}" + "".join(f"{cell:>18}" for cell in text))
+    if spoilt:
+        columns = [(model, severity) for model in detectors for severity in severities]
+        print(f"\n| all, at {confidences[0]} |", *(f"{Path(model).name}, {severity} |" for model, severity in columns))
+        print("|---|" + "---|" * len(columns))
+        for kind in ("clean", *spoilt):
+            cells = [
+                np.sum([totals[name, model, confidences[0], (kind, severity * (kind != "clean"))] for name in names], 0)
+                for model, severity in columns
+            ]
+            print(f"| {kind.replace('_', ' ')} |", *(f"{rates(cell)} |" for cell in cells))
 
 
 if __name__ == "__main__":

@@ -163,6 +163,9 @@ def write(path, content):
         (["--detections", "{det}", "--roi", "1,2"], ["polygon"]),
         (["--detections", "{det}", "--line", "door=1,2"], ["line '1,2'", "two points"]),
         (["--detections", "{det}", "--no-appearance", "--resume", "{det}"], ["det.txt", "not a readable state"]),
+        (["--detections", "{det}", "--save-state", "{det}/folder/state"], ["folder/state", "det.txt: Not a directory"]),
+        (["--detections", "{det}", "--save-state", "."], ["is a folder"]),
+        (["--detections", "{det}", "--save-state", "/proc/state"], ["/proc/state", "cannot be written"]),
         (["--detections", "{det}", "--conf", "7"], ["detector.confidence"]),
         (["--detections", "{det}", "--config", "missing.yaml"], ["missing.yaml"]),
         (["--detections", "{det}", "--no-appearance", "-o", "{det}/inside"], ["det.txt"]),
@@ -174,6 +177,25 @@ def test_bad_flags(run, clip, tmp_path, monkeypatch, flags, words):
     flags = [flag.replace("{det}", str(clip.with_name("det.txt"))) for flag in flags]
     refused(run("track", clip, *flags), *words)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "mot", "--truth", "none", "--results", "none", "--json", "{det}/f"],
+        ["evaluate", "mot", "--truth", "none", "--results", "none", "--csv", "{det}/f"],
+        ["evaluate", "reid", "--data", "none", "--json", "{det}/f"],
+        ["evaluate", "reid", "--data", "none", "--map", "{det}/f.png"],
+        ["evaluate", "robustness", "none", "--plot", "{det}/f"],
+        ["train", "none", "-o", "{det}"],
+        ["export", "none", "-o", "{det}/f"],
+        ["export-crops", "none", "none", "-o", "{det}"],
+    ],
+    ids=" ".join,
+)
+def test_a_place_that_takes_no_file_is_refused_before_the_work(run, clip, command):
+    file = str(clip.with_name("det.txt"))
+    refused(run(*(word.replace("{det}", file) for word in command)), f"({file}: Not a directory)")
 
 
 def test_a_video_damaged_half_way_keeps_what_could_be_read(run, clip, arguments, tmp_path):
@@ -254,6 +276,22 @@ def test_ctrl_c_says_up_to_which_frame(clip, arguments, tmp_path):
     assert process.returncode == 130 and "Traceback" not in error
     kept = int(re.search(r"walk is written up to frame (\d+)", error).group(1))
     assert len(written.read_text().splitlines()) == kept < 40
+
+
+def test_ctrl_c_says_how_training_goes_on(run, monkeypatch, tmp_path):
+    from reid_tracker.training.trainer import Trainer
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "run", interrupted)
+    for person in "abc":
+        (tmp_path / "people" / person).mkdir(parents=True)
+        for number in range(2):
+            cv2.imwrite(str(tmp_path / "people" / person / f"{number}.jpg"), np.zeros((64, 32, 3), np.uint8))
+    small = ["--set", "network.backbone=mobilenet_v3_small", "--set", "schedule.validation_identities=0"]
+    status, _, error = run("train", tmp_path / "people", "-o", tmp_path / "model", *small)
+    assert status == 130 and "--resume" in error and "Traceback" not in error
 
 
 def test_bad_evaluation_input(run, tmp_path):

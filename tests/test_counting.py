@@ -1,5 +1,7 @@
 """Counting at lines and in zones."""
 
+import json
+
 import numpy as np
 import pytest
 from tracking_world import detections, person
@@ -12,9 +14,9 @@ DOOR = {"door": np.array([[300, 0], [300, 400]], np.float32)}
 YARD = {"yard": np.array([[300, 0], [600, 0], [600, 400], [300, 400]], np.float32)}
 
 
-def walk(counter, frames):
+def walk(counter, frames, first=0):
     """Counts after frames of (tracklet, identity, x of the feet) each; ten a second."""
-    for number, frame in enumerate(frames):
+    for number, frame in enumerate(frames, first):
         tracks = detections([person(x - 20) for _, _, x in frame])
         if frame:
             tracks.tracker_id = np.array([identity for _, identity, _ in frame])
@@ -68,6 +70,31 @@ def test_a_zone():
     assert counts["zones"]["yard"] == {"inside": 2, "in": 3, "out": 1, "people": 2}
     later = walk(PassageCounter(YARD), [*frames, [(3, 3, 100)]])
     assert describe(later) == ["yard: 2 people, 3 entries, 0 inside"]
+
+
+def test_another_counter_goes_on_as_if_nothing_had_been():
+    xs = [250, 290, 310, 330, 320, 290, 270, 310, 350, 400]
+    frames = [[(1, 1, x), (2, 2 if n < 8 else 1, 600 - x)] for n, x in enumerate(xs)] + [[]] * 3 + [[(1, 1, 250)]] * 3
+    whole = PassageCounter(DOOR | YARD)
+    counts = walk(whole, frames)
+    assert counts["lines"]["door"]["in"] == 3 and counts["zones"]["yard"]["in"] == 4
+    for cut in range(1, len(frames)):
+        first, second = PassageCounter(DOOR | YARD), PassageCounter(DOOR | YARD)
+        walk(first, frames[:cut])
+        assert second.restore(json.loads(json.dumps(first.state()))) == []
+        assert (walk(second, frames[cut:], cut), second.by_identity()) == (counts, whole.by_identity()), cut
+
+
+def test_only_the_same_place_goes_on():
+    first, moved = PassageCounter(DOOR | YARD), PassageCounter({"door": DOOR["door"] + 1} | YARD)
+    counts = walk(first, [[(1, 1, x)] for x in (250, 290, 310, 330)])
+    assert moved.restore(first.state()) == ["door"]
+    later = moved.update(detections([]), 1.0)
+    assert later["lines"]["door"]["in"] == 0 and later["zones"]["yard"]["in"] == counts["zones"]["yard"]["in"] == 1
+    # Without following, what was done stands, and who is met again under such a number is somebody else.
+    stands = PassageCounter(DOOR)
+    stands.restore(first.state(), follow=False)
+    assert walk(stands, [[(1, 9, 250)]] * 3, 1)["lines"]["door"] == {"in": 1, "out": 0, "people_in": 1, "people_out": 0}
 
 
 def test_shapes_are_read_with_and_without_names():

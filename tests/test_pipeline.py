@@ -164,6 +164,28 @@ def test_counts_go_into_every_output(clip, tmp_path):
     assert picture[100:118, 78:83].max() > 200  # the line is drawn
 
 
+def test_counts_go_on_in_a_second_video(clip, tmp_path):
+    def run(name, *, lines=("gate=80,0 80,120",), **settings):
+        asked = {"output.folder": str(tmp_path / name), "output.jsonl": True, "refine.enabled": True, **settings}
+        config = load(TrackConfig, None, {**asked, "count.lines": list(lines), "embedder.enabled": False})
+        return track(clip, config, detector=TruthDetector())[0]
+
+    state = str(tmp_path / "state")
+    whole = run("whole").counts["lines"]["gate"]
+    assert whole["in"] == whole["out"] == 1
+    for cut in range(15, 26):  # they pass the gate in the middle
+        run("first", **{"source.end": cut, "output.save_state": state})
+        online = run("second", **{"source.start": cut + 1, "source.resume": state, "refine.enabled": False})
+        assert online.counts["lines"]["gate"] == whole, cut
+    run("first", **{"output.save_state": state})
+    twice = run("second", **{"source.resume": state, "output.save_state": state})  # refined, and its clock begins anew
+    assert twice.counts["lines"]["gate"]["in"] == 2
+    thrice = run("third", **{"source.resume": state})
+    assert thrice.counts["lines"]["gate"]["out"] == 3
+    forgotten = run("fourth", lines=(), **{"source.resume": state})
+    assert any("gate" in note and "dropped" in note for note in forgotten.notes)
+
+
 def test_a_detector_and_an_embedder_of_one_s_own(clip, tmp_path):
     always = {"output.folder": str(tmp_path), "output.mot": True, "embedder.refresh_seconds": 0}
     embedder = BrightnessEmbedder()

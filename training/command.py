@@ -20,6 +20,7 @@ from reid_tracker.training.layouts import read_crops
 from reid_tracker.training.measure import measure
 from reid_tracker.training.trainer import MODEL, Trainer
 from reid_tracker.weights import APPEARANCE
+from reid_tracker.writing import check_writable
 
 
 def train(
@@ -67,6 +68,7 @@ def train(
     config = config or TrainConfig()
     if not data:
         raise UserError("there is nothing to train on; name at least one set of crops.")
+    check_writable(Path(output) / MODEL)
     visibility = config.batch.min_visibility
     # All is read before the run: a fault shows now, not after hours.
     held_out = {name: read_crops(source, "test", visibility) for name, source in (tests or {}).items()}

@@ -83,7 +83,8 @@ def _number_apart(sets: list[np.ndarray]) -> np.ndarray:
 def split_identities(crops: CropSet, held_out: int | None, seed: int) -> tuple[CropSet, CropSet]:
     """Divide into training and validation by *identity*: `held_out` random people are never trained on.
 
-    Without a number a tenth of them, at most 40, is held out.
+    Without a number a tenth of them, at most 40, is held out; of few people more, up to five or a quarter: what two
+    people say of strangers is no calibration.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def split_identities(crops: CropSet, held_out: int | None, seed: int) -> tuple[C
     """
     people = np.unique(crops.identities)
     if held_out is None:
-        held_out = min(len(people) // 10, 40)
+        held_out = min(max(len(people) // 10, min(5, len(people) // 4)), 40)
     if len(people) - held_out < 2:
         raise UserError(f"{len(people)} identities cannot spare {held_out}; lower validation_identities.")
     chosen = np.random.default_rng(seed).permutation(people)

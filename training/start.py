@@ -1,5 +1,6 @@
 """Where a network starts from: ImageNet weights of its backbone, or a checkpoint of this package."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import torch
 from reid_tracker.appearance.checkpoint import load_checkpoint
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 def load_start(network: EmbeddingNetwork, path: Path) -> None:
@@ -37,6 +40,9 @@ def load_start(network: EmbeddingNetwork, path: Path) -> None:
         if changed:
             wanted = ", ".join(f"network.{key}: {source.settings[key]}" for key in changed)
             raise UserError(f"{path}: a start for {wanted} only; set that, or start from something else.")
+        stride = source.settings["last_stride"]
+        if stride != network.settings["last_stride"]:
+            logger.warning("%s was trained with network.last_stride: %d, and does best with that.", path.name, stride)
         network.load_state_dict(source.state_dict())
         return
     values = [value for name, value in load_tensors(path).items() if not name.endswith("num_batches_tracked")]

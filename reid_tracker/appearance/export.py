@@ -17,6 +17,7 @@ from reid_tracker.appearance.exported import ExportedNetwork
 from reid_tracker.appearance.network import EmbeddingNetwork, fold_batch_norms
 from reid_tracker.errors import UserError
 from reid_tracker.weights import model_hash
+from reid_tracker.writing import check_writable
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml"}
 
@@ -82,6 +83,7 @@ def export_model(
     checkpoint, output = Path(checkpoint), Path(output)
     if output.suffix != FORMATS[format]:
         output = output.with_name(output.name + FORMATS[format])
+    check_writable(output)
     network, header = load_checkpoint(checkpoint)
     fold_batch_norms(network)
     model = _Pixels(network, header["mean"], header["std"]).eval()

@@ -10,11 +10,9 @@ Before anything is counted, results are prepared as MOTChallenge prescribes:
 Truth without classes (MOT15, DanceTrack, SportsMOT) skips step 1 and keeps every box whose flag is not 0.
 """
 
-import contextlib
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +36,7 @@ from reid_tracker.motchallenge import (
     read_rows,
     read_sequence_info,
 )
+from reid_tracker.writing import write_whole
 
 Figures = dict[str, dict[str, float]]
 
@@ -264,7 +263,7 @@ def write_json(figures: Figures, path: str | Path) -> None:
     UserError
         If the file cannot be written.
     """
-    _replace(Path(path), json.dumps(figures, indent=2) + "\n")
+    write_whole(path, (json.dumps(figures, indent=2) + "\n").encode())
 
 
 def write_csv(figures: Figures, path: str | Path) -> None:
@@ -279,17 +278,4 @@ def write_csv(figures: Figures, path: str | Path) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["sequence", *next(iter(figures.values()))])
     table.writerows([name, *values.values()] for name, values in figures.items())
-    _replace(Path(path), text.getvalue())
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file beside its place and move it there."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place.") from error
+    write_whole(path, text.getvalue().encode())

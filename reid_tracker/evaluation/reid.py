@@ -13,7 +13,7 @@ from reid_tracker.appearance.crops import clip_boxes, resize_crop
 from reid_tracker.appearance.embedder import Embedder
 from reid_tracker.errors import UserError
 from reid_tracker.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from reid_tracker.evaluation.reid_pictures import draw_embedding_map, draw_ranked_list
+from reid_tracker.evaluation.reid_pictures import check_pictures, draw_embedding_map, draw_ranked_list
 from reid_tracker.evaluation.reranking import k_reciprocal_distances
 from reid_tracker.evaluation.retrieval import Distances, cosine_distances, score_ranking
 
@@ -74,6 +74,7 @@ def evaluate_reid(
     """
     from reid_tracker.training.layouts import read_crops  # here, not above: the run time never imports training
 
+    check_pictures(ranked_list, embedding_map)
     crops = read_crops(data, part="test")
     embedder = Embedder(model, device=device)
     query = crops.query

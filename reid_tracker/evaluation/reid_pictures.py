@@ -10,6 +10,7 @@ import numpy as np
 from reid_tracker.appearance.crops import resize_crop
 from reid_tracker.errors import UserError
 from reid_tracker.evaluation.retrieval import cosine_distances
+from reid_tracker.writing import check_writable, write_whole
 
 if TYPE_CHECKING:
     from reid_tracker.training.datasets import CropSet
@@ -111,9 +112,13 @@ def embed_in_plane(vectors: np.ndarray, random: np.random.Generator, perplexity:
     return plane
 
 
+def check_pictures(*paths: Path | None) -> None:
+    """Raise a UserError about the first of these files that could not be drawn; None is passed over."""
+    for path in filter(None, paths):
+        if path.suffix.lower() != ".png":
+            raise UserError(f"{path}: pictures are written as PNG; let the name end in .png.")
+    check_writable(*paths)
+
+
 def _write(path: Path, image: np.ndarray) -> None:
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise UserError(f"{path}: pictures are written as PNG; let the name end in .png.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    write_whole(path, cv2.imencode(".png", image)[1].tobytes())

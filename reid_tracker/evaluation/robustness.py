@@ -22,6 +22,7 @@ from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, LEFT, TOP, form
 from reid_tracker.pipeline import AppearanceModel, Models, attach_vectors, needs_vector
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sources import Frame, open_source
+from reid_tracker.writing import write_whole
 
 FIGURES = ("HOTA", "IDF1", "IDSW")
 
@@ -222,8 +223,4 @@ def draw_robustness(figures: dict[str, Any], path: Path) -> None:
         cv2.rectangle(picture, (left, y + 1), (end, y + thick - 2), (200, shade + 30, shade), cv2.FILLED)
         write(severity, left - 20, y + thick - 3)
         y += thick
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(path.suffix or ".png", picture)[1].tobytes())
-    except (OSError, cv2.error) as error:
-        raise UserError(f"{path}: cannot be written as a picture; name a PNG in a folder that can.") from error
+    write_whole(path, cv2.imencode(".png", picture)[1].tobytes())

@@ -18,6 +18,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import format_row
 from reid_tracker.video.annotate import Annotator, clip_boxes
 from reid_tracker.video.sources import Frame
+from reid_tracker.writing import write_whole
 
 KEYFRAME_SECONDS = 2.0
 """Longest distance of two keyframes: what a kill may lose, and how exactly a player can seek."""
@@ -264,9 +265,7 @@ class CountsSink:
     def close(self) -> None:
         """Write the file."""
         whole = {**(self._counts or {}), "by_identity": self._counter.by_identity()}
-        with _naming(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(self._path, (json.dumps(whole, ensure_ascii=False, indent=2) + "\n").encode())
+        write_whole(self._path, (json.dumps(whole, ensure_ascii=False, indent=2) + "\n").encode())
 
 
 class CropSink:
@@ -305,9 +304,7 @@ class CropSink:
             if identity in self._written or min(right - left, bottom - top) < SMALLEST_CROP:
                 continue
             path = self._folder / f"{identity:06d}" / f"{result.frame.index + 1:06d}.jpg"
-            with _naming(path):
-                path.parent.mkdir(exist_ok=True)
-                _write_whole(path, cv2.imencode(".jpg", image[top:bottom, left:right])[1].tobytes())
+            write_whole(path, cv2.imencode(".jpg", image[top:bottom, left:right])[1].tobytes())
             self._written[identity] = now
 
     def close(self) -> None:
@@ -349,17 +346,6 @@ def _naming(path: Path) -> Iterator[None]:
     except (OSError, av.error.FFmpegError) as error:
         reason = error.strerror or str(error)
         raise UserError(f"{path}: cannot be written ({reason}); what was stored before is kept.") from error
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write and rename, so that no half file bears the name."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _identities(tracks: sv.Detections) -> list[int]:

@@ -30,11 +30,13 @@ def test_an_unknown_camera_is_nobody_elses() -> None:
 
 def test_validation_people_are_never_trained_on() -> None:
     crops = crop_set(list(range(30)) * 2, [1] * 60)
-    for wanted, number in [(5, 5), (0, 0), (None, 3)]:
+    for wanted, number in [(5, 5), (0, 0), (None, 5)]:
         training, validation = split_identities(crops, wanted, seed=0)
         assert len(set(validation.identities)) == number
         assert not set(training.identities) & set(validation.identities)
         assert len(training) + len(validation) == len(crops)
+    for people, number in [(3, 0), (4, 1), (20, 5), (60, 6), (500, 40)]:
+        assert len(np.unique(split_identities(crop_set(range(people), [1] * people), None, 0)[1].identities)) == number
     with pytest.raises(UserError, match="validation_identities"):
         split_identities(crops, 29, seed=0)
 

@@ -1,0 +1,40 @@
+"""Files that the user named: refused before the work is done rather than after it, and written whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from reid_tracker.errors import UserError
+
+
+def check_writable(*paths: Path | str | None) -> None:
+    """Raise a UserError about the first of these files that cannot be written; changes nothing. None is passed over."""
+    for path in (Path(each) for each in paths if each is not None):
+        folder = next(each for each in path.absolute().parents if each.exists())  # the rest will be made
+        if path.is_dir():
+            raise UserError(f"{path}: cannot be written, as it is a folder; name a file.")
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({folder}: {error.strerror}); choose another place.") from error
+
+
+def write_whole(path: Path | str, data: bytes) -> None:
+    """Write beside the place and rename, so that no half file ever bears the name; the folder is made.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place.") from error
