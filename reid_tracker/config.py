@@ -266,16 +266,26 @@ class LiveOutputSettings(Settings):
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 
+class LiveTrackerSettings(TrackerSettings):
+    """Those of ``live``; the default of recorded video fits benchmarks in which returns do not count."""
+
+    return_false_match_rate: float = setting(
+        0.05,
+        "Share of strangers who may be taken for someone who left. Lower it (0.0001) where a wrong number is worse "
+        "than a new one.",
+        gt=0,
+        lt=1,
+    )
+
+
 class LiveConfig(RunConfig):
     """All settings of ``reid-tracker live``."""
 
     capture: CaptureSettings = Field(default_factory=CaptureSettings, description="How cameras and streams are read.")
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="Where boxes come from.")
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")
-    # Whoever watches for hours wants returns recognised; the default of recorded video fits benchmarks that do not.
-    tracker: TrackerSettings = Field(
-        default_factory=lambda: TrackerSettings(return_false_match_rate=0.05),
-        description="How boxes become identities.",
+    tracker: LiveTrackerSettings = Field(
+        default_factory=LiveTrackerSettings, description="How boxes become identities."
     )
     people: PeopleSettings = Field(
         default_factory=PeopleSettings, description="Who is remembered for the page and for events."

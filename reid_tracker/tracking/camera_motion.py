@@ -23,6 +23,11 @@ class CameraMotion:
         self._samples = np.zeros((0, 0, 3), dtype=np.int16)  # of the last frame that was looked at
         self._counts = np.zeros(2, dtype=np.int64)  # looks in which the camera stood still, frames since the last look
 
+    @property
+    def stands(self) -> bool:
+        """Whether it has long been seen to stand still."""
+        return bool(self._counts[0] >= STILL_FRAMES)
+
     def estimate(self, image: np.ndarray, xyxy: np.ndarray) -> np.ndarray | None:
         """Affine map from the pixels of the last frame that was looked at to this one's.
 

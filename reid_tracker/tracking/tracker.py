@@ -192,8 +192,7 @@ class Tracker:
         timestamp : float, optional
             Time of the frame in seconds; by default 1 / frame_rate after the last.
         image : ndarray uint8 [H, W, 3], optional
-            The frame, BGR. Its size tells whom the edges of a standing camera cut off; only the setting
-            ``camera_motion`` looks at it.
+            The frame, BGR: for ``camera_motion``, and its size tells whom the edges of a standing camera cut off.
 
         Returns
         -------
@@ -209,11 +208,13 @@ class Tracker:
             If time stands still or runs back, or the embeddings change their length.
         """
         seconds = self._advance(timestamp)
-        # Edges that move cut off people who stand: who is at one has not come over it.
-        frame = _FrameArrays(detections, None if self.settings.camera_motion else image)
+        frame = _FrameArrays(detections)
         self._adopt_dimension(frame.embedding)
         self._release()
         self._predict(seconds, frame, image)
+        # Edges that move cut off people who stand: who is at one has not come over it.
+        if image is not None and (self._camera.stands or not self.settings.camera_motion):
+            frame.mark_cut(*image.shape[1::-1])
         detection_of = self._associate(frame)
         detection_of = self._correct(frame, detection_of)
         detection_of = self._retire(detection_of)
@@ -641,7 +642,7 @@ class Tracker:
 class _FrameArrays:
     """One frame's usable detections as plain arrays; ``row`` says where each stands in the input."""
 
-    def __init__(self, detections: sv.Detections, image: np.ndarray | None = None) -> None:
+    def __init__(self, detections: sv.Detections) -> None:
         xyxy = np.asarray(detections.xyxy, dtype=np.float32).reshape(-1, 4)
         confidence = detections.confidence
         confidence = np.ones(len(xyxy)) if confidence is None else np.asarray(confidence, dtype=np.float64)
@@ -653,9 +654,6 @@ class _FrameArrays:
         self.class_id = np.zeros(len(self.row), np.int64) if class_id is None else np.asarray(class_id)[self.row]
         self.measurement = kalman.measure(self.xyxy)
         self.cut = np.zeros(len(self.xyxy), dtype=bool)
-        if image is not None:
-            inside = np.concatenate([self.xyxy[:, :2], image.shape[1::-1] - self.xyxy[:, 2:]], axis=1)
-            self.cut = inside.min(axis=1) < EDGE * (self.xyxy[:, 3] - self.xyxy[:, 1])
         self.embedding: np.ndarray | None = None
         if "embedding" in detections.data and len(xyxy):
             embedding = np.asarray(detections.data["embedding"], dtype=np.float32)
@@ -663,6 +661,11 @@ class _FrameArrays:
                 raise UserError(f"embeddings have the shape {embedding.shape}: one row per detection is needed.")
             self.embedding = embedding if usable.all() else embedding[self.row]
         self._good: np.ndarray | None = None
+
+    def mark_cut(self, width: int, height: int) -> None:
+        """Tell whom the edges of a picture of this size cut off."""
+        inside = np.concatenate([self.xyxy[:, :2], np.array([width, height]) - self.xyxy[:, 2:]], axis=1)
+        self.cut = inside.min(axis=1) < EDGE * (self.xyxy[:, 3] - self.xyxy[:, 1])
 
     def shows_person_well(self, settings: TrackerSettings) -> np.ndarray:
         """Mask [M] of the crops that may change the appearance kept: confident, free of others, with a vector."""

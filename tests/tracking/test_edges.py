@@ -18,7 +18,7 @@ HALF = person(0, width=15)  # at the left edge
 
 
 def camera(memory=None):
-    return Tracker(TrackerSettings(return_false_match_rate=0.01), 10, STATISTICS, memory)
+    return Tracker(TrackerSettings(return_false_match_rate=0.01, camera_motion=False), 10, STATISTICS, memory)
 
 
 def show(tracker, people, seconds, looks=None):
