@@ -308,8 +308,9 @@ class NetworkSettings(Settings):
         ge=1,
     )
     pooling: Literal["gem", "average"] = setting("gem", "gem (generalised mean, learned exponent) or average.")
-    last_stride: Literal[1, 2] = setting(
-        2, "1 = the last stage at twice the resolution: some accuracy for a third more time."
+    last_stride: Literal[1, 2] | None = setting(
+        None,
+        "1 = last stage at twice the resolution: some accuracy for a third more time. null = that of --start, or 2.",
     )
     input_size: tuple[int, int] = setting(
         (128, 64), "Height and width of a crop, px. Larger sees more detail; time grows with the area."

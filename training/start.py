@@ -1,6 +1,5 @@
 """Where a network starts from: ImageNet weights of its backbone, or a checkpoint of this package."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,12 @@ from reid_tracker.appearance.checkpoint import load_checkpoint
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.errors import UserError
 
-logger = logging.getLogger(__name__)
+
+def start_stride(path: Path | None) -> int:
+    """Last stride of a checkpoint of this package; 2 for other starts."""
+    if path is None or path.suffix != ".safetensors":
+        return 2
+    return int(load_checkpoint(path)[0].settings["last_stride"])
 
 
 def load_start(network: EmbeddingNetwork, path: Path) -> None:
@@ -40,9 +44,6 @@ def load_start(network: EmbeddingNetwork, path: Path) -> None:
         if changed:
             wanted = ", ".join(f"network.{key}: {source.settings[key]}" for key in changed)
             raise UserError(f"{path}: a start for {wanted} only; set that, or start from something else.")
-        stride = source.settings["last_stride"]
-        if stride != network.settings["last_stride"]:
-            logger.warning("%s was trained with network.last_stride: %d, and does best with that.", path.name, stride)
         network.load_state_dict(source.state_dict())
         return
     values = [value for name, value in load_tensors(path).items() if not name.endswith("num_batches_tracked")]
