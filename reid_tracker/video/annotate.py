@@ -5,10 +5,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
 import cv2
-import matplotlib
 import numpy as np
 import supervision as sv
 from PIL import Image, ImageDraw, ImageFont
@@ -24,8 +25,9 @@ SPREAD_LABELS = 50
 """Up to so many labels are moved apart and into the picture; beyond, that takes longer than all other drawing."""
 TRAIL_POINTS = 256
 """Most points that one trail keeps, whatever the frame rate."""
-FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-"""Latin, Greek, Cyrillic, Arabic, Hebrew and more; OpenCV's own fonts know no letter beyond ASCII."""
+FONT = Path(cast(Any, find_spec("matplotlib")).origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+"""Latin, Greek, Cyrillic, Arabic, Hebrew and more; OpenCV's own fonts know no letter beyond ASCII. Only the file is
+used: importing matplotlib takes a third of a second."""
 
 
 class Annotator:
