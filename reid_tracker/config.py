@@ -312,8 +312,10 @@ class NetworkSettings(Settings):
         None,
         "1 = last stage at twice the resolution: some accuracy for a third more time. null = that of --start, or 2.",
     )
-    input_size: tuple[int, int] = setting(
-        (128, 64), "Height and width of a crop, px. Larger sees more detail; time grows with the area."
+    input_size: tuple[int, int] | None = setting(
+        None,
+        "Height and width of a crop, px. Larger sees more detail; time grows with the area. null = that of --start, or "
+        "[128, 64].",
     )
     mean: tuple[float, float, float] = setting(
         (0.498, 0.498, 0.498), "Normalisation (BGR, scale 0..1): what the starting weights were trained with."

@@ -7,14 +7,19 @@ import torch
 
 from reid_tracker.appearance.checkpoint import load_checkpoint
 from reid_tracker.appearance.network import EmbeddingNetwork
+from reid_tracker.config import NetworkSettings
 from reid_tracker.errors import UserError
 
 
-def start_stride(path: Path | None) -> int:
-    """Last stride of a checkpoint of this package; 2 for other starts."""
-    if path is None or path.suffix != ".safetensors":
-        return 2
-    return int(load_checkpoint(path)[0].settings["last_stride"])
+def adopt_start(settings: NetworkSettings, path: Path | None) -> NetworkSettings:
+    """Settings with what they leave open taken from the start: a checkpoint's stride and size, or the usual ones."""
+    stride, size = 2, (128, 64)
+    if path is not None and path.suffix == ".safetensors":
+        network, header = load_checkpoint(path)
+        height, width = header["input_size"]
+        stride, size = network.settings["last_stride"], (int(height), int(width))
+    found = {"last_stride": settings.last_stride or stride, "input_size": settings.input_size or size}
+    return settings.model_copy(update=found)
 
 
 def load_start(network: EmbeddingNetwork, path: Path) -> None:

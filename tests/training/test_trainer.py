@@ -289,13 +289,13 @@ def test_unusable_data_is_refused_before_the_run(people: Path, tmp_path: Path) -
         Trainer(settings(), singles, tmp_path, "cpu")
 
 
-def test_training_goes_on_at_the_last_stride_of_its_start(people: Path, tmp_path: Path) -> None:
+def test_what_the_settings_leave_open_is_that_of_the_start(people: Path, tmp_path: Path) -> None:
     source = EmbeddingNetwork("mobilenet_v3_small", 16, last_stride=1)
-    header = {"input_size": [32, 16], "mean": [0.5] * 3, "std": [0.5] * 3, "channels": "bgr", "calibration": {}}
+    header = {"input_size": [48, 24], "mean": [0.5] * 3, "std": [0.5] * 3, "channels": "bgr", "calibration": {}}
     save_checkpoint(tmp_path / "first.safetensors", source, header)
     crops = read_crops(str(people))
-    for asked, expected in ((None, 1), (2, 2)):
-        trainer = Trainer(
-            settings(network__last_stride=asked), crops, tmp_path / "run", "cpu", tmp_path / "first.safetensors"
-        )
-        assert trainer.network.settings["last_stride"] == expected
+    for stride, size, expected in ((None, None, (1, (48, 24))), (2, (32, 16), (2, (32, 16)))):
+        config = settings(network__last_stride=stride, network__input_size=size)
+        trainer = Trainer(config, crops, tmp_path / "run", "cpu", tmp_path / "first.safetensors")
+        assert (trainer.network.settings["last_stride"], trainer.config.network.input_size) == expected
+        assert trainer.images.shape[1:3] == expected[1]
