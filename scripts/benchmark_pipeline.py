@@ -98,12 +98,13 @@ def run_boxmot(python: str, options: dict[str, str], output: Path) -> dict[str, 
     command += ["--source", options["video"], "--detector", options["detector"], "--reid", options["reid"]]
     command += ["--classes", "0", "--device", "cpu", "--save", "--save-txt", "--project", str(output)]
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "YOLO_OFFLINE": "1"})
+    environment = {**os.environ, "YOLO_OFFLINE": "1"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     seconds = time.perf_counter() - began
     told = re.search(r"([\d.]+) s runtime", done.stdout)
     written = sorted(output.rglob("tracks.txt"), key=lambda path: path.stat().st_mtime)
     if done.returncode or not told or not written:
-        sys.exit(f"boxmot track failed:\n{done.stdout}\n{done.stderr}")
+        sys.exit(f"boxmot track failed:\n{done.stdout}")
     rows = [line.split(",") for line in written[-1].read_text().splitlines()]
     text = "".join(f"{frame},{int(number) + 1},{','.join(row[:5])},-1,-1,-1\n" for frame, number, *row in rows)
     (output / f"{Path(options['video']).stem}.txt").write_text(text)
