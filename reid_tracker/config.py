@@ -138,7 +138,8 @@ class TrackerSettings(Settings):
     )
     class_agnostic: bool = setting(False, "true = a track may change its class (for detectors that waver).")
     camera_motion: bool = setting(
-        True, "true = follow the camera's own motion (hand-held, panning): some ms a frame, 1 ms while it stands still."
+        True,
+        "true = follow the camera's own motion (hand-held, panning): some ms a frame, 1 to 2 while it stands.",
     )
 
 
@@ -265,16 +266,26 @@ class LiveOutputSettings(Settings):
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 
+class LiveTrackerSettings(TrackerSettings):
+    """Those of ``live``; the default of recorded video fits benchmarks in which returns do not count."""
+
+    return_false_match_rate: float = setting(
+        0.05,
+        "Share of strangers who may be taken for someone who left. Lower it (0.0001) where a wrong number is worse "
+        "than a new one.",
+        gt=0,
+        lt=1,
+    )
+
+
 class LiveConfig(RunConfig):
     """All settings of ``reid-tracker live``."""
 
     capture: CaptureSettings = Field(default_factory=CaptureSettings, description="How cameras and streams are read.")
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="Where boxes come from.")
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")
-    # Whoever watches for hours wants returns recognised; the default of recorded video fits benchmarks that do not.
-    tracker: TrackerSettings = Field(
-        default_factory=lambda: TrackerSettings(return_false_match_rate=0.05),
-        description="How boxes become identities.",
+    tracker: LiveTrackerSettings = Field(
+        default_factory=LiveTrackerSettings, description="How boxes become identities."
     )
     people: PeopleSettings = Field(
         default_factory=PeopleSettings, description="Who is remembered for the page and for events."
@@ -297,11 +308,14 @@ class NetworkSettings(Settings):
         ge=1,
     )
     pooling: Literal["gem", "average"] = setting("gem", "gem (generalised mean, learned exponent) or average.")
-    last_stride: Literal[1, 2] = setting(
-        2, "1 = the last stage at twice the resolution: some accuracy for a third more time."
+    last_stride: Literal[1, 2] | None = setting(
+        None,
+        "1 = last stage at twice the resolution: some accuracy for a third more time. null = that of --start, or 2.",
     )
-    input_size: tuple[int, int] = setting(
-        (128, 64), "Height and width of a crop, px. Larger sees more detail; time grows with the area."
+    input_size: tuple[int, int] | None = setting(
+        None,
+        "Height and width of a crop, px. Larger sees more detail; time grows with the area. null = that of --start, or "
+        "[128, 64].",
     )
     mean: tuple[float, float, float] = setting(
         (0.498, 0.498, 0.498), "Normalisation (BGR, scale 0..1): what the starting weights were trained with."

@@ -1,18 +1,20 @@
 """Whether a person keeps one number across two cameras, counted against the truth.
 
-    python scripts/two_cameras.py SEQUENCE [--seconds 57] [--also 13=2 9=5 10=6 14=8 18=8]
-        [--set tracker.return_distance=0.2]
+    python scripts/two_cameras.py SEQUENCE [--seconds 57] [--also 13=2 11=3 12=4 9=5 10=6 14=8 15=8 18=8 19=1]
+        [--set tracker.return_false_match_rate=0.01]
 
 SEQUENCE is a MOTChallenge folder with pixels. Two cameras are made of it, in two ways, and tracked as `reid-tracker
 live` does, at the sequence's own pace whatever this machine's: "side by side" cuts the picture into a left and a right
 part with a strip between them that neither sees; "one after the other" gives one camera the frames up to --seconds, the
 other those after. `--also` names people whom the truth numbers anew when they return (PETS09-S2L1: as in that line).
 
-A passage is a person of the truth who was before one camera (at least 5 frames) and is next before the other.
+A passage is a person of the truth who was before one camera (at least 5 frames) and is next before the other. They keep
+their number, get a new one, or another one's: one that somebody else had borne longest when they came.
 """
 
 import argparse
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -62,9 +64,18 @@ class Clock:
         return self.now
 
 
-def numbers_of(visits: list[tuple[int, Counter[int]]]) -> set[int]:
-    """Numbers that somebody had for long enough."""
-    return {number for _, found in visits for number, count in found.items() if count >= ENOUGH}
+@dataclass
+class Visit:
+    """A person's time before one camera: frames with each number, and whose each number was when it began."""
+
+    place: int
+    owners: dict[int, int]
+    found: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def number(self) -> int:
+        """The one borne longest."""
+        return self.found.most_common(1)[0][0]
 
 
 def main() -> None:
@@ -92,9 +103,10 @@ def main() -> None:
     print(f"{'cameras':<22}{'passages':>9}{'kept':>6}{'new number':>12}{'another one':>13}{'numbers':>9}{'people':>8}")
     clock = Clock()
     for layout, cameras in layouts.items():
-        votes: dict[int, list[tuple[int, Counter[int]]]] = defaultdict(list)
+        visits: dict[int, list[Visit]] = defaultdict(list)
+        borne: dict[int, Counter[int]] = defaultdict(Counter)
 
-        def note(place, result, arrived, cameras=cameras, votes=votes) -> None:
+        def note(place, result, arrived, cameras=cameras, visits=visits, borne=borne) -> None:
             """Give each person of the truth the number of the track on them."""
             camera, index = cameras[place], result.frame.index
             truth = rows[rows[:, FRAME] == index + 1]
@@ -104,13 +116,16 @@ def main() -> None:
             boxes = boxes - [camera.left, 0, camera.left, 0]
             for box, person in zip(boxes[visible], truth[visible, IDENTITY].astype(int).tolist(), strict=True):
                 person = same.get(person, person)
-                if not votes[person] or votes[person][-1][0] != place:
-                    votes[person].append((place, Counter()))
+                if not visits[person] or visits[person][-1].place != place:
+                    owners = {number: bearers.most_common(1)[0][0] for number, bearers in borne.items()}
+                    visits[person].append(Visit(place, owners))
                 tracks = result.tracks
                 if len(tracks):
                     overlap = iou(np.tile(box, (len(tracks), 1)).astype(np.float32), tracks.xyxy)
                     if overlap.max() >= 0.5:
-                        votes[person][-1][1][int(tracks.tracker_id[overlap.argmax()])] += 1
+                        number = int(tracks.tracker_id[overlap.argmax()])
+                        visits[person][-1].found[number] += 1
+                        borne[number][person] += 1
 
         people = People()
         loop = LiveLoop(cameras, detector, embedder, config, people, note, statistics, clock=clock)
@@ -120,14 +135,15 @@ def main() -> None:
                 camera.feed(frame)
             loop.step()
         counts, taken = Counter(), set()
-        for visits in votes.values():
-            known = [(place, found.most_common(1)[0][0]) for place, found in visits if found.total() >= ENOUGH]
-            others = {each for other in votes.values() if other is not visits for each in numbers_of(other)}
-            for (place, number), (next_place, next_number) in pairwise(known):
-                if place != next_place:
-                    counts["kept" if number == next_number else "another" if next_number in others else "new"] += 1
-            taken.update(number for _, number in known)
-        figures = (counts.total(), counts["kept"], counts["new"], counts["another"], len(taken), len(votes))
+        for person, theirs in visits.items():
+            known = [visit for visit in theirs if visit.found.total() >= ENOUGH]
+            for before, after in pairwise(known):
+                if before.place != after.place:
+                    owner = after.owners.get(after.number, person)
+                    kept = before.number == after.number
+                    counts["kept" if kept else "new" if owner == person else "another"] += 1
+            taken.update(visit.number for visit in known)
+        figures = (counts.total(), counts["kept"], counts["new"], counts["another"], len(taken), len(visits))
         sizes = (9, 6, 12, 13, 9, 8)
         print(f"{layout:<22}" + "".join(f"{each:>{size}}" for each, size in zip(figures, sizes, strict=True)))
 

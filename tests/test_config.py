@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reid_tracker.config import CONFIGS, TrackConfig, load, write_yaml
+from reid_tracker.config import CONFIGS, LiveConfig, TrackConfig, load, write_yaml
 from reid_tracker.errors import UserError
 
 CONFIG_FOLDER = Path(__file__).parents[1] / "configs"
@@ -63,3 +63,7 @@ def test_a_missing_file_is_named():
 
 def test_yaml_of_the_defaults_is_plain_yaml():
     assert yaml.safe_load(write_yaml(TrackConfig()))["tracker"]["confirm_sightings"] == 3
+
+
+def test_setting_something_of_the_live_tracker_keeps_its_other_defaults() -> None:
+    assert load(LiveConfig, None, {"tracker.lost_seconds": 1.0}).tracker.return_false_match_rate == 0.05

@@ -80,11 +80,12 @@ def train(
         trainer.run(report)
     path = Path(output) / MODEL
     network, header = load_checkpoint(path, trainer.device)
+    settings = trainer.config.network
     figures = {}
     if rank() == 0:
         for name, test in held_out.items():
-            images = torch.from_numpy(load_images(test, config.network.input_size))
-            figures[name] = measure(network, test, images, config.network)
+            images = torch.from_numpy(load_images(test, settings.input_size))
+            figures[name] = measure(network, test, images, settings)
         # People that no decision ever looked at come before those of the validation: they hold the calibration.
         header["figures"] = {**figures, **header["figures"]}
         for found in figures.values():

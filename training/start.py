@@ -1,6 +1,5 @@
 """Where a network starts from: ImageNet weights of its backbone, or a checkpoint of this package."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,19 @@ import torch
 
 from reid_tracker.appearance.checkpoint import load_checkpoint
 from reid_tracker.appearance.network import EmbeddingNetwork
+from reid_tracker.config import NetworkSettings
 from reid_tracker.errors import UserError
 
-logger = logging.getLogger(__name__)
+
+def adopt_start(settings: NetworkSettings, path: Path | None) -> NetworkSettings:
+    """Settings with what they leave open taken from the start: a checkpoint's stride and size, or the usual ones."""
+    stride, size = 2, (128, 64)
+    if path is not None and path.suffix == ".safetensors":
+        network, header = load_checkpoint(path)
+        height, width = header["input_size"]
+        stride, size = network.settings["last_stride"], (int(height), int(width))
+    found = {"last_stride": settings.last_stride or stride, "input_size": settings.input_size or size}
+    return settings.model_copy(update=found)
 
 
 def load_start(network: EmbeddingNetwork, path: Path) -> None:
@@ -40,9 +49,6 @@ def load_start(network: EmbeddingNetwork, path: Path) -> None:
         if changed:
             wanted = ", ".join(f"network.{key}: {source.settings[key]}" for key in changed)
             raise UserError(f"{path}: a start for {wanted} only; set that, or start from something else.")
-        stride = source.settings["last_stride"]
-        if stride != network.settings["last_stride"]:
-            logger.warning("%s was trained with network.last_stride: %d, and does best with that.", path.name, stride)
         network.load_state_dict(source.state_dict())
         return
     values = [value for name, value in load_tensors(path).items() if not name.endswith("num_batches_tracked")]

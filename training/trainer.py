@@ -44,7 +44,7 @@ from reid_tracker.training.objective import OFFLINE, Classes, check_names, metri
 from reid_tracker.training.offline_mining import load_triplets, mine_offline, save_triplets, triplet_batches
 from reid_tracker.training.samplers import identity_batches
 from reid_tracker.training.schedule import learning_rate, miner_at
-from reid_tracker.training.start import load_start, load_tensors
+from reid_tracker.training.start import adopt_start, load_start, load_tensors
 
 _log = logging.getLogger(__name__)
 
@@ -67,12 +67,13 @@ class Trainer:
     device : str
         "auto" or a torch device.
     start : Path, optional
-        Weights to start from (`load_start`).
+        Weights to start from (`load_start`); it also decides what the network's settings leave open (`adopt_start`).
     """
 
     def __init__(
         self, config: TrainConfig, crops: CropSet, output: Path, device: str = "auto", start: Path | None = None
     ) -> None:
+        config = config.model_copy(update={"network": adopt_start(config.network, start)})
         self.config, self.output = config, Path(output)
         check_names(config.loss)
         self.output.mkdir(parents=True, exist_ok=True)
@@ -110,6 +111,7 @@ class Trainer:
 
     def _build_network(self, start: Path | None) -> EmbeddingNetwork:
         settings = self.config.network
+        assert settings.last_stride
         network = EmbeddingNetwork(settings.backbone, settings.dimension, settings.pooling, settings.last_stride)
         if start:
             load_start(network, Path(start))

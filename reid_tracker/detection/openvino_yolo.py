@@ -12,7 +12,7 @@ from reid_tracker.offline import silence_runtimes
 GREY = 114  # what YOLO is trained to see beside the picture
 OVERLAP = 0.7  # IoU from which the weaker of two boxes of one class is dropped; ultralytics' own default
 MOST = 300  # boxes of a frame
-SHAPES = 4  # compiled networks kept, one for each shape of frame
+SHAPES = 4  # compiled networks kept, one for each shape of frame, unless told of more
 
 
 def read_metadata(folder: Path) -> dict[str, Any] | None:
@@ -50,6 +50,8 @@ class OpenVinoYolo:
         Height and width of the input, px; a dynamic export pads no further than the frame needs.
     classes : list of int, optional
         The classes to find; None = all.
+    shapes : int
+        Compiled networks kept; of more shapes of frame the one unused for longest is compiled anew when it comes again.
     """
 
     def __init__(self, folder: Path, confidence: float, image_size: int | None = None) -> None:
@@ -67,7 +69,8 @@ class OpenVinoYolo:
 
         self._openvino, self._core = openvino, openvino.Core()
         self._file = next(folder.glob("*.xml"))
-        self._networks: dict[tuple[int, int], Any] = {}
+        self._networks: dict[tuple[int, int], Any] = {}  # the one used last comes last
+        self.shapes = SHAPES
         self._core.read_model(self._file)  # a fault shows before the video starts
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -130,7 +133,7 @@ class OpenVinoYolo:
         With whole numbers OpenVINO 2026 crashes on dynamic shapes where the processor multiplies matrices (AMX), and
         for fixed ones it plans memory better.
         """
-        network = self._networks.get(shape)
+        network = self._networks.pop(shape, None)
         if network is None:
             from openvino.preprocess import ColorFormat, PrePostProcessor
 
@@ -144,7 +147,7 @@ class OpenVinoYolo:
             prepare.input().preprocess().convert_element_type(self._openvino.Type.f32)
             prepare.input().preprocess().convert_color(ColorFormat.RGB).scale(255.0)
             network = self._core.compile_model(prepare.build(), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
-            if len(self._networks) >= SHAPES:
+            if len(self._networks) >= self.shapes:
                 del self._networks[next(iter(self._networks))]
-            self._networks[shape] = network
+        self._networks[shape] = network
         return network

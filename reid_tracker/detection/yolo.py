@@ -120,6 +120,11 @@ class YoloDetector:
         found = run.batch(images) if isinstance(run, _Ultralytics) else [run(image) for image in images]
         return [self._name(boxes) for boxes in found]
 
+    def expect_shapes(self, count: int) -> None:
+        """Be ready for frames of so many shapes in turn, as from several cameras."""
+        if isinstance(self._run, OpenVinoYolo):
+            self._run.shapes = max(self._run.shapes, count)
+
     def _name(self, boxes: np.ndarray) -> sv.Detections:
         boxes = boxes[usable_boxes(boxes[:, :4], boxes[:, 4])]
         class_id = boxes[:, 5].astype(np.int64)

@@ -20,6 +20,7 @@ from reid_tracker.video.sinks import FrameResult
 from reid_tracker.video.sources import Frame
 
 RECENT = 50  # frames over which rates and delays are told
+BLIND_SECONDS = 1.0  # without a frame, after which nobody is before a camera
 
 
 class Meter:
@@ -59,7 +60,8 @@ class LiveLoop:
     ----------
     cameras : sequence of Camera
     detector : Detector
-        One that has ``detect_batch`` gets the frames of all cameras at once.
+        One that has ``detect_batch`` gets the frames of all cameras at once; one that has ``expect_shapes`` is told how
+        many cameras there are.
     embedder : AppearanceModel, optional
         Likewise with ``embed_batch``.
     config : LiveConfig
@@ -92,6 +94,8 @@ class LiveLoop:
         self.trackers = [Tracker(config.tracker, statistics=statistics, memory=memory) for _ in cameras]
         self.meters = [Meter() for _ in cameras]
         self._detector, self._embedder = detector, embedder
+        if hasattr(detector, "expect_shapes"):
+            detector.expect_shapes(len(cameras))
         self._smooth = config.output.smooth_boxes
         self._refresh_seconds = config.embedder.refresh_seconds
         self._people, self._put, self._clock = people, put, clock
@@ -111,7 +115,10 @@ class LiveLoop:
         places, frames, arrivals = [], [], []
         for place, camera in enumerate(self.cameras):
             taken = camera.take()
-            if taken is not None:
+            if taken is None:
+                if self._clock() - (self.trackers[place].time or 0.0) > BLIND_SECONDS:
+                    self.trackers[place].rest()
+            else:
                 places.append(place)
                 frames.append(taken[0])
                 arrivals.append(taken[1])

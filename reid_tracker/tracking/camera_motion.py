@@ -10,7 +10,7 @@ MINIMUM_POINTS = 12
 STILL_SHIFT, STILL_SCALE = 0.3, 0.002
 # After so many frames without motion the camera is looked at in every so-manieth frame only (the map found then is from
 # the last look), or as soon as many of a few hundred sampled pixels change more than a still picture's noise.
-STILL_FRAMES, LOOK_EVERY = 20, 5
+STILL_FRAMES, LOOK_EVERY = 20, 10
 SAMPLE_STEP, CHANGED, NOISE = 32, 0.25, 12  # px between samples; share of them; grey levels
 
 
@@ -22,6 +22,11 @@ class CameraMotion:
         self._points: np.ndarray | None = None
         self._samples = np.zeros((0, 0, 3), dtype=np.int16)  # of the last frame that was looked at
         self._counts = np.zeros(2, dtype=np.int64)  # looks in which the camera stood still, frames since the last look
+
+    @property
+    def stands(self) -> bool:
+        """Whether it has long been seen to stand still."""
+        return bool(self._counts[0] >= STILL_FRAMES)
 
     def estimate(self, image: np.ndarray, xyxy: np.ndarray) -> np.ndarray | None:
         """Affine map from the pixels of the last frame that was looked at to this one's.
@@ -47,8 +52,8 @@ class CameraMotion:
                 return None
         self._samples = samples
         self._counts[1] = 0
-        scale = min(WORKING_WIDTH / image.shape[1], 1.0)
         grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        scale = 1 / -(-image.shape[1] // WORKING_WIDTH)  # shrinking by whole numbers is far quicker
         if scale < 1:
             grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         matrix = self._fit(grey)

@@ -36,6 +36,11 @@ class TrackTable:
         Time of the first detection, s.
     sightings : ndarray int64 [N]
         How many detections were matched so far.
+    whole_since : ndarray float64 [N]
+        Time, s, from which no edge of the picture cut them off: until their first good crop of that kind it is inf, and
+        a part of them makes do for the views.
+    cut : ndarray bool [N]
+        Whether an edge cut them off when they were seen last.
     """
 
     def __init__(self) -> None:
@@ -54,6 +59,8 @@ class TrackTable:
         self.last_view = np.zeros(0)
         self.born = np.zeros(0)
         self.sightings = np.zeros(0, dtype=np.int64)
+        self.whole_since = np.zeros(0)
+        self.cut = np.zeros(0, dtype=bool)
 
     def __len__(self) -> int:
         return len(self.tracklet)

@@ -50,6 +50,12 @@ SIZE_SHARE = 0.3
 VIEW_SECONDS = 0.5
 # Of two who look alike neither is guessed: the next most similar person's cosine must be so much lower.
 RETURN_MARGIN = 0.05
+# A box this close to the picture's edge, in shares of its height, shows only a part of somebody.
+EDGE = 0.02
+# Whoever is still cut off by the edge after so long, s, is taken as they are.
+CUT_SECONDS = 1.0
+# Calibrated distance from which whoever comes in over an edge is not the one who went out over it a moment ago.
+OTHER_PERSON = 0.5
 # Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
 CERTAIN_PAIRS = 32
 
@@ -186,7 +192,7 @@ class Tracker:
         timestamp : float, optional
             Time of the frame in seconds; by default 1 / frame_rate after the last.
         image : ndarray uint8 [H, W, 3], optional
-            The frame, BGR; only the setting ``camera_motion`` looks at it.
+            The frame, BGR: for ``camera_motion``, and its size tells whom the edges of a standing camera cut off.
 
         Returns
         -------
@@ -204,12 +210,22 @@ class Tracker:
         seconds = self._advance(timestamp)
         frame = _FrameArrays(detections)
         self._adopt_dimension(frame.embedding)
+        self._release()
         self._predict(seconds, frame, image)
+        # Edges that move cut off people who stand: who is at one has not come over it.
+        if image is not None and (self._camera.stands or not self.settings.camera_motion):
+            frame.mark_cut(*image.shape[1::-1])
         detection_of = self._associate(frame)
         detection_of = self._correct(frame, detection_of)
         detection_of = self._retire(detection_of)
         detection_of = self._spawn(frame, detection_of)
         return self._report(detections, frame, detection_of)
+
+    def rest(self) -> None:
+        """Take everyone as out of sight, as when the camera is lost: others may meet them from now on."""
+        left = np.flatnonzero(self._table.state == CONFIRMED)
+        self._sleep(left, self._table.last_seen)
+        self._table.state[left] = LOST
 
     def certain(
         self, detections: sv.Detections, timestamp: float | None = None, refresh_seconds: float = np.inf
@@ -241,7 +257,7 @@ class Tracker:
         alone = (np.bincount(i, minlength=len(table))[i] == 1) & (np.bincount(j, minlength=len(frame.xyxy))[j] == 1)
         i, j = i[alone], j[alone]
         close = costs.iou(boxes[i], frame.xyxy[j]) >= CERTAIN_IOU
-        in_view = (table.state[i] == CONFIRMED) & (table.last_seen[i] == self.time)
+        in_view = (table.state[i] == CONFIRMED) & (table.last_seen[i] == self.time) & ~table.cut[i]
         fresh = now - table.last_described[i] < refresh_seconds - 1e-6
         same_class = table.class_id[i] == frame.class_id[j]
         certain[frame.row[j[close & in_view & fresh & same_class]]] = True
@@ -276,6 +292,15 @@ class Tracker:
                 f"embeddings of {dimension} numbers after embeddings of {table.embedding.shape[1]}: "
                 "use one appearance model per tracker."
             )
+
+    def _release(self) -> None:
+        """Look no more for the lost whom another camera has met since: their numbers are taken."""
+        table = self._table
+        assert self.time is not None
+        lost = (table.state == LOST) & (table.view_count > 0) & self._seen_enough()
+        lost &= self.time - table.last_seen < self.settings.memory_seconds  # else the memory has forgotten them
+        if lost.any():
+            table.keep(~(lost & ~np.isin(table.identity, self._memory.identity)))
 
     def _predict(self, seconds: float, frame: "_FrameArrays", image: np.ndarray | None) -> None:
         table = self._table
@@ -405,16 +430,48 @@ class Tracker:
         table.last_seen[rows] = self.time
         table.sightings[rows] += 1
         table.class_id[rows] = frame.class_id[columns]
+        table.cut[rows] |= frame.cut[columns]
         self._memory.wake(table.identity[rows[table.state[rows] == LOST]])
         table.state[rows[(table.state[rows] != TENTATIVE) | (table.sightings[rows] >= s.confirm_sightings)]] = CONFIRMED
         if frame.embedding is not None:
             table.last_described[rows[~np.isnan(frame.embedding[columns, 0])]] = self.time
             good = frame.shows_person_well(s)[columns]
-            self._remember_appearance(rows[good], frame.embedding[columns[good]])
-            self._keep_views(rows[good], frame.embedding[columns[good]])
+            self._look(rows[good], frame.embedding[columns[good]], frame.cut[columns[good]])
             detection_of = self._recognise(detection_of)
         self._number(np.flatnonzero((table.state == CONFIRMED) & (table.identity == 0)))
         return detection_of
+
+    def _look(self, rows: np.ndarray, fresh: np.ndarray, cut: np.ndarray) -> None:
+        """Take in good crops' vectors ``fresh`` [K, D] of the tracks ``rows``, some of them ``cut`` off by an edge.
+
+        A part of somebody counts only until they have been seen whole.
+        """
+        table = self._table
+        known = self._calibration.statistics
+        seen_whole = (table.whole_since[rows] < np.inf) & (table.view_count[rows] > 0)
+        back = seen_whole & table.cut[rows] & ~cut & (table.identity[rows] != 0)
+        if back.any() and known is not None:
+            before = table.views[rows[back]].sum(axis=1)
+            cosine = np.einsum("nd,nd->n", before / np.linalg.norm(before, axis=1, keepdims=True), fresh[back])
+            self._part(rows[back][self._calibration.distance(cosine) > OTHER_PERSON])
+        begin = rows[~cut & (table.whole_since[rows] == np.inf)]
+        table.whole_since[begin] = np.where(table.cut[begin], self.time, table.born[begin])
+        table.view_count[begin], table.views[begin], table.last_view[begin] = 0, 0.0, -np.inf  # views of a part go
+        table.cut[rows[~cut]] = False
+        self._remember_appearance(rows, fresh)
+        useful = ~cut | (table.whole_since[rows] == np.inf)
+        self._keep_views(rows[useful], fresh[useful])
+
+    def _part(self, rows: np.ndarray) -> None:
+        """Make newcomers of tracks whose people went out over an edge where somebody else came in."""
+        table = self._table
+        if not rows.size:
+            return
+        assert self.time is not None
+        self._sleep(rows, np.full(len(table), self.time - self._step))
+        table.tracklet[rows], table.identity[rows] = self._memory.new_tracklets(len(rows)), 0
+        table.embedding[rows] = np.nan
+        table.whole_since[rows], table.born[rows] = np.inf, self.time
 
     def _remember_appearance(self, rows: np.ndarray, fresh: np.ndarray) -> None:
         """Mix good crops' vectors ``fresh`` [K, D] into those kept for the tracks ``rows``, at unit length."""
@@ -432,11 +489,26 @@ class Tracker:
         if not self.settings.memory_seconds:
             return
         newcomer = table.sightings[rows] <= max(self.settings.confirm_sightings, NEWCOMER_CROPS)
+        newcomer |= (table.whole_since[rows] > table.born[rows]) & (table.view_count[rows] < NEWCOMER_CROPS)
         due = newcomer | (self.time - table.last_view[rows] >= VIEW_SECONDS)
         if due.any():
             rows = rows[due]
             table.views[rows], table.view_count[rows] = add_views(table.views[rows], table.view_count[rows], fresh[due])
             table.last_view[rows] = self.time
+
+    def _sleep(self, rows: np.ndarray, last_seen: np.ndarray) -> None:
+        """Show the memory the people of these tracks, if they were seen well."""
+        table = self._table
+        rows = rows[self._seen_enough()[rows]]
+        if rows.size and self.settings.memory_seconds:
+            columns = (table.identity, table.class_id, last_seen, table.views, table.view_count)
+            self._memory.sleep(*(column[rows] for column in columns))
+
+    def _seen_enough(self) -> np.ndarray:
+        """Mask [N] of the tracks whose people were seen whole, or are long enough there to be taken as they are."""
+        table = self._table
+        enough: np.ndarray = (table.whole_since < np.inf) | (table.last_seen - table.born >= CUT_SECONDS)
+        return enough
 
     def _recognise(self, detection_of: np.ndarray) -> np.ndarray:
         """Give newcomers who look like someone out of sight that one's number; the detections of all tracks."""
@@ -446,8 +518,9 @@ class Tracker:
             return detection_of
         assert self.time is not None
         in_view = (table.state == CONFIRMED) & (detection_of != UNMATCHED)
-        undecided = (table.identity == 0) | (self.time - table.born <= s.return_seconds)
-        enough = (table.last_view == self.time) & (table.view_count >= NEWCOMER_CROPS)
+        since = np.where(table.whole_since < np.inf, table.whole_since, table.born + CUT_SECONDS)
+        undecided = (table.identity == 0) | ((table.born > -np.inf) & (self.time - since <= s.return_seconds))
+        enough = (table.last_view == self.time) & (table.view_count >= NEWCOMER_CROPS) & self._seen_enough()
         rows = np.flatnonzero(in_view & undecided & enough)
         if not rows.size:
             return detection_of
@@ -486,14 +559,12 @@ class Tracker:
 
     def _retire(self, detection_of: np.ndarray) -> np.ndarray:
         """Mark the missed as lost, drop those missed for too long; the detections of those who stay."""
-        table, memory = self._table, self._memory
+        table = self._table
         assert self.time is not None
         missed = detection_of == UNMATCHED
         left = missed & (table.state == CONFIRMED)
-        if left.any() and self.settings.memory_seconds:
-            columns = (table.identity, table.class_id, table.last_seen, table.views, table.view_count)
-            memory.sleep(*(column[left] for column in columns))
-        memory.forget(self.time - self.settings.memory_seconds)
+        self._sleep(np.flatnonzero(left), table.last_seen)
+        self._memory.forget(self.time - self.settings.memory_seconds)
         table.state[left] = LOST
         too_long = self.time - table.last_seen > self.settings.lost_seconds + 1e-6
         stay = ~missed | ((table.state == LOST) & ~too_long)
@@ -522,8 +593,6 @@ class Tracker:
         described = np.zeros(count, dtype=bool)
         if frame.embedding is not None:
             described = ~np.isnan(frame.embedding[new, 0])
-            good = frame.shows_person_well(s)[new]
-            embedding[good] = frame.embedding[new[good]]
         # Whoever is there when the video begins need not prove an arrival.
         sure = self._first or s.confirm_sightings == 1
         table.append(
@@ -542,12 +611,15 @@ class Tracker:
             last_view=np.full(count, -np.inf),
             born=np.full(count, self.time),
             sightings=np.ones(count, dtype=np.int64),
+            whole_since=np.full(count, np.inf),
+            cut=frame.cut[new],
         )
+        added = np.arange(len(table) - count, len(table))
         if frame.embedding is not None:
-            added = np.arange(len(table) - count, len(table))
-            self._keep_views(added[good], frame.embedding[new[good]])
+            good = frame.shows_person_well(s)[new]
+            self._look(added[good], frame.embedding[new[good]], frame.cut[new[good]])
         if sure:
-            self._number(np.arange(len(table) - count, len(table)))
+            self._number(added)
         return np.concatenate([detection_of, new])
 
     def _number(self, rows: Sequence[int] | np.ndarray) -> None:
@@ -581,6 +653,7 @@ class _FrameArrays:
         class_id = detections.class_id
         self.class_id = np.zeros(len(self.row), np.int64) if class_id is None else np.asarray(class_id)[self.row]
         self.measurement = kalman.measure(self.xyxy)
+        self.cut = np.zeros(len(self.xyxy), dtype=bool)
         self.embedding: np.ndarray | None = None
         if "embedding" in detections.data and len(xyxy):
             embedding = np.asarray(detections.data["embedding"], dtype=np.float32)
@@ -588,6 +661,11 @@ class _FrameArrays:
                 raise UserError(f"embeddings have the shape {embedding.shape}: one row per detection is needed.")
             self.embedding = embedding if usable.all() else embedding[self.row]
         self._good: np.ndarray | None = None
+
+    def mark_cut(self, width: int, height: int) -> None:
+        """Tell whom the edges of a picture of this size cut off."""
+        inside = np.concatenate([self.xyxy[:, :2], np.array([width, height]) - self.xyxy[:, 2:]], axis=1)
+        self.cut = inside.min(axis=1) < EDGE * (self.xyxy[:, 3] - self.xyxy[:, 1])
 
     def shows_person_well(self, settings: TrackerSettings) -> np.ndarray:
         """Mask [M] of the crops that may change the appearance kept: confident, free of others, with a vector."""

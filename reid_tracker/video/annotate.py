@@ -4,10 +4,16 @@ import colorsys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import supervision as sv
+from PIL import Image, ImageDraw, ImageFont
+from supervision.detection.utils.boxes import spread_out_boxes
 
 from reid_tracker.counting import Counts, describe
 
@@ -19,6 +25,9 @@ SPREAD_LABELS = 50
 """Up to so many labels are moved apart and into the picture; beyond, that takes longer than all other drawing."""
 TRAIL_POINTS = 256
 """Most points that one trail keeps, whatever the frame rate."""
+FONT = Path(cast(Any, find_spec("matplotlib")).origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+"""Latin, Greek, Cyrillic, Arabic, Hebrew and more; OpenCV's own fonts know no letter beyond ASCII. Only the file is
+used: importing matplotlib takes a third of a second."""
 
 
 class Annotator:
@@ -92,8 +101,7 @@ class Annotator:
         self._draw_trails(scene, tracks, timestamp)
         if len(tracks):
             self._boxes.annotate(scene, tracks)
-            self._labels.smart_position = len(tracks) <= SPREAD_LABELS
-            self._labels.annotate(scene, tracks, labels=self._name(tracks))
+            self._draw_labels(scene, tracks)
         if counts is not None:
             self._draw_counts(scene, counts)
         return scene
@@ -102,17 +110,22 @@ class Annotator:
         """Choose line and letter sizes for this size of picture."""
         self._size = (width, height)
         self._thickness = max(1, round(min(width, height) / 450))
-        scale = self._text_scale = float(np.clip(min(width, height) / 1500, 0.42, 1.5))
-        lookup = sv.ColorLookup.TRACK
-        self._boxes = sv.BoxAnnotator(_PALETTE, thickness=self._thickness, color_lookup=lookup)
-        self._labels = sv.LabelAnnotator(
-            _PALETTE,
-            text_color=_TEXT_PALETTE,
-            text_scale=scale,
-            text_thickness=max(1, round(scale * 1.5)),
-            text_padding=max(2, round(scale * 6)),
-            color_lookup=lookup,
-        )
+        self._text_size = round(float(np.clip(min(width, height) / 50, 12.5, 45)))
+        self._boxes = sv.BoxAnnotator(_PALETTE, thickness=self._thickness, color_lookup=sv.ColorLookup.TRACK)
+
+    def _draw_labels(self, scene: np.ndarray, tracks: sv.Detections) -> None:
+        """Each above its box's corner, moved into the picture and apart."""
+        colors = [identity_color(identity) for identity in tracks.tracker_id.tolist()]
+        labels = [_label(*each, self._text_size) for each in zip(self._name(tracks), colors, strict=True)]
+        size = np.array([label.shape[1::-1] for label in labels])
+        corner = tracks.xyxy[:, :2].astype(int) - [0, 1] * size
+        most = np.maximum(np.array(scene.shape[1::-1]) - size, 0)
+        corner = np.clip(corner, 0, most)
+        if len(labels) <= SPREAD_LABELS:
+            spread = spread_out_boxes(np.concatenate([corner, corner + size], axis=1))
+            corner = np.clip(spread[:, :2], 0, most)
+        for label, (left, top) in zip(labels, corner.tolist(), strict=True):
+            _paste(scene, label, left, top)
 
     def _name(self, tracks: sv.Detections) -> list[str]:
         """``#7``, and the class where more than one was met."""
@@ -136,8 +149,9 @@ class Annotator:
                 inward = np.array([along[1], -along[0]]) * (20 * self._thickness / np.linalg.norm(along))
                 tip = (middle + inward).round().astype(int).tolist()
                 cv2.arrowedLine(scene, middle.astype(int).tolist(), tip, (255, 255, 255), 2 * self._thickness)
-            where = sv.Point(*corners[0].tolist())
-            sv.draw_text(scene, words, where, text_scale=self._text_scale, background_color=sv.Color.WHITE)
+            label = _label(words, (255, 255, 255), self._text_size)
+            left, top = corners[0] - np.array(label.shape[1::-1]) // 2
+            _paste(scene, label, int(left), int(top))
 
     def _draw_trails(self, scene: np.ndarray, tracks: sv.Detections, timestamp: float) -> None:
         """Add this frame's foot points, forget old ones, draw the rest."""
@@ -193,10 +207,24 @@ def identity_color(identity: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _text_color(identity: int) -> sv.Color:
-    """Black or white, whichever stands out on the identity's colour (Rec. 601 luma)."""
-    return sv.Color.BLACK if np.dot(identity_color(identity), (0.299, 0.587, 0.114)) > 128 else sv.Color.WHITE
+@lru_cache(1024)
+def _label(words: str, color: tuple[int, int, int], size: int) -> np.ndarray:
+    """Words on a colour (red, green, blue), uint8 [h, w, 3] BGR: black or white, whichever stands out (Rec. 601)."""
+    font, padding = ImageFont.truetype(FONT, size), max(2, size // 5)
+    ascent, descent = font.getmetrics()
+    shape = (round(font.getlength(words)) + 2 * padding, ascent + descent + padding)
+    label = Image.new("RGB", shape, color)
+    ink = "black" if np.dot(color, (0.299, 0.587, 0.114)) > 128 else "white"
+    ImageDraw.Draw(label).text((padding, padding // 2), words, ink, font)
+    return np.array(label)[:, :, ::-1]
+
+
+def _paste(scene: np.ndarray, label: np.ndarray, left: int, top: int) -> None:
+    """Put a label on the picture, as far as it is inside."""
+    right, bottom = left + label.shape[1], top + label.shape[0]
+    inside = label[max(-top, 0) :, max(-left, 0) :]
+    place = scene[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    place[:] = inside[: place.shape[0], : place.shape[1]]
 
 
 _PALETTE = sv.ColorPalette([sv.Color(*identity_color(identity)) for identity in range(COLORS)])
-_TEXT_PALETTE = sv.ColorPalette([_text_color(identity) for identity in range(COLORS)])

@@ -11,7 +11,7 @@ from reid_tracker.demo import make_clip
 from reid_tracker.detection.openvino_yolo import OpenVinoYolo, read_metadata
 from reid_tracker.detection.yolo import YoloDetector, _Ultralytics
 from reid_tracker.errors import UserError
-from reid_tracker.video.sources import open_source
+from reid_tracker.video.sources import Frame, open_source
 from reid_tracker.weights import BUNDLED_FORMS, DETECTOR
 
 MODEL = BUNDLED_FORMS[DETECTOR, "openvino"]
@@ -91,3 +91,23 @@ def _iou(one, other):
     inter = np.clip(high - low, 0, None).prod(axis=2)
     area = [(each[:, 2:4] - each[:, :2]).prod(axis=1) for each in (one, other)]
     return inter / (area[0][:, None] + area[1] - inter)
+
+
+@pytest.mark.parametrize(("cameras", "compiled"), [(1, 10), (5, 5)])
+def test_a_network_is_kept_for_each_cameras_shape(monkeypatch, cameras, compiled):
+    detector = YoloDetector(MODEL)
+    detector.expect_shapes(cameras)
+    run, count = detector._run, []
+
+    class Core:
+        read_model = run._core.read_model
+
+        def compile_model(self, *arguments):
+            count.append(arguments)
+            return lambda picture: [np.zeros((1, 4 + len(run.names), 1), np.float32)]
+
+    monkeypatch.setattr(run, "_core", Core())
+    frames = [Frame(np.zeros((64 * (number + 2), 640, 3), np.uint8), 0, 0.0) for number in range(5)]
+    for frame in 2 * frames:
+        detector.detect(frame)
+    assert len(count) == compiled and len(run._networks) == max(cameras, 4)

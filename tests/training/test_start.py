@@ -31,7 +31,7 @@ def test_a_start_from_another_implementations_names_is_taken_in_order(tmp_path: 
 
 
 def test_a_checkpoint_starts_the_same_network_whatever_its_last_stride(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
 ) -> None:
     source = EmbeddingNetwork("mobilenet_v3_small", 4, last_stride=2)
     header = {"input_size": [64, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "channels": "bgr", "calibration": {}}
@@ -39,6 +39,5 @@ def test_a_checkpoint_starts_the_same_network_whatever_its_last_stride(
     network = EmbeddingNetwork("mobilenet_v3_small", 4, last_stride=1)
     load_start(network, tmp_path / "first.safetensors")
     assert all(torch.equal(value, source.state_dict()[name]) for name, value in network.state_dict().items())
-    assert "does best" in caplog.text and "last_stride: 2" in caplog.text
     with pytest.raises(UserError, match=r"network\.dimension: 4"):
         load_start(EmbeddingNetwork("mobilenet_v3_small", 8), tmp_path / "first.safetensors")

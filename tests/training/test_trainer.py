@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from reid_tracker.appearance.checkpoint import load_checkpoint
+from reid_tracker.appearance.checkpoint import load_checkpoint, save_checkpoint
+from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.config import TrainConfig
 from reid_tracker.errors import UserError
 from reid_tracker.training import trainer as module
@@ -286,3 +287,15 @@ def test_unusable_data_is_refused_before_the_run(people: Path, tmp_path: Path) -
     singles = CropSet(singles.paths[::4], singles.identities[::4], singles.cameras[::4], singles.query[::4])
     with pytest.raises(UserError, match="none of the 2 validation identities has a second crop"):
         Trainer(settings(), singles, tmp_path, "cpu")
+
+
+def test_what_the_settings_leave_open_is_that_of_the_start(people: Path, tmp_path: Path) -> None:
+    source = EmbeddingNetwork("mobilenet_v3_small", 16, last_stride=1)
+    header = {"input_size": [48, 24], "mean": [0.5] * 3, "std": [0.5] * 3, "channels": "bgr", "calibration": {}}
+    save_checkpoint(tmp_path / "first.safetensors", source, header)
+    crops = read_crops(str(people))
+    for stride, size, expected in ((None, None, (1, (48, 24))), (2, (32, 16), (2, (32, 16)))):
+        config = settings(network__last_stride=stride, network__input_size=size)
+        trainer = Trainer(config, crops, tmp_path / "run", "cpu", tmp_path / "first.safetensors")
+        assert (trainer.network.settings["last_stride"], trainer.config.network.input_size) == expected
+        assert trainer.images.shape[1:3] == expected[1]

@@ -167,3 +167,18 @@ def test_size_of_the_picture_may_change() -> None:
     annotator = Annotator()
     for image in (GREY, GREY[:100, :90], np.zeros((1080, 1920, 3), np.uint8)):
         assert annotator.draw(image, tracks_of({1: [10, 30, 60, 90]}), NOTHING, 0.0).shape == image.shape
+
+
+def test_names_beyond_ascii_are_drawn_as_they_are_written() -> None:
+    def label(name: str) -> bytes:
+        annotator = Annotator(trail_seconds=0, label=lambda number: name)
+        return annotator.draw(GREY, tracks_of({1: [100, 80, 160, 200]}), NOTHING, 0.0)[:78].tobytes()
+
+    names = ("Zoë", "Zoe", "Елена", "Олена", "Ωρα", "שלום", "Ł", "?")
+    assert len({label(name) for name in names}) == len(names)
+
+
+def test_a_label_wider_than_the_picture_does_not_leave_it() -> None:
+    annotator = Annotator(label=lambda number: "a name of many words " * 5)
+    for box in ([300, 200, 319, 239], [0, 0, 20, 10]):
+        assert annotator.draw(GREY, tracks_of({1: box}), NOTHING, 0.0).shape == GREY.shape
