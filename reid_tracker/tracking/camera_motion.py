@@ -6,6 +6,8 @@ import numpy as np
 # Points are sought on a picture no wider than this: enough for half a pixel at a tenth of the cost of full HD.
 WORKING_WIDTH = 480
 MINIMUM_POINTS = 12
+# The camera moves all that stands: of the points found again so many must agree.
+AGREEING = 0.5
 # Below this shift (px of the working picture) and change of scale the camera is taken to stand still.
 STILL_SHIFT, STILL_SCALE = 0.3, 0.002
 # After so many frames without motion the camera is looked at in every so-manieth frame only (the map found then is from
@@ -83,7 +85,7 @@ class CameraMotion:
         if found.sum() < MINIMUM_POINTS:
             return None
         matrix, inliers = cv2.estimateAffinePartial2D(self._points[found], moved[found], method=cv2.RANSAC)
-        if matrix is None or inliers.sum() < MINIMUM_POINTS:
+        if matrix is None or inliers.sum() < max(MINIMUM_POINTS, AGREEING * len(inliers)):
             return None
         return matrix
 

@@ -54,6 +54,12 @@ def test_a_camera_long_still_is_seldom_looked_at_and_a_jolt_is_seen_at_once(scen
         np.testing.assert_allclose(after, [[1, 0, -4], [0, 1, 0]], atol=0.7)
 
 
+def test_flicker_is_no_motion():
+    camera, random = CameraMotion(), np.random.default_rng(0)
+    noise = [cv2.blur(random.integers(0, 255, (400, 600, 3), dtype=np.uint8), (5, 5)) for _ in range(10)]
+    assert all(camera.estimate(picture, np.zeros((0, 4))) is None for picture in noise)
+
+
 def test_moving_people_are_not_taken_for_the_camera(scene):
     camera, still = CameraMotion(), view(scene, 100, 100)
     moved = still.copy()
