@@ -6,7 +6,7 @@ import numpy as np
 # Points are sought on a picture no wider than this: enough for half a pixel at a tenth of the cost of full HD.
 WORKING_WIDTH = 480
 MINIMUM_POINTS = 12
-# The camera moves all that stands: of the points found again so many must agree.
+# The camera moves all that stands: so many of the points must agree.
 AGREEING = 0.5
 # Below this shift (px of the working picture) and change of scale the camera is taken to stand still.
 STILL_SHIFT, STILL_SCALE = 0.3, 0.002
@@ -84,8 +84,10 @@ class CameraMotion:
         found = found.ravel().astype(bool)
         if found.sum() < MINIMUM_POINTS:
             return None
-        matrix, inliers = cv2.estimateAffinePartial2D(self._points[found], moved[found], method=cv2.RANSAC)
-        if matrix is None or inliers.sum() < max(MINIMUM_POINTS, AGREEING * len(inliers)):
+        matrix, inliers = cv2.estimateAffinePartial2D(
+            self._points[found], moved[found], method=cv2.RANSAC, ransacReprojThreshold=1.0
+        )
+        if matrix is None or inliers.sum() < max(MINIMUM_POINTS, AGREEING * len(self._points)):
             return None
         return matrix
 
