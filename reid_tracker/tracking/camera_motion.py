@@ -6,8 +6,8 @@ import numpy as np
 # Points are sought on a picture no wider than this: enough for half a pixel at a tenth of the cost of full HD.
 WORKING_WIDTH = 480
 MINIMUM_POINTS = 12
-# The camera moves all that stands: so many of the points must agree.
-AGREEING = 0.5
+# The camera moves all that stands: so many of the points must agree. In noise a quarter do; depth spoils it for some.
+AGREEING = 0.35
 # Below this shift (px of the working picture) and change of scale the camera is taken to stand still.
 STILL_SHIFT, STILL_SCALE = 0.3, 0.002
 # After so many frames without motion the camera is looked at in every so-manieth frame only (the map found then is from
