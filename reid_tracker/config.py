@@ -422,6 +422,13 @@ class DistillationSettings(Settings):
         "too; each batch has as many of them as crops. Against learning the training set by heart.",
         ge=0,
     )
+    fresh_mixtures: float = setting(
+        0.0,
+        "As many made-up people for each crop of a batch, new in every batch; the teacher describes them as they are "
+        "made, which takes its time in every step.",
+        ge=0,
+        le=64,
+    )
 
 
 class AugmentSettings(Settings):

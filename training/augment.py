@@ -16,9 +16,9 @@ def augment(crops: Tensor, random: torch.Generator, settings: AugmentSettings | 
     Parameters
     ----------
     crops : Tensor, uint8 [N, H, W, 3]
-        BGR, on the CPU.
+        BGR.
     random : torch.Generator
-        On the CPU; the same state gives the same result.
+        On the crops' device; the same state gives the same result.
     settings : AugmentSettings, optional
         Probability of each change.
 
@@ -40,11 +40,11 @@ def augment(crops: Tensor, random: torch.Generator, settings: AugmentSettings | 
 
 
 def _uniform(count: int, low: float, high: float, random: torch.Generator) -> Tensor:
-    return torch.empty(count).uniform_(low, high, generator=random)
+    return torch.empty(count, device=random.device).uniform_(low, high, generator=random)
 
 
 def _chosen(count: int, probability: float, random: torch.Generator) -> Tensor:
-    return torch.rand(count, generator=random) < probability
+    return torch.rand(count, generator=random, device=random.device) < probability
 
 
 def _rows(count: int, probability: float, random: torch.Generator) -> Tensor:
@@ -53,8 +53,8 @@ def _rows(count: int, probability: float, random: torch.Generator) -> Tensor:
 
 def _grid(images: Tensor) -> tuple[Tensor, Tensor]:
     """Centres of the pixels, 0..1: y [H, 1] and x [1, W]."""
-    height, width = images.shape[2:]
-    return ((torch.arange(height) + 0.5) / height)[:, None], ((torch.arange(width) + 0.5) / width)[None]
+    y, x = ((torch.arange(side, device=images.device) + 0.5) / side for side in images.shape[2:])
+    return y[:, None], x[None]
 
 
 def occlude(images: Tensor, probability: float, random: torch.Generator) -> Tensor:
@@ -63,9 +63,9 @@ def occlude(images: Tensor, probability: float, random: torch.Generator) -> Tens
     if not len(rows):
         return images
     count = len(rows)
-    others = images[torch.randint(len(images), (count,), generator=random)]
+    others = images[torch.randint(len(images), (count,), generator=random, device=random.device)]
     y, x = _grid(images)
-    side = torch.randint(3, (count,), generator=random)[:, None, None]
+    side = torch.randint(3, (count,), generator=random, device=random.device)[:, None, None]
     depth = _uniform(count, 0.15, 0.45, random)[:, None, None]
     top = _uniform(count, -0.3, 0.5, random)[:, None, None]  # a person at the side is shorter, or nearer
     beside = torch.where(side == 0, x < depth, x > 1 - depth) & (y > top)
@@ -98,9 +98,9 @@ def blur(images: Tensor, probability: float, random: torch.Generator, longest: f
     round_ = _chosen(count, 0.5, random)
     along = torch.where(round_, _uniform(count, 0.6, 0.57 * longest, random), _uniform(count, 0.8, longest, random))
     size = 2 * math.ceil(1.1 * longest) + 1
-    across = torch.where(round_, along, torch.full((count,), 0.4))
+    across = torch.where(round_, along, torch.full_like(along, 0.4))
     angle = _uniform(count, 0, torch.pi, random)[:, None, None]
-    y, x = torch.meshgrid(*[torch.arange(size) - (size - 1) / 2] * 2, indexing="ij")
+    y, x = torch.meshgrid(*[torch.arange(size, device=images.device) - (size - 1) / 2] * 2, indexing="ij")
     u, v = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
     kernel = torch.exp(-((u / along[:, None, None]) ** 2 + (v / across[:, None, None]) ** 2) / 2)
     kernel = kernel / kernel.sum((1, 2), keepdim=True)
@@ -119,7 +119,7 @@ def expose(images: Tensor, probability: float, random: torch.Generator, night: f
     if not len(rows):
         return images
     count, chosen = len(rows), images[rows]
-    when = torch.rand(count, generator=random)
+    when = _uniform(count, 0, 1, random)
     day = _uniform(count, -0.6, 0.4, random)
     gain = torch.where(when < night, _uniform(count, -1.8, -0.6, random), day)
     gain = torch.where(when > 5 / 6, _uniform(count, 0.4, 0.9, random), gain).exp()[:, None, None, None]
@@ -127,7 +127,7 @@ def expose(images: Tensor, probability: float, random: torch.Generator, night: f
     tint = torch.stack([-warmth, _uniform(count, -0.04, 0.04, random), warmth], dim=1).exp()[:, :, None, None]  # BGR
     contrast = _uniform(count, 0.7, 1.3, random)[:, None, None, None]
     mean = chosen.mean((1, 2, 3), keepdim=True)
-    noise = torch.randn(chosen.shape, generator=random) * 10 * (1 - gain).clamp_min(0)
+    noise = torch.randn(chosen.shape, generator=random, device=random.device) * 10 * (1 - gain).clamp_min(0)
     changed = (((chosen - mean) * contrast + mean) * gain * tint + noise).clamp(0, 255)
     return images.index_copy(0, rows, changed)
 
@@ -135,21 +135,21 @@ def expose(images: Tensor, probability: float, random: torch.Generator, night: f
 def compress(images: Tensor, probability: float, random: torch.Generator) -> Tensor:
     """Save as JPEG of quality 15 to 70 and read back."""
     rows = _rows(len(images), probability, random)
-    qualities = torch.randint(15, 71, (len(rows),), generator=random).tolist()
+    qualities = torch.randint(15, 71, (len(rows),), generator=random, device=random.device).tolist()
     if not len(rows):
         return images
-    pictures = images[rows].round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    pictures = images[rows].round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
     for picture, quality in zip(pictures, qualities, strict=True):
         _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
         picture[:] = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return images.index_copy(0, rows, torch.from_numpy(pictures).permute(0, 3, 1, 2).float())
+    return images.index_copy(0, rows, torch.from_numpy(pictures).permute(0, 3, 1, 2).to(images))
 
 
 def jitter(images: Tensor, mirrored: float, jittered: float, random: torch.Generator) -> Tensor:
     """Mirror; shift by up to 8 % and scale by up to 12 %, as the edges of a detector's boxes do."""
     count = len(images)
     amount = _chosen(count, jittered, random).float()
-    transform = torch.zeros(count, 2, 3)
+    transform = torch.zeros(count, 2, 3, device=random.device)
     sign = torch.where(_chosen(count, mirrored, random), -1.0, 1.0)
     transform[:, 0, 0] = sign * (1 + amount * _uniform(count, -0.12, 0.12, random))
     transform[:, 1, 1] = 1 + amount * _uniform(count, -0.12, 0.12, random)

@@ -1,15 +1,15 @@
 """Distillation: a larger network's vectors as targets (regression of features, Romero et al. 2015, "FitNets")."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from reid_tracker.appearance.embedder import Embedder
+from reid_tracker.appearance.exported import SUFFIXES
 from reid_tracker.errors import UserError
 from reid_tracker.training.datasets import CropSet, load_images
 from reid_tracker.training.mixtures import mix_crops
@@ -76,20 +76,21 @@ def teach_mixtures(
     """
     embedder = Embedder(teacher, device=device)
     known = _read(cache, embedder.hash, count)
-    random = np.random.default_rng(seed)
-    pictures = np.empty((count, *size, 3), dtype=np.uint8)
+    random = torch.Generator().manual_seed(seed)
+    pictures = torch.empty(count, *size, 3, dtype=torch.uint8)
     vectors = np.empty((count, embedder.dimension), dtype=np.float32)
     for start in range(0, count, _CHUNK):
         # From a few crops at a time: all of them at the teacher's size may not fit into memory.
-        few = crops.take(random.permutation(len(crops))[:_CHUNK])
-        mixed = mix_crops(load_images(few, embedder.input_size), min(_CHUNK, count - start), random)
+        few = crops.take(torch.randperm(len(crops), generator=random)[:_CHUNK].numpy())
+        large = torch.from_numpy(load_images(few, embedder.input_size))
+        mixed = mix_crops(large, min(_CHUNK, count - start), random)
         place = slice(start, start + len(mixed))
-        pictures[place] = [cv2.resize(each, size[::-1], interpolation=cv2.INTER_AREA) for each in mixed]
+        pictures[place] = resize(mixed, size)
         if known is None:
-            vectors[place] = embedder.describe(torch.from_numpy(mixed))
+            vectors[place] = embedder.describe(mixed)
     if known is None:
         known = _keep(cache, embedder.hash, vectors, teacher)
-    return torch.from_numpy(pictures), torch.from_numpy(known)
+    return pictures, torch.from_numpy(known)
 
 
 def _keep(cache: Path, teacher_hash: str, vectors: np.ndarray, teacher: Path | str) -> np.ndarray:
@@ -107,8 +108,25 @@ def _read(cache: Path, teacher: str, count: int) -> Any:
         return kept["vectors"] if fits else None
 
 
-def fit_dimension(vectors: Tensor, dimension: int, of: Tensor | None = None) -> Tensor:
-    """Turn vectors into targets of another length that keep their cosines as well as that length can.
+class Turning(NamedTuple):
+    """How a teacher's vectors become targets of another length.
+
+    Attributes
+    ----------
+    mean : Tensor [T]
+    directions : Tensor [T, D]
+    """
+
+    mean: Tensor
+    directions: Tensor
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """Turn vectors [M, T] into unit rows [M, D]."""
+        return functional.normalize((vectors - self.mean) @ self.directions)
+
+
+def fit_dimension(vectors: Tensor, dimension: int) -> Turning:
+    """Find targets of another length that keep the vectors' cosines as well as that length can.
 
     Centred first: a BNNeck without bias gives vectors around zero, so a common part could not be learned. A longer
     vector keeps its main directions (principal components), a shorter one is filled up with zeros.
@@ -119,21 +137,68 @@ def fit_dimension(vectors: Tensor, dimension: int, of: Tensor | None = None) -> 
         A representative set: mean and directions are taken from it.
     dimension : int
         D.
-    of : Tensor, float32 [M, T], optional
-        Vectors to turn in the same way instead of these.
 
     Returns
     -------
-    Tensor, float32 [N or M, D]
-        Unit rows.
+    Turning
     """
-    mean = vectors.mean(0)
-    turned = (vectors if of is None else of) - mean
-    if vectors.shape[1] > dimension:
-        # In double precision: close eigenvalues of a covariance lose their order in single.
-        centred = (vectors - mean).double()
-        turned = turned @ torch.linalg.eigh(centred.T @ centred)[1][:, -dimension:].float()
-    return functional.normalize(functional.pad(turned, (0, dimension - turned.shape[1])))
+    mean, length = vectors.mean(0), vectors.shape[1]
+    if length <= dimension:
+        return Turning(mean, torch.eye(length, dimension))
+    # In double precision: close eigenvalues of a covariance lose their order in single.
+    centred = (vectors - mean).double()
+    return Turning(mean, torch.linalg.eigh(centred.T @ centred)[1][:, -dimension:].float())
+
+
+class FreshMixtures:
+    """Made-up people that are new in every batch, with a teacher at hand to describe them.
+
+    As many of them as are made before a run are learned by heart sooner or later; a teacher that looks at each
+    batch costs a pass of it, which a GPU hardly notices.
+
+    Parameters
+    ----------
+    teacher : path
+        What `Embedder` takes.
+    crops : CropSet
+        N, from which people are made; kept in memory at the teacher's size (256 x 128: 98 kB each).
+    turning : Turning
+        From the teacher's vectors to targets.
+    size : (int, int)
+        Height and width of a picture for the student, px.
+    device : torch.device
+        Where people are made.
+    """
+
+    def __init__(
+        self,
+        teacher: Path | str,
+        crops: CropSet,
+        turning: Turning,
+        size: tuple[int, int],
+        device: torch.device,
+    ) -> None:
+        self._teacher = Embedder(teacher, device=_device_of(teacher, device))
+        self._crops = torch.from_numpy(load_images(crops, self._teacher.input_size)).to(device)
+        self._turning, self._size = turning, size
+
+    def make(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Make people: pictures, uint8 [count, H, W, 3], and targets, unit rows [count, D], on the device."""
+        mixed = mix_crops(self._crops, count, random)
+        targets = self._turning(torch.from_numpy(self._teacher.describe(mixed)))
+        return resize(mixed, self._size), targets.to(self._crops.device)
+
+
+def resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    """Shrink or enlarge pictures, uint8 [N, H, W, 3], without aliasing."""
+    planes = pictures.permute(0, 3, 1, 2).float()
+    resized = functional.interpolate(planes, size, mode="bilinear", antialias=True, align_corners=False)
+    return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _device_of(teacher: Path | str, device: torch.device) -> str:
+    """Exported networks run on the CPU, whatever the student runs on."""
+    return "cpu" if Path(teacher).suffix in SUFFIXES else str(device)
 
 
 def distillation_loss(vectors: Tensor, targets: Tensor) -> Tensor:

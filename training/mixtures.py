@@ -5,48 +5,46 @@ waist or laid over each other, in other colours ("function matching", Beyer et a
 teacher is patient and consistent").
 """
 
-import cv2
-import numpy as np
+import torch
+from torch import Tensor
 
-OUTFIT, OVERLAY, RECOLOUR = (
-    0.6,
-    0.15,
-    0.5,
-)  # shares of the pictures: one's top with another's legs, both at once; colours
+# Shares of the pictures: one's top with another's legs, both at once; and those in other colours.
+OUTFIT, OVERLAY, RECOLOUR = 0.6, 0.15, 0.5
 
 
-def mix_crops(crops: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+def mix_crops(crops: Tensor, count: int, random: torch.Generator) -> Tensor:
     """Make pictures of people that do not exist.
 
     Parameters
     ----------
-    crops : ndarray, uint8 [N, H, W, 3]
-        BGR, of whole people.
+    crops : Tensor, uint8 [N, H, W, 3]
+        BGR, of whole people, on any device.
     count : int
         How many to make.
-    random : numpy.random.Generator
-        Source of chance.
+    random : torch.Generator
+        Source of chance, on the crops' device.
 
     Returns
     -------
-    ndarray, uint8 [count, H, W, 3]
+    Tensor, uint8 [count, H, W, 3]
     """
-    mixed = np.empty((count, *crops.shape[1:]), dtype=np.uint8)
-    heights = (np.arange(crops.shape[1]) + 0.5)[:, None, None] / crops.shape[1]
-    for row in range(count):
-        one, other = crops[random.integers(len(crops), size=2)]
-        kind = random.random()
-        if kind < OUTFIT:
-            waist, softness = random.uniform(0.35, 0.6), 0.02
-            share = 1 / (1 + np.exp((heights - waist) / softness))
-        else:
-            share = random.uniform(0.3, 0.7) if kind < OUTFIT + OVERLAY else 1.0
-        picture = (share * one + (1 - share) * other).astype(np.uint8)
-        if random.random() < RECOLOUR:
-            hue, colourful = random.integers(180), random.uniform(0.3, 1.5)
-            hsv = cv2.cvtColor(picture, cv2.COLOR_BGR2HSV)
-            hsv[..., 0] = (hsv[..., 0].astype(np.int64) + hue) % 180
-            hsv[..., 1] = np.clip(hsv[..., 1] * colourful, 0, 255).astype(np.uint8)
-            picture = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
-        mixed[row] = picture
-    return mixed
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.empty(count, 1, 1, 1, device=crops.device).uniform_(low, high, generator=random)
+
+    one, other = crops[torch.randint(len(crops), (2, count), generator=random, device=crops.device)].float()
+    heights = ((torch.arange(crops.shape[1], device=crops.device) + 0.5) / crops.shape[1])[:, None, None]
+    kind, waist, softness = uniform(0, 1), uniform(0.35, 0.6), 0.02
+    share = torch.where(kind < OUTFIT + OVERLAY, uniform(0.3, 0.7), torch.ones_like(kind))
+    share = torch.where(kind < OUTFIT, torch.sigmoid((waist - heights) / softness), share)
+    pictures = share * one + (1 - share) * other
+    recoloured = _recolour(pictures, uniform(0, 2 * torch.pi), uniform(0.3, 1.5))
+    return torch.where(uniform(0, 1) < RECOLOUR, recoloured, pictures).clamp(0, 255).to(torch.uint8)
+
+
+def _recolour(pictures: Tensor, angle: Tensor, colourful: Tensor) -> Tensor:
+    """Turn all colours about the grey axis and make them stronger or weaker; what is grey stays."""
+    grey = pictures.mean(-1, keepdim=True)
+    colour = pictures - grey
+    across = (colour.roll(1, -1) - colour.roll(-1, -1)) / 3**0.5  # a quarter turn on
+    return grey + colourful * (colour * angle.cos() + across * angle.sin())

@@ -24,7 +24,13 @@ from reid_tracker.training.augment import augment
 from reid_tracker.training.collapse import CollapseAlarm, Spread, measure_spread
 from reid_tracker.training.curves import Curves
 from reid_tracker.training.datasets import CropSet, can_score, load_images, split_identities
-from reid_tracker.training.distillation import distillation_loss, fit_dimension, teach, teach_mixtures
+from reid_tracker.training.distillation import (
+    FreshMixtures,
+    distillation_loss,
+    fit_dimension,
+    teach,
+    teach_mixtures,
+)
 from reid_tracker.training.distributed import (
     gather,
     join_processes,
@@ -128,12 +134,15 @@ class Trainer:
         """Targets of the training crops, [N, D], where there is a teacher; made-up people too, where asked for."""
         settings, network = self.config.distillation, self.config.network
         self.mixtures, self.mixture_targets = torch.empty(0), torch.empty(0)
+        self.fresh_mixtures: FreshMixtures | None = None
         if not settings.teacher:
             return None
         taught = [torch.empty(0)] * 3
+        turning = None
         if rank() == 0:
             vectors = teach(settings.teacher, crops, self.output / TEACHER, device)
-            taught[0] = fit_dimension(vectors, self.network.dimension)
+            turning = fit_dimension(vectors, self.network.dimension)
+            taught[0] = turning(vectors)
             if settings.mixtures:
                 taught[1], described = teach_mixtures(
                     settings.teacher,
@@ -144,8 +153,10 @@ class Trainer:
                     self.config.compute.seed,
                     device,
                 )
-                taught[2] = fit_dimension(vectors, self.network.dimension, of=described)
-        targets, self.mixtures, self.mixture_targets = share(taught)
+                taught[2] = turning(described)
+        (targets, self.mixtures, self.mixture_targets), turning = share((taught, turning))
+        if settings.fresh_mixtures:
+            self.fresh_mixtures = FreshMixtures(settings.teacher, crops, turning, network.input_size, self.device)
         return cast(Tensor, targets)
 
     def _build_optimizer(self) -> torch.optim.Optimizer:
@@ -234,7 +245,7 @@ class Trainer:
         batches = self._batches(miner, since, random, classes.tree)
         drawing = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))  # alike in all processes
         own = np.random.default_rng([config.compute.seed, self.epoch, rank()])
-        changing = torch.Generator().manual_seed(int(own.integers(2**62)))
+        changing = torch.Generator(self.device).manual_seed(int(own.integers(2**62)))
         torch.manual_seed(int(own.integers(2**62)))  # some backbones drop layers at random
         self.network.train()
         self.network.backbone[: config.network.frozen_blocks].eval()
@@ -244,14 +255,8 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
             place = own_share(rows)
-            pictures, targets = self.images[rows[place]], None
-            if self.targets is not None:
-                targets = self.targets[rows[place]].to(self.device)
-            if targets is not None and len(self.mixtures):
-                drawn = torch.randint(len(self.mixtures), (len(pictures),), generator=changing)
-                pictures = torch.cat([pictures, self.mixtures[drawn]])
-                targets = torch.cat([targets, self.mixture_targets[drawn].to(self.device)])
-            crops = augment(pictures, changing, config.augment).to(self.device)
+            pictures, targets = self._with_mixtures(rows[place], changing)
+            crops = augment(pictures, changing, config.augment)
             inputs = normalise(crops, config.network.mean, config.network.std)
             labels = torch.from_numpy(self.labels[rows]).to(self.device)
             losses, embeddings, distance = self.backward(
@@ -268,6 +273,22 @@ class Trainer:
                 f"the loss is no number in epoch {self.epoch + 1}; lower schedule.learning_rate or use float32."
             )
         return (total / len(batches)).numpy(), measure_spread(embeddings, distance, labels)
+
+    def _with_mixtures(self, rows: np.ndarray, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Take crops and their targets, and those of made-up people behind them, on the device."""
+        pictures = [self.images[rows].to(self.device)]
+        if self.targets is None:
+            return pictures[0], None
+        targets = [self.targets[rows].to(self.device)]
+        if len(self.mixtures):
+            drawn = torch.randint(len(self.mixtures), (len(rows),), generator=random, device=self.device).cpu()
+            pictures.append(self.mixtures[drawn].to(self.device))
+            targets.append(self.mixture_targets[drawn].to(self.device))
+        if self.fresh_mixtures:
+            made = self.fresh_mixtures.make(round(self.config.distillation.fresh_mixtures * len(rows)), random)
+            for whole, part in zip((pictures, targets), made, strict=True):
+                whole.append(part)
+        return torch.cat(pictures), torch.cat(targets)
 
     def _batches(
         self, miner: str, since: int, random: np.random.Generator, tree: ClassTree | None

@@ -12,7 +12,14 @@ from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.config import TrainConfig
 from reid_tracker.errors import UserError
 from reid_tracker.training.command import train
-from reid_tracker.training.distillation import distillation_loss, fit_dimension, teach, teach_mixtures
+from reid_tracker.training.distillation import (
+    FreshMixtures,
+    distillation_loss,
+    fit_dimension,
+    resize,
+    teach,
+    teach_mixtures,
+)
 from reid_tracker.training.layouts import read_crops
 from reid_tracker.training.mixtures import mix_crops
 from reid_tracker.training.objective import Classes
@@ -43,13 +50,15 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def settings(teacher: Path | None, precision: str = "float32", mixtures: int = 0, **schedule: object) -> TrainConfig:
+def settings(
+    teacher: Path | None, precision: str = "float32", mixtures: int = 0, fresh: float = 0, **schedule: object
+) -> TrainConfig:
     values = {
         "network": {"backbone": "mobilenet_v3_small", "dimension": 16, "input_size": (32, 16)},
         "batch": {"people": 8, "images": 2},
         "schedule": {"epochs": 80, "learning_rate": 3e-3, "validation_identities": 0, "average_decay": 0.5, **schedule},
         "loss": {"metric_weight": 0, "classifier_weight": 0},
-        "distillation": {"teacher": teacher and str(teacher), "mixtures": mixtures},
+        "distillation": {"teacher": teacher and str(teacher), "mixtures": mixtures, "fresh_mixtures": fresh},
         "augment": dict.fromkeys(["jitter", "occlusion", "erasing", "shadow", "blur", "light", "jpeg", "mirror"], 0),
         "compute": {"threads": 1, "precision": precision},
     }
@@ -60,14 +69,14 @@ def test_targets_of_enough_numbers_keep_all_cosines_around_the_mean() -> None:
     vectors = functional.normalize(torch.randn(50, 12, generator=torch.Generator().manual_seed(0)) + 1)
     centred = functional.normalize(vectors - vectors.mean(0))
     for dimension in (12, 20):
-        targets = fit_dimension(vectors, dimension)
+        targets = fit_dimension(vectors, dimension)(vectors)
         assert targets.shape == (50, dimension) and targets.dtype == torch.float32
         torch.testing.assert_close(targets @ targets.T, centred @ centred.T, atol=1e-5, rtol=0)
 
 
 def test_targets_of_fewer_numbers_are_the_best_of_that_rank() -> None:
     vectors = torch.randn(50, 12, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 13)
-    targets = fit_dimension(vectors, 5)
+    targets = fit_dimension(vectors, 5)(vectors)
     u, s, _ = np.linalg.svd((vectors - vectors.mean(0)).numpy().astype(float), full_matrices=False)
     best = u[:, :5] * s[:5]
     best /= np.linalg.norm(best, axis=1, keepdims=True)
@@ -77,8 +86,8 @@ def test_targets_of_fewer_numbers_are_the_best_of_that_rank() -> None:
 def test_other_vectors_are_turned_as_those_of_the_set() -> None:
     vectors = torch.randn(50, 12, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 13) + 1
     for dimension in (5, 12, 20):
-        turned = fit_dimension(vectors, dimension)
-        torch.testing.assert_close(fit_dimension(vectors, dimension, of=vectors[7:9]), turned[7:9])
+        turning = fit_dimension(vectors, dimension)
+        torch.testing.assert_close(turning(vectors[7:9]), turning(vectors)[7:9])
 
 
 def test_the_loss_is_nothing_at_the_target_whatever_the_length() -> None:
@@ -89,7 +98,8 @@ def test_the_loss_is_nothing_at_the_target_whatever_the_length() -> None:
 
 def test_a_student_gives_the_teachers_vectors(people: Path, teacher: Path, tmp_path: Path) -> None:
     crops = read_crops(str(people))
-    targets = fit_dimension(teach(teacher, crops, tmp_path / "cache.npz"), 16)
+    described = teach(teacher, crops, tmp_path / "cache.npz")
+    targets = fit_dimension(described, 16)(described)
     train([str(people)], tmp_path / "run", settings(teacher), device="cpu")
     pictures = torch.from_numpy(np.stack([cv2.resize(cv2.imread(str(path)), (16, 32)) for path in crops.paths]))
     learned = torch.from_numpy(Embedder(tmp_path / "run" / "appearance.safetensors", "cpu").describe(pictures))
@@ -129,10 +139,10 @@ def test_made_up_people_are_described_as_the_teacher_sees_them(people: Path, tea
 
 
 def test_a_mixture_has_one_persons_top_and_anothers_legs() -> None:
-    crops = np.stack([np.full((64, 32, 3), value, dtype=np.uint8) for value in (50, 150)])
+    crops = torch.stack([torch.full((64, 32, 3), value, dtype=torch.uint8) for value in (50, 150)])
     tops_and_legs = {
         (round(float(each[:16].mean()), -1), round(float(each[-16:].mean()), -1))
-        for each in mix_crops(crops, 200, np.random.default_rng(0))
+        for each in mix_crops(crops, 200, torch.Generator().manual_seed(0)).float()
     }
     assert {(50, 150), (150, 50), (50, 50), (150, 150), (100, 100)} <= tops_and_legs
 
@@ -150,13 +160,46 @@ def test_made_up_people_teach_without_identities(people: Path, teacher: Path, tm
     assert losses[2] == pytest.approx(mean.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize("mixtures", [0, 40])
-def test_a_taught_run_resumes_to_the_same_end(people: Path, teacher: Path, tmp_path: Path, mixtures: int) -> None:
+def test_people_made_for_a_batch_are_new_and_described_as_the_teacher_sees_them(
+    people: Path, teacher: Path, tmp_path: Path
+) -> None:
+    crops = read_crops(str(people))
+    turning = fit_dimension(teach(teacher, crops, tmp_path / "cache.npz"), 16)
+    fresh = FreshMixtures(teacher, crops, turning, (64, 32), torch.device("cpu"))
+    random = torch.Generator().manual_seed(0)
+    pictures, targets = fresh.make(20, random)
+    assert pictures.shape == (20, 64, 32, 3) and pictures.dtype == torch.uint8 and targets.shape == (20, 16)
+    described = turning(torch.from_numpy(Embedder(teacher, "cpu").describe(pictures)))
+    torch.testing.assert_close(targets, described, atol=1e-4, rtol=0)
+    assert not torch.equal(fresh.make(20, random)[0], pictures)
+
+
+def test_a_batch_brings_the_made_up_people_that_were_asked_for(people: Path, teacher: Path, tmp_path: Path) -> None:
+    trainer = Trainer(settings(teacher, mixtures=40, fresh=1.5, epochs=1), read_crops(str(people)), tmp_path, "cpu")
+    seen: list[tuple[int, int]] = []
+    backward = trainer.backward
+    trainer.backward = lambda inputs, labels, *rest: (  # type: ignore[method-assign]
+        seen.append((len(inputs), len(labels))) or backward(inputs, labels, *rest)
+    )
+    trainer.run()
+    assert set(seen) == {(16 + 16 + 24, 16)}
+
+
+def test_shrinking_keeps_the_light_and_no_moire() -> None:
+    stripes = torch.zeros(1, 64, 32, 3, dtype=torch.uint8)
+    stripes[:, ::2] = 200
+    assert (resize(stripes, (16, 8)).float() - 100).abs().max() <= 26  # without smoothing it would be all 0 or all 200
+
+
+@pytest.mark.parametrize(("mixtures", "fresh"), [(0, 0), (40, 0), (0, 0.5)])
+def test_a_taught_run_resumes_to_the_same_end(
+    people: Path, teacher: Path, tmp_path: Path, mixtures: int, fresh: float
+) -> None:
     def stop(epochs: float, _: str) -> None:
         if epochs > 1.5:
             raise KeyboardInterrupt
 
-    config, crops = settings(teacher, epochs=3, mixtures=mixtures), read_crops(str(people))
+    config, crops = settings(teacher, epochs=3, mixtures=mixtures, fresh=fresh), read_crops(str(people))
     whole = Trainer(config, crops, tmp_path / "whole", "cpu")
     whole.run()
     with pytest.raises(KeyboardInterrupt):
