@@ -5,6 +5,7 @@ import numpy as np
 from reid_tracker.tracking.memory import VIEWS
 
 TENTATIVE, CONFIRMED, LOST = np.int8(0), np.int8(1), np.int8(2)
+UNMATCHED = -1  # instead of the row of a track's detection
 
 
 class TrackTable:

@@ -1,0 +1,157 @@
+"""Which detection of a frame belongs to which track: motion, appearance and the Hungarian method in three rounds."""
+
+import numpy as np
+
+from reid_tracker.config import TrackerSettings
+from reid_tracker.tracking import costs
+from reid_tracker.tracking.assignment import assign
+from reid_tracker.tracking.calibration import AppearanceCalibration
+from reid_tracker.tracking.frame_arrays import FrameArrays
+from reid_tracker.tracking.track_table import CONFIRMED, TENTATIVE, UNMATCHED, TrackTable
+
+# A person who walks on is not suddenly half or twice as tall: bound on |log(height ratio)| for matches without overlap.
+SAME_HEIGHT = 0.5
+# Half a body height of free play in such matches: boxes jitter and people lean.
+REACH_SLACK = 0.5
+# So much of the calibrated distance the next most similar must be further away in them.
+CLEAR_LEAD = 0.1
+# Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
+CERTAIN_PAIRS = 32
+
+
+class Association:
+    """Matches the tracks of a table to detections.
+
+    Parameters
+    ----------
+    settings : TrackerSettings
+    table : TrackTable
+        Read only.
+    calibration : AppearanceCalibration
+        Turns cosines into distances, and learns from the certain matches.
+    """
+
+    def __init__(self, settings: TrackerSettings, table: TrackTable, calibration: AppearanceCalibration) -> None:
+        self._settings, self._table, self._calibration = settings, table, calibration
+        self._boxes, self._now, self._step = np.zeros((0, 4), dtype=np.float32), 0.0, 0.0
+
+    def __call__(self, frame: FrameArrays, boxes: np.ndarray, now: float, step: float) -> np.ndarray:
+        """Match a frame.
+
+        First the confident boxes and everyone known; then low-confidence boxes for whoever was in view a frame ago
+        (ByteTrack, Zhang et al. 2022); last the newcomers, who must not take a box from anyone known.
+
+        Parameters
+        ----------
+        frame : FrameArrays
+            M detections.
+        boxes : ndarray float32 [N, 4]
+            Where the tracks are expected, xyxy in px.
+        now, step : float
+            Time of the frame and since the last one, s.
+
+        Returns
+        -------
+        ndarray int [N]
+            Row of the detection that each track gets, or UNMATCHED.
+        """
+        s, state = self._settings, self._table.state
+        self._boxes, self._now, self._step = boxes, now, step
+        detection_of = np.full(len(state), UNMATCHED)
+        high = frame.confidence >= s.high_confidence
+        low = ~high & (frame.confidence >= s.low_confidence)
+        self._match(frame, detection_of, state != TENTATIVE, high, s.motion_limit)
+        self._match(frame, detection_of, state == CONFIRMED, low, s.low_limit, motion_only=True)
+        self._match(frame, detection_of, state == TENTATIVE, high, s.motion_limit)
+        return detection_of
+
+    def _match(
+        self,
+        frame: FrameArrays,
+        detection_of: np.ndarray,
+        tracks: np.ndarray,
+        candidates: np.ndarray,
+        limit: float,
+        motion_only: bool = False,
+    ) -> None:
+        """One round of assignment between free tracks (mask [N]) and free detections (mask [M])."""
+        free = candidates.copy()
+        free[detection_of[detection_of != UNMATCHED]] = False
+        rows, columns = np.flatnonzero(tracks & (detection_of == UNMATCHED)), np.flatnonzero(free)
+        if not rows.size or not columns.size:
+            return
+        table, s = self._table, self._settings
+        unseen = np.maximum(self._now - table.last_seen[rows] - self._step, 0.0)
+        boxes = costs.enlarge(self._boxes[rows], np.minimum(s.enlarge_per_second * unseen, 0.5))
+        i, j = costs.overlapping(boxes, frame.xyxy[columns])
+        overlap = costs.iou(boxes[i], frame.xyxy[columns[j]])
+        cost = 1 - overlap
+        cosine = None
+        if frame.embedding is not None and not motion_only:
+            cosine = table.embedding[rows] @ frame.embedding[columns].T
+            if self._calibration.statistics is not None:
+                far_i, far_j = self._alike_within_reach(rows, unseen, frame.measurement[columns], cosine, i, j)
+                if far_i.size:
+                    i, j = np.concatenate([i, far_i]), np.concatenate([j, far_j])
+                    overlap = np.concatenate([overlap, np.zeros(len(far_i))])
+                distance = self._calibration.distance(cosine[i, j])
+                fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
+                # Scaled so that one limit serves pairs with and without a vector.
+                cost = np.where(np.isnan(distance), 1 - overlap, fused * (limit / s.fused_limit))
+        if not s.class_agnostic:
+            same_class = table.class_id[rows[i]] == frame.class_id[columns[j]]
+            if not same_class.all():
+                i, j, cost, overlap = i[same_class], j[same_class], cost[same_class], overlap[same_class]
+        chosen = assign(i, j, cost, limit)
+        if cosine is not None:
+            self._learn(i, j, overlap, chosen, cosine)
+        detection_of[rows[i[chosen]]] = columns[j[chosen]]
+
+    def _alike_within_reach(
+        self,
+        rows: np.ndarray,
+        unseen: np.ndarray,
+        measurement: np.ndarray,
+        cosine: np.ndarray,
+        near_i: np.ndarray,
+        near_j: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs that look the same as no other here and that walking could explain, besides the near ones."""
+        s, mean = self._settings, self._table.mean
+        alike = cosine > self._calibration.cosine(s.distant_appearance)
+        alike[near_i, near_j] = False
+        i, j = costs.pairs(alike)
+        height = mean[rows[i], 0, 3]
+        offset = measurement[j, :2] - mean[rows[i], 0, :2]
+        reach = (REACH_SLACK + s.walking_speed * (unseen[i] + self._step)) * height
+        same_height = np.abs(np.log(measurement[j, 3] / np.maximum(height, 1.0))) < SAME_HEIGHT
+        possible = same_height & ((offset**2).sum(axis=1) < reach**2)
+        i, j = i[possible], j[possible]
+        # Of two who come into question each must be clearly the most alike: without overlap nobody is guessed.
+        lead = np.minimum(costs.lead(i, cosine[i, j]), costs.lead(j, cosine[i, j]))
+        clear = lead >= self._calibration.cosine(0.0) - self._calibration.cosine(CLEAR_LEAD)
+        return i[clear], j[clear]
+
+    def _learn(self, i: np.ndarray, j: np.ndarray, overlap: np.ndarray, chosen: np.ndarray, cosine: np.ndarray) -> None:
+        """Teach the calibration from matches that overlap alone makes certain.
+
+        Parameters
+        ----------
+        i, j, overlap : ndarray [K]
+            The pairs considered: row and column of ``cosine``, IoU.
+        chosen : ndarray of int
+            Which of them were matched.
+        cosine : ndarray [N, M]
+            Of all pairs.
+        """
+        near = overlap > 0.1
+        rivals_i, rivals_j = (
+            np.bincount(i[near], minlength=len(cosine)),
+            np.bincount(j[near], minlength=cosine.shape[1]),
+        )
+        certain = (overlap[chosen] > 0.5) & (rivals_i[i[chosen]] == 1) & (rivals_j[j[chosen]] == 1)
+        rows, columns = i[chosen][certain][:CERTAIN_PAIRS], j[chosen][certain][:CERTAIN_PAIRS]
+        pairs = cosine[np.ix_(rows, columns)]
+        same = pairs.diagonal()
+        strangers = pairs[~np.eye(len(rows), dtype=bool)]
+        self._calibration.learn(same[~np.isnan(same)], strangers[~np.isnan(strangers)])

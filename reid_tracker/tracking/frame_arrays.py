@@ -1,0 +1,73 @@
+"""One frame's detections as plain arrays."""
+
+import numpy as np
+import supervision as sv
+
+from reid_tracker.config import TrackerSettings
+from reid_tracker.errors import UserError
+from reid_tracker.tracking import costs, kalman
+
+# A box this close to the picture's edge, in shares of its height, shows only a part of somebody.
+EDGE = 0.02
+
+
+class FrameArrays:
+    """The usable rows of a frame's detections, M of them.
+
+    Parameters
+    ----------
+    detections : supervision.Detections
+        As `Tracker.update` takes them.
+
+    Attributes
+    ----------
+    row : ndarray int [M]
+        Where each stands in the input.
+    xyxy : ndarray float32 [M, 4]
+    confidence : ndarray [M]
+    class_id : ndarray [M]
+    measurement : ndarray [M, 4]
+        What the filters take of the boxes (`kalman.measure`).
+    cut : ndarray bool [M]
+        Whether an edge of the picture cuts them off (`mark_cut`).
+    embedding : ndarray float32 [M, D] or None
+
+    Raises
+    ------
+    UserError
+        If the embeddings are not one row per detection.
+    """
+
+    def __init__(self, detections: sv.Detections) -> None:
+        xyxy = np.asarray(detections.xyxy, dtype=np.float32).reshape(-1, 4)
+        confidence = detections.confidence
+        confidence = np.ones(len(xyxy)) if confidence is None else np.asarray(confidence, dtype=np.float64)
+        usable = np.isfinite(xyxy).all(axis=1) & (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1) & np.isfinite(confidence)
+        self.row = np.flatnonzero(usable)
+        self.xyxy = xyxy[self.row]
+        self.confidence = confidence[self.row]
+        class_id = detections.class_id
+        self.class_id = np.zeros(len(self.row), np.int64) if class_id is None else np.asarray(class_id)[self.row]
+        self.measurement = kalman.measure(self.xyxy)
+        self.cut = np.zeros(len(self.xyxy), dtype=bool)
+        self.embedding: np.ndarray | None = None
+        if "embedding" in detections.data and len(xyxy):
+            embedding = np.asarray(detections.data["embedding"], dtype=np.float32)
+            if embedding.ndim != 2 or len(embedding) != len(xyxy):
+                raise UserError(f"embeddings have the shape {embedding.shape}: one row per detection is needed.")
+            self.embedding = embedding if usable.all() else embedding[self.row]
+        self._good: np.ndarray | None = None
+
+    def mark_cut(self, width: int, height: int) -> None:
+        """Tell whom the edges of a picture of this size cut off."""
+        inside = np.concatenate([self.xyxy[:, :2], np.array([width, height]) - self.xyxy[:, 2:]], axis=1)
+        self.cut = inside.min(axis=1) < EDGE * (self.xyxy[:, 3] - self.xyxy[:, 1])
+
+    def shows_person_well(self, settings: TrackerSettings) -> np.ndarray:
+        """Mask [M] of the crops that may change the appearance kept: confident, free of others, with a vector."""
+        if self._good is None:
+            assert self.embedding is not None
+            uncovered = costs.coverage(self.xyxy) < settings.occlusion
+            seen = ~np.isnan(self.embedding[:, 0])
+            self._good = uncovered & seen & (self.confidence >= settings.high_confidence)
+        return self._good
