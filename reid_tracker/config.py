@@ -161,6 +161,12 @@ class OutputSettings(Settings):
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in the video.")
     save_state: str | None = setting(None, "File for what the tracker knows after the last frame, to resume from.")
     smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")
+    bridge_seconds: float = setting(
+        0.5,
+        "Whoever is missed for no longer than this is still shown and written, where expected, with confidence 0; "
+        "0 = only what is detected.",
+        ge=0,
+    )
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 
@@ -263,6 +269,12 @@ class LiveOutputSettings(Settings):
     segment_seconds: float = setting(300.0, "Length of one of these files.", gt=0)
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in every picture.")
     smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")
+    bridge_seconds: float = setting(
+        0.5,
+        "Whoever is missed for no longer than this is still shown and written, where expected, with confidence 0; "
+        "0 = only what is detected.",
+        ge=0,
+    )
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.backends import appearance_form, detector_form
+from reid_tracker.bridge import Bridge, measured
 from reid_tracker.config import LiveConfig, OutputSettings, TrackConfig
 from reid_tracker.counting import Counts, PassageCounter, parse_points, parse_shapes
 from reid_tracker.detection.detector import Detector
@@ -274,6 +276,9 @@ def _run(
     """The loop itself; fills ``summary``."""
     began = time.perf_counter()
     before, shift = tracker.time, 0.0
+    inside_region = None if polygon is None else partial(_feet_inside, polygon=polygon)
+    bridge = Bridge(config.output.bridge_seconds, inside=inside_region)
+    size = (source.width, source.height) if source.width else None
 
     def detected() -> Iterator[tuple[Frame, sv.Detections]]:
         for frame in frames:
@@ -285,7 +290,7 @@ def _run(
         result, summary.identities = done
         with summary.timed("write"):
             if counter is not None:
-                summary.counts = counter.update(result.tracks, result.frame.timestamp + shift)
+                summary.counts = counter.update(measured(result.tracks), result.frame.timestamp + shift)
                 result = replace(result, counts=summary.counts)
             for sink in sinks:
                 sink.write(result)
@@ -311,6 +316,7 @@ def _run(
                     tracks = tracker.update(inside, now, frame.image)
                 if config.output.smooth_boxes:
                     tracks.xyxy = tracks.data["smooth_xyxy"]
+                tracks = bridge(tracks, tracker, size)
                 writer.put((FrameResult(frame, tracks, detections), tracker.identities))
                 if progress is not None:
                     progress(source, number)

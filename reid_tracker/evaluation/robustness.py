@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from reid_tracker.bridge import Bridge
 from reid_tracker.config import TrackConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
@@ -84,8 +85,7 @@ def evaluate_robustness(
         _Run(
             VideoCorruption(kind, severity, height, seed),
             Tracker(config.tracker, source.frame_rate, statistics),
-            config.embedder.refresh_seconds,
-            config.output.smooth_boxes,
+            config,
         )
         for kind, severity in [("clean", 1), *((kind, severity) for kind in kinds for severity in severities)]
     ]
@@ -135,9 +135,9 @@ class _WithoutVectors:
 class _Run:
     """The tracker of one condition, what it saw and what it said."""
 
-    def __init__(self, corruption: VideoCorruption, tracker: Tracker, refresh_seconds: float, smooth: bool) -> None:
-        self.corruption, self._tracker, self._refresh_seconds = corruption, tracker, refresh_seconds
-        self._smooth = smooth
+    def __init__(self, corruption: VideoCorruption, tracker: Tracker, config: TrackConfig) -> None:
+        self.corruption, self._tracker, self._refresh_seconds = corruption, tracker, config.embedder.refresh_seconds
+        self._smooth, self._bridge = config.output.smooth_boxes, Bridge(config.output.bridge_seconds)
         self._times: dict[int, float] = {}
         self._rows: list[str] = []
 
@@ -155,8 +155,10 @@ class _Run:
             attach_vectors(detections, needed, embedder.embed(spoilt.image, detections.xyxy[needed]))
         tracks = self._tracker.update(detections, time, spoilt.image)
         assert tracks.tracker_id is not None and tracks.confidence is not None
-        boxes = tracks.data["smooth_xyxy"] if self._smooth else tracks.xyxy
-        columns = zip(tracks.tracker_id.tolist(), boxes, tracks.confidence.tolist(), strict=True)
+        if self._smooth:
+            tracks.xyxy = tracks.data["smooth_xyxy"]
+        tracks = self._bridge(tracks, self._tracker, frame.image.shape[1::-1])
+        columns = zip(tracks.tracker_id.tolist(), tracks.xyxy, tracks.confidence.tolist(), strict=True)
         self._rows += [format_row(number, *row) for row in columns]
 
     def figures(self, folder: Path, truth: np.ndarray) -> dict[str, float]:

@@ -8,6 +8,7 @@ from threading import Event
 import numpy as np
 import supervision as sv
 
+from reid_tracker.bridge import Bridge
 from reid_tracker.config import LiveConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.live.capture import Camera
@@ -97,6 +98,7 @@ class LiveLoop:
         if hasattr(detector, "expect_shapes"):
             detector.expect_shapes(len(cameras))
         self._smooth = config.output.smooth_boxes
+        self._bridge = Bridge(config.output.bridge_seconds, people.shown)
         self._refresh_seconds = config.embedder.refresh_seconds
         self._people, self._put, self._clock = people, put, clock
 
@@ -130,6 +132,8 @@ class LiveLoop:
             if self._smooth and len(tracks):
                 tracks.xyxy = tracks.data["smooth_xyxy"]
             self._people.see(self.cameras[place].name, tracks, frame.timestamp, frame.image)
+            size = None if frame.image is None else frame.image.shape[1::-1]
+            tracks = self._bridge(tracks, self.trackers[place], size)
             self.meters[place].add(self._clock(), arrived)
             self._put(place, FrameResult(frame, tracks, detections), arrived)
         self._people.tick(self._clock())

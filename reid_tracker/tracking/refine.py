@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import supervision as sv
 
+from reid_tracker.bridge import measured
 from reid_tracker.config import RefineSettings
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
@@ -66,7 +67,7 @@ class History:
 
     def write(self, result: "FrameResult") -> None:
         """Keep one frame's tracks; vectors only of uncovered crops."""
-        tracks, now, place = result.tracks, result.frame.timestamp, len(self.frames)
+        tracks, now, place = measured(result.tracks), result.frame.timestamp, len(self.frames)
         self.frames.append((result.frame.index, now))
         self.seen.append(result.detections.xyxy)
         if not len(tracks):

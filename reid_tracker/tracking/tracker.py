@@ -30,7 +30,7 @@ from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.association import Association
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, warp
-from reid_tracker.tracking.frame_arrays import FrameArrays
+from reid_tracker.tracking.frame_arrays import FrameArrays, at_edge
 from reid_tracker.tracking.memory import VIEWS, IdentityMemory
 from reid_tracker.tracking.recognition import Recognition
 from reid_tracker.tracking.state import TrackerState
@@ -40,6 +40,8 @@ from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, UNMATC
 CERTAIN_IOU = 0.6
 # Share of a new box in the smooth size: a person's changes slowly, the detector's jumps with limbs and what hides them.
 SIZE_SHARE = 0.3
+# Whoever has been there for so long, s, is expected where the detector sees nobody for a moment.
+ESTABLISHED_SECONDS = 1.0
 
 
 class Tracker:
@@ -210,6 +212,40 @@ class Tracker:
         left = np.flatnonzero(self._table.state == CONFIRMED)
         self._who.sleep(left, self._table.last_seen)
         self._table.state[left] = LOST
+
+    def expected(self, seconds: float, size: tuple[int, int] | None = None) -> sv.Detections:
+        """Tell where the people are who have been missed for a moment, as when the detector overlooks them.
+
+        Parameters
+        ----------
+        seconds : float
+            Whoever was last seen no longer ago than this, and had been there for a second: boxes that come and go are
+            often nobody.
+        size : (int, int), optional
+            Width and height of the picture, px: at its edges nobody is expected, they may have left.
+
+        Returns
+        -------
+        supervision.Detections
+            Boxes by the filters, at the time of the last `update`, with ``tracker_id``, ``class_id``,
+            ``data["tracklet"]`` and ``data["smooth_xyxy"]``; their confidence is 0.
+        """
+        table = self._table
+        if self.time is None:
+            return sv.Detections.empty()
+        missed = (table.state == LOST) & (self.time - table.last_seen <= seconds + 1e-6)
+        missed &= table.last_seen - table.born >= ESTABLISHED_SECONDS - 1e-6
+        boxes = self._smooth_boxes(np.arange(len(table)))
+        if size is not None:
+            missed &= ~at_edge(boxes, *size)
+        rows = np.flatnonzero(missed)
+        return sv.Detections(
+            xyxy=boxes[rows],
+            confidence=np.zeros(len(rows)),
+            class_id=table.class_id[rows],
+            tracker_id=table.identity[rows],
+            data={"tracklet": table.tracklet[rows], "smooth_xyxy": boxes[rows]},
+        )
 
     def certain(
         self, detections: sv.Detections, timestamp: float | None = None, refresh_seconds: float = np.inf
@@ -387,6 +423,11 @@ class Tracker:
         reported: sv.Detections = detections[frame.row[detection_of[rows]]]
         reported.tracker_id = table.identity[rows]
         reported.data["tracklet"] = table.tracklet[rows]
-        centre, half = table.mean[rows, 0, :2], table.size[rows] / 2
-        reported.data["smooth_xyxy"] = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+        reported.data["smooth_xyxy"] = self._smooth_boxes(rows)
         return reported
+
+    def _smooth_boxes(self, rows: np.ndarray) -> np.ndarray:
+        """The filters' centres with the size of the last moments, xyxy float32 [K, 4]."""
+        centre, half = self._table.mean[rows, 0, :2], self._table.size[rows] / 2
+        boxes: np.ndarray = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+        return boxes

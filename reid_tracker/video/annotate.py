@@ -15,6 +15,7 @@ import supervision as sv
 from PIL import Image, ImageDraw, ImageFont
 from supervision.detection.utils.boxes import spread_out_boxes
 
+from reid_tracker.bridge import measured
 from reid_tracker.counting import Counts, describe
 
 BLUR_MARGIN = np.array([-0.1, -0.1, 0.1, 0.1], np.float32)
@@ -75,7 +76,8 @@ class Annotator:
         image : ndarray, uint8 [H, W, 3], BGR
             The frame; not changed.
         tracks : supervision.Detections
-            Confirmed rows with ``tracker_id``. Boxes may reach outside the image or be void.
+            Confirmed rows with ``tracker_id``. Boxes may reach outside the image or be void. Those of
+            confidence 0, where nobody was seen, get corners only.
         detections : supervision.Detections
             Everything the detector saw; only its boxes are used, for the blur.
         timestamp : float
@@ -100,7 +102,10 @@ class Annotator:
         tracks.xyxy = boxes
         self._draw_trails(scene, tracks, timestamp)
         if len(tracks):
-            self._boxes.annotate(scene, tracks)
+            seen = measured(tracks)
+            self._boxes.annotate(scene, seen)
+            if len(seen) < len(tracks):
+                self._corners.annotate(scene, tracks[tracks.confidence == 0])
             self._draw_labels(scene, tracks)
         if counts is not None:
             self._draw_counts(scene, counts)
@@ -109,9 +114,11 @@ class Annotator:
     def _set_up(self, width: int, height: int) -> None:
         """Choose line and letter sizes for this size of picture."""
         self._size = (width, height)
-        self._thickness = max(1, round(min(width, height) / 450))
+        self._thickness = max(2, round(min(width, height) / 450))  # a video keeps colour for every other pixel only
         self._text_size = round(float(np.clip(min(width, height) / 50, 12.5, 45)))
-        self._boxes = sv.BoxAnnotator(_PALETTE, thickness=self._thickness, color_lookup=sv.ColorLookup.TRACK)
+        look = {"thickness": self._thickness, "color_lookup": sv.ColorLookup.TRACK}
+        self._boxes = sv.BoxAnnotator(_PALETTE, **look)
+        self._corners = sv.BoxCornerAnnotator(_PALETTE, corner_length=6 * self._thickness, **look)
 
     def _draw_labels(self, scene: np.ndarray, tracks: sv.Detections) -> None:
         """Each above its box's corner, moved into the picture and apart."""

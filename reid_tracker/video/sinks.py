@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import supervision as sv
 
+from reid_tracker.bridge import measured
 from reid_tracker.counting import Counts, PassageCounter
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import format_row
@@ -193,8 +194,9 @@ class JsonLinesSink:
              "class": "person"}]}
 
     ``index`` counts from 0 (MOTChallenge text from 1), ``timestamp`` is in seconds by the source's clock, ``id`` the
-    identity, ``tracklet`` the unbroken piece of motion, ``xyxy`` the box in pixels. What is not known is null. Where
-    lines or zones are counted, ``counts`` follows (`PassageCounter.update`).
+    identity, ``tracklet`` the unbroken piece of motion, ``xyxy`` the box in pixels, ``confidence`` the detector's (0
+    where it saw nobody and the box is where they are expected). What is not known is null. Where lines or zones are
+    counted, ``counts`` follows (`PassageCounter.update`).
 
     Parameters
     ----------
@@ -298,8 +300,9 @@ class CropSink:
             raise UserError(f"{self._folder}: a source without pictures gives no crops; choose another output.")
         # A microsecond of grace for sums of frame times; whoever is due anyway is forgotten.
         self._written = {key: time for key, time in self._written.items() if now - time < self._every_seconds - 1e-6}
-        boxes, is_inside = clip_boxes(result.tracks.xyxy, image.shape[1], image.shape[0])
-        for identity, box in zip(np.array(_identities(result.tracks), int)[is_inside].tolist(), boxes, strict=True):
+        tracks = measured(result.tracks)
+        boxes, is_inside = clip_boxes(tracks.xyxy, image.shape[1], image.shape[0])
+        for identity, box in zip(np.array(_identities(tracks), int)[is_inside].tolist(), boxes, strict=True):
             left, top, right, bottom = box.round().astype(int)
             if identity in self._written or min(right - left, bottom - top) < SMALLEST_CROP:
                 continue

@@ -44,7 +44,7 @@ def scene():
 
 
 @pytest.mark.parametrize(
-    "half", [HALF, person(WIDTH - 15, width=15), person(300, y=0, height=40), person(300, y=HEIGHT - 41, height=40)]
+    "half", [HALF, person(WIDTH - 15, width=15), person(300, y=0, height=40), person(300, y=HEIGHT - 61, height=60)]
 )
 def test_who_comes_in_over_an_edge_is_recognised_once_whole(scene, half):
     tracker, numbers = scene

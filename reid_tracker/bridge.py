@@ -1,0 +1,91 @@
+"""Short gaps: people whom the detector misses for a moment are shown and written where they are expected."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import supervision as sv
+
+if TYPE_CHECKING:
+    from reid_tracker.tracking.tracker import Tracker
+
+
+class Bridge:
+    """Adds the people missed for a moment to what a tracker reports.
+
+    Parameters
+    ----------
+    seconds : float
+        How long they may be missed; 0 adds nobody.
+    shown : callable, optional
+        Gives the number that is shown in place of an identity's.
+    inside : callable, optional
+        Tells, of boxes [N, 4], which may be added at all.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        shown: Callable[[int], int] = int,
+        inside: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        self._seconds, self._shown, self._inside = seconds, shown, inside
+        self._names: dict[int, Any] = {}
+
+    def __call__(self, tracks: sv.Detections, tracker: "Tracker", size: tuple[int, int] | None = None) -> sv.Detections:
+        """Add them.
+
+        Parameters
+        ----------
+        tracks : supervision.Detections
+            What `Tracker.update` gave for this frame, or the same with other boxes.
+        tracker : Tracker
+            The one that gave them.
+        size : (int, int), optional
+            Width and height of the picture, px.
+
+        Returns
+        -------
+        supervision.Detections
+            First ``tracks``, then those missed: their confidence is 0, and what nobody measured is NaN, empty or 0.
+        """
+        known = tracks.data.get("class_name")
+        if known is not None and tracks.class_id is not None:
+            self._names.update(zip(tracks.class_id.tolist(), known.tolist(), strict=True))
+        missed = tracker.expected(self._seconds, size) if self._seconds else sv.Detections.empty()
+        if self._inside is not None and len(missed):
+            missed = missed[self._inside(missed.xyxy)]
+        count = len(missed)
+        if not count or tracks.tracker_id is None:
+            return tracks
+        classes = missed.class_id.tolist()
+        data = {"class_name": [self._names.get(each, "") for each in classes]} | missed.data
+        return sv.Detections(
+            xyxy=np.concatenate([tracks.xyxy, missed.xyxy]),
+            mask=_add(tracks.mask, None, count),
+            confidence=np.append(
+                np.ones(len(tracks)) if tracks.confidence is None else tracks.confidence, np.zeros(count)
+            ),
+            class_id=_add(tracks.class_id, classes, count),
+            tracker_id=np.append(tracks.tracker_id, [self._shown(each) for each in missed.tracker_id.tolist()]),
+            data={name: _add(np.asarray(column), data.get(name), count) for name, column in tracks.data.items()},
+            metadata=tracks.metadata,
+        )
+
+
+def measured(tracks: sv.Detections) -> sv.Detections:
+    """Only the rows that the detector saw."""
+    if tracks.confidence is None or tracks.confidence.all():
+        return tracks
+    seen: sv.Detections = tracks[tracks.confidence > 0]
+    return seen
+
+
+def _add(column: np.ndarray | None, rows: Any, count: int) -> np.ndarray | None:
+    """Append rows to a column; where there are none, NaN, or zero (no, nothing) where that cannot be."""
+    if column is None:
+        return None
+    if rows is None:
+        blank = np.nan if column.dtype.kind == "f" else None if column.dtype.kind == "O" else np.zeros((), column.dtype)
+        rows = np.full((count, *column.shape[1:]), blank, dtype=column.dtype)
+    return np.concatenate([column, np.asarray(rows)]) if column.dtype.kind in "UO" else np.append(column, rows, axis=0)
