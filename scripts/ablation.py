@@ -18,6 +18,8 @@ import numpy as np
 from benchmark_reentry import FALSE_MATCH_RATE, Ours, prepare, trials
 
 from reid_tracker import evaluate_mot, open_source
+from reid_tracker.bridge import Bridge
+from reid_tracker.config import OutputSettings
 from reid_tracker.evaluation.mot import COMBINED
 from reid_tracker.motchallenge import format_row
 from reid_tracker.tracking.calibration import CosineStatistics
@@ -30,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "calibration (cosines as they are)": {"without": "calibration"},
     "memory": {"memory_seconds": 0},
     "smooth boxes": {"without": "smooth"},
+    "bridging of moments": {"without": "bridge"},
     "waiting for the lost": {"lost_seconds": 0},
     "low-confidence round": {"low_confidence": 0.35},
     "match without overlap": {"distant_appearance": 0},
@@ -53,7 +56,8 @@ class Variant(Ours):
         super().__init__(rate, raw, settings)
         if self.without == "calibration":
             self.tracker._calibration.MINIMUM_SAME = np.inf
-        self.seconds, self.image = 0.0, None
+        self.bridge = Bridge(0.0 if self.without == "bridge" else OutputSettings().bridge_seconds)
+        self.seconds, self.image, self.size = 0.0, None, None
 
     def step(self, time_: float, xyxy: np.ndarray, confidence: np.ndarray, embedding: np.ndarray) -> Any:  # noqa: D102
         import supervision as sv
@@ -68,23 +72,28 @@ class Variant(Ours):
             found.data["embedding"] = embedding
         tracks = self.tracker.update(found, time_, self.image)
         self.seconds += time.thread_time() - start
-        self.boxes = tracks.xyxy if self.without == "smooth" else tracks.data["smooth_xyxy"]
-        return tracks.data["row"], tracks.tracker_id
+        numbers = tracks.tracker_id
+        if self.without != "smooth":
+            tracks.xyxy = tracks.data["smooth_xyxy"]
+        self.shown = self.bridge(tracks, self.tracker, self.size)
+        return tracks.data["row"], numbers
 
 
 def follow(data: dict[str, np.ndarray], variant: dict[str, Any], folder: Path, result: Path) -> tuple[float, int]:
     """Track a sequence and write its result; seconds and frames."""
     rate = float(data["rate"])
     system, lines = Variant(rate, variant), []
-    frames = open_source(folder) if variant.get("camera_motion") else None
-    images = iter(frames) if frames is not None else None
+    source = open_source(folder)
+    system.size = (source.width, source.height)
+    images = iter(source) if variant.get("camera_motion") else None
     last = int(data["frame"].max())
     for frame in range(1, last + 1):
         rows = slice(*np.searchsorted(data["frame"], (frame, frame + 1)))
         system.image = next(images).image if images is not None else None
         xyxy = data["xyxy"][rows]
-        _, numbers = system.step(frame / rate, xyxy, data["confidence"][rows], data["embedding"][rows])
-        lines += [format_row(frame, number, box, 1.0) for box, number in zip(system.boxes, numbers, strict=True)]
+        system.step(frame / rate, xyxy, data["confidence"][rows], data["embedding"][rows])
+        pairs = zip(system.shown.tracker_id.tolist(), system.shown.xyxy, strict=True)
+        lines += [format_row(frame, number, box, 1.0) for number, box in pairs]
     result.write_text("".join(lines))
     return system.seconds, last
 
