@@ -37,7 +37,7 @@ class FrameResult:
     frame : Frame
         The frame itself.
     tracks : supervision.Detections
-        Confirmed rows, with ``tracker_id``.
+        Confirmed rows, with ``tracker_id``; those of confidence 0 were missed for a moment and are expected there.
     detections : supervision.Detections
         Everything the detector saw.
     counts : dict, optional
