@@ -35,7 +35,7 @@ def teach(teacher: Path | str, crops: CropSet, cache: Path, device: str = "auto"
     -------
     Tensor, float32 [N, T]
     """
-    embedder = Embedder(teacher, device=device)
+    embedder = _open(teacher, device)
     vectors = _read(cache, embedder.hash, len(crops))
     if vectors is None:
         parts = [np.zeros((0, embedder.dimension), dtype=np.float32)]
@@ -74,7 +74,7 @@ def teach_mixtures(
     vectors : Tensor, float32 [K, T]
         What the teacher says of them, at its own size.
     """
-    embedder = Embedder(teacher, device=device)
+    embedder = _open(teacher, device)
     known = _read(cache, embedder.hash, count)
     random = torch.Generator().manual_seed(seed)
     pictures = torch.empty(count, *size, 3, dtype=torch.uint8)
@@ -178,14 +178,15 @@ class FreshMixtures:
         size: tuple[int, int],
         device: torch.device,
     ) -> None:
-        self._teacher = Embedder(teacher, device=_device_of(teacher, device))
+        self._teacher = _open(teacher, str(device))
         self._crops = torch.from_numpy(load_images(crops, self._teacher.input_size)).to(device)
         self._turning, self._size = turning, size
 
     def make(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Make people: pictures, uint8 [count, H, W, 3], and targets, unit rows [count, D], on the device."""
         mixed = mix_crops(self._crops, count, random)
-        targets = self._turning(torch.from_numpy(self._teacher.describe(mixed)))
+        shown = mixed if self._teacher.device else mixed.cpu()
+        targets = self._turning(torch.from_numpy(self._teacher.describe(shown)))
         return resize(mixed, self._size), targets.to(self._crops.device)
 
 
@@ -196,9 +197,9 @@ def resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
     return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def _device_of(teacher: Path | str, device: torch.device) -> str:
-    """Exported networks run on the CPU, whatever the student runs on."""
-    return "cpu" if Path(teacher).suffix in SUFFIXES else str(device)
+def _open(teacher: Path | str, device: str) -> Embedder:
+    """Open a teacher; exported networks run on the CPU, whatever the student runs on."""
+    return Embedder(teacher, device="cpu" if Path(teacher).suffix in SUFFIXES else device)
 
 
 def distillation_loss(vectors: Tensor, targets: Tensor) -> Tensor:

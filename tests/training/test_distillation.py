@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from reid_tracker.appearance.checkpoint import load_checkpoint, save_checkpoint
 from reid_tracker.appearance.embedder import Embedder
+from reid_tracker.appearance.export import export_model
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.config import TrainConfig
 from reid_tracker.errors import UserError
@@ -172,6 +173,17 @@ def test_people_made_for_a_batch_are_new_and_described_as_the_teacher_sees_them(
     described = turning(torch.from_numpy(Embedder(teacher, "cpu").describe(pictures)))
     torch.testing.assert_close(targets, described, atol=1e-4, rtol=0)
     assert not torch.equal(fresh.make(20, random)[0], pictures)
+
+
+def test_an_exported_teacher_runs_on_the_cpu_whatever_the_student_runs_on(
+    people: Path, teacher: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    exported, crops = export_model(teacher, tmp_path / "teacher.onnx", "onnx"), read_crops(str(people))
+    vectors = teach(exported, crops, tmp_path / "cache.npz", device="cuda")
+    torch.testing.assert_close(vectors, teach(teacher, crops, tmp_path / "own.npz", "cpu"), atol=0.02, rtol=0)
+    fresh = FreshMixtures(exported, crops, fit_dimension(vectors, 16), (32, 16), torch.device("cpu"))
+    assert fresh.make(3, torch.Generator())[1].shape == (3, 16)
 
 
 def test_a_batch_brings_the_made_up_people_that_were_asked_for(people: Path, teacher: Path, tmp_path: Path) -> None:
