@@ -136,6 +136,8 @@ class Trainer:
         self.mixtures, self.mixture_targets = torch.empty(0), torch.empty(0)
         self.fresh_mixtures: FreshMixtures | None = None
         if not settings.teacher:
+            if settings.mixtures or settings.fresh_mixtures:
+                raise UserError("made-up people need somebody to describe them; name distillation.teacher.")
             return None
         taught = [torch.empty(0)] * 3
         turning = None
@@ -284,8 +286,9 @@ class Trainer:
             drawn = torch.randint(len(self.mixtures), (len(rows),), generator=random, device=self.device).cpu()
             pictures.append(self.mixtures[drawn].to(self.device))
             targets.append(self.mixture_targets[drawn].to(self.device))
-        if self.fresh_mixtures:
-            made = self.fresh_mixtures.make(round(self.config.distillation.fresh_mixtures * len(rows)), random)
+        count = round(self.config.distillation.fresh_mixtures * len(rows))
+        if self.fresh_mixtures and count:
+            made = self.fresh_mixtures.make(count, random)
             for whole, part in zip((pictures, targets), made, strict=True):
                 whole.append(part)
         return torch.cat(pictures), torch.cat(targets)

@@ -225,6 +225,16 @@ def test_a_taught_run_resumes_to_the_same_end(
         Trainer(settings(None, epochs=3), crops, tmp_path / "cut", "cpu").resume()
 
 
+def test_made_up_people_without_a_teacher_are_refused(people: Path, tmp_path: Path) -> None:
+    for asked in ({"mixtures": 8}, {"fresh": 1.0}):
+        with pytest.raises(UserError, match=r"distillation\.teacher"):
+            Trainer(settings(None, **asked), read_crops(str(people)), tmp_path, "cpu")
+
+
+def test_a_batch_too_small_for_the_share_has_no_made_up_people(people: Path, teacher: Path, tmp_path: Path) -> None:
+    Trainer(settings(teacher, fresh=0.01, epochs=1), read_crops(str(people)), tmp_path, "cpu").run()
+
+
 def test_a_missing_teacher_is_named(people: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nobody\.xml"):
         train([str(people)], tmp_path, settings(Path("nobody.xml")), device="cpu")
