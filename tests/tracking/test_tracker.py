@@ -118,6 +118,15 @@ def test_a_covered_crop_does_not_change_what_is_remembered():
     assert ids(tracker.update(detections([person(140)], embedding=looks[:1]))) == [1]
 
 
+def test_a_tiny_crop_does_not_change_what_is_remembered():
+    for height, remembered in ((20, False), (30, True)):
+        tracker = Tracker(frame_rate=10, statistics=FAR_APART)
+        for _ in range(5):
+            boxes = [person(100, width=10, height=height)]
+            tracker.update(detections(boxes, embedding=unit_vectors(1)))
+        assert (tracker.views(1) is not None) == remembered
+
+
 def test_classes_do_not_swap_identities_unless_asked():
     for agnostic, expected in ((False, []), (True, [1])):
         tracker = Tracker(TrackerSettings(class_agnostic=agnostic), frame_rate=10)
