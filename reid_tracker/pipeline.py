@@ -13,7 +13,6 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.backends import appearance_form, detector_form
-from reid_tracker.bridge import Bridge, measured
 from reid_tracker.config import LiveConfig, OutputSettings, TrackConfig
 from reid_tracker.counting import Counts, PassageCounter, parse_points, parse_shapes
 from reid_tracker.detection.detector import Detector
@@ -21,6 +20,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
 from reid_tracker.gallery.store import Gallery, Model, forget_unseen, open_gallery
 from reid_tracker.stages import Behind, ahead
+from reid_tracker.tracking.bridge import Bridge, measured
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.refine import History
 from reid_tracker.tracking.state import TrackerState

@@ -18,10 +18,10 @@ import numpy as np
 from benchmark_reentry import FALSE_MATCH_RATE, Ours, prepare, trials
 
 from reid_tracker import evaluate_mot, open_source
-from reid_tracker.bridge import Bridge
 from reid_tracker.config import OutputSettings
 from reid_tracker.evaluation.mot import COMBINED
 from reid_tracker.motchallenge import format_row
+from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.calibration import CosineStatistics
 
 NAMES = ("PETS09-S2L1", "TUD-Campus")

@@ -118,14 +118,14 @@ def main() -> None:
         used, frames = cpu[-1]
         figures = f"{minute:>6}{frames:>8.0f}{frames / 60:>7.1f}{1000 * used / frames:>16.1f}{resident[-1]:>12.0f}"
         print(f"{figures}{old.people.total:>8}{len(old.dormant):>9}", flush=True)
-    first, last = (each(sum(part)) for part in (cpu[:WINDOW], cpu[-WINDOW:]))
+    first, last = (milliseconds(sum(part)) for part in (cpu[:WINDOW], cpu[-WINDOW:]))
     early, late = resident[min(WINDOW, len(resident)) - 1], resident[-1]
     print(f"memory MiB: {early:.0f} after {WINDOW} minutes, {late:.0f} at the end ({100 * (late / early - 1):+.1f} %)")
     print(f"CPU ms a frame: {first:.1f} first, {last:.1f} last ({100 * (last / first - 1):+.1f} %)")
     young = Run(pictures, config, models)
     turns = [(old.go_on(TURN), young.go_on(TURN)) for _ in range(TURNS)]
-    aged, fresh = (each(sum(part)) for part in zip(*turns, strict=True))
-    ratios = [each(one) / each(other) for one, other in turns]
+    aged, fresh = (milliseconds(sum(part)) for part in zip(*turns, strict=True))
+    ratios = [milliseconds(one) / milliseconds(other) for one, other in turns]
     print(
         f"CPU ms a frame, in turns of {TURN} s: {aged:.1f} old run, {fresh:.1f} new run beside it "
         f"({100 * (aged / fresh - 1):+.1f} %; median of the turns {100 * (np.median(ratios) - 1):+.1f} %)"
@@ -135,7 +135,7 @@ def main() -> None:
     young.close()
 
 
-def each(part: np.ndarray) -> float:
+def milliseconds(part: np.ndarray) -> float:
     """Milliseconds a frame of what `Run.go_on` gave."""
     return float(1000 * part[0] / part[1])
 

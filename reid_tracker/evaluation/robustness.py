@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from reid_tracker.bridge import Bridge
 from reid_tracker.config import TrackConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
@@ -21,6 +20,7 @@ from reid_tracker.evaluation.mot import evaluate_mot
 from reid_tracker.evaluation.video_corruptions import BLUR_AND_LIGHT, VIDEO_CORRUPTIONS, VideoCorruption
 from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, LEFT, TOP, format_row, read_rows
 from reid_tracker.pipeline import AppearanceModel, Models, attach_vectors, needs_vector
+from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sources import Frame, open_source
 from reid_tracker.writing import write_whole

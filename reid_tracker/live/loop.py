@@ -8,12 +8,12 @@ from threading import Event
 import numpy as np
 import supervision as sv
 
-from reid_tracker.bridge import Bridge
 from reid_tracker.config import LiveConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.live.capture import Camera
 from reid_tracker.live.people import People
 from reid_tracker.pipeline import AppearanceModel, attach_vectors, needs_vector
+from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.memory import IdentityMemory
 from reid_tracker.tracking.tracker import Tracker

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import supervision as sv
 
-from reid_tracker.bridge import measured
 from reid_tracker.config import RefineSettings
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
+from reid_tracker.tracking.bridge import measured
 
 if TYPE_CHECKING:
     from reid_tracker.video.sinks import FrameResult

@@ -15,8 +15,8 @@ import supervision as sv
 from PIL import Image, ImageDraw, ImageFont
 from supervision.detection.utils.boxes import spread_out_boxes
 
-from reid_tracker.bridge import measured
 from reid_tracker.counting import Counts, describe
+from reid_tracker.tracking.bridge import measured
 
 BLUR_MARGIN = np.array([-0.1, -0.1, 0.1, 0.1], np.float32)
 """What the blur covers beyond a box, in box sizes: detectors cut off hair and hands."""

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import supervision as sv
 
-from reid_tracker.bridge import measured
 from reid_tracker.counting import Counts, PassageCounter
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import format_row
+from reid_tracker.tracking.bridge import measured
 from reid_tracker.video.annotate import Annotator, clip_boxes
 from reid_tracker.video.sources import Frame
 from reid_tracker.writing import write_whole

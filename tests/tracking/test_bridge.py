@@ -7,10 +7,10 @@ import supervision as sv
 from tracking_world import detections, person, unit_vectors
 
 from reid_tracker import TrackConfig, Tracker, track
-from reid_tracker.bridge import Bridge, measured
 from reid_tracker.config import load
 from reid_tracker.counting import PassageCounter, parse_shapes
 from reid_tracker.motchallenge import read_rows
+from reid_tracker.tracking.bridge import Bridge, measured
 from reid_tracker.video.annotate import Annotator
 from reid_tracker.video.sinks import CropSink, FrameResult
 from reid_tracker.video.sources import Frame
