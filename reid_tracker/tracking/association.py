@@ -7,7 +7,7 @@ from reid_tracker.tracking import costs
 from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.calibration import AppearanceCalibration
 from reid_tracker.tracking.frame_arrays import FrameArrays
-from reid_tracker.tracking.track_table import CONFIRMED, TENTATIVE, UNMATCHED, TrackTable
+from reid_tracker.tracking.track_table import TENTATIVE, UNMATCHED, TrackTable
 
 # A person who walks on is not suddenly half or twice as tall: bound on |log(height ratio)| for matches without overlap.
 SAME_HEIGHT = 0.5
@@ -38,8 +38,9 @@ class Association:
     def __call__(self, frame: FrameArrays, boxes: np.ndarray, now: float, step: float) -> np.ndarray:
         """Match a frame.
 
-        First the confident boxes and everyone known; then low-confidence boxes for whoever was in view a frame ago
-        (ByteTrack, Zhang et al. 2022); last the newcomers, who must not take a box from anyone known.
+        First the confident boxes and everyone known; then low-confidence boxes for who is left (ByteTrack, Zhang et
+        al. 2022; here the lost too: someone behind a post shows so for seconds, with gaps); last the newcomers, who
+        must not take a box from anyone known.
 
         Parameters
         ----------
@@ -61,7 +62,7 @@ class Association:
         high = frame.confidence >= s.high_confidence
         low = ~high & (frame.confidence >= s.low_confidence)
         self._match(frame, detection_of, state != TENTATIVE, high, s.motion_limit)
-        self._match(frame, detection_of, state == CONFIRMED, low, s.low_limit, motion_only=True)
+        self._match(frame, detection_of, state != TENTATIVE, low, s.low_limit, motion_only=True)
         self._match(frame, detection_of, state == TENTATIVE, high, s.motion_limit)
         return detection_of
 

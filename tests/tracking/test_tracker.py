@@ -51,6 +51,15 @@ def test_an_unsure_box_does_not_begin_a_person_but_carries_one_on():
     assert ids(tracker.update(detections([person(25)], confidence=0.2))) == [1]
 
 
+def test_an_unsure_box_also_carries_on_whoever_was_missed_for_a_moment_where_they_are_expected():
+    """Someone who stands behind a post is found with little confidence, and not in every frame."""
+    tracker = Tracker(frame_rate=10)
+    walk(tracker, 10, (0, 0))
+    assert [ids(tracker.update(detections([]))) for _ in range(5)] == [[]] * 5
+    assert ids(tracker.update(detections([person(90)], confidence=0.2))) == []
+    assert ids(tracker.update(detections([person(3)], confidence=0.2))) == [1]
+
+
 def test_a_short_gap_is_bridged_by_motion_and_a_long_one_is_not():
     for seconds, expected in ((1.0, [1]), (4.0, [])):
         tracker = Tracker(frame_rate=10)
