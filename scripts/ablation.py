@@ -30,6 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "everything": {},
     "appearance": {"without": "vectors"},
     "calibration (cosines as they are)": {"without": "calibration"},
+    "quality of covered crops": {"without": "quality"},
     "memory": {"memory_seconds": 0},
     "smooth boxes": {"without": "smooth"},
     "bridging of moments": {"without": "bridge"},
@@ -56,6 +57,8 @@ class Variant(Ours):
         super().__init__(rate, raw, settings)
         if self.without == "calibration":
             self.tracker._calibration.MINIMUM_SAME = np.inf
+        if self.without == "quality":
+            self.tracker._calibration.quality = np.ones_like
         self.bridge = Bridge(0.0 if self.without == "bridge" else OutputSettings().bridge_seconds)
         self.seconds, self.image, self.size = 0.0, None, None
 

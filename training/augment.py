@@ -64,13 +64,37 @@ def occlude(images: Tensor, probability: float, random: torch.Generator) -> Tens
         return images
     count = len(rows)
     others = images[torch.randint(len(images), (count,), generator=random, device=random.device)]
+    side = torch.randint(3, (count,), generator=random, device=random.device)
+    share = _uniform(count, 0.15, 0.45, random)
+    top = _uniform(count, -0.3, 0.5, random)  # a person at the side is shorter, or nearer
+    return images.index_copy(0, rows, cover(images[rows], others, side, share, top))
+
+
+def cover(images: Tensor, others: Tensor, side: Tensor, share: Tensor, top: Tensor) -> Tensor:
+    """Put part of each of the crops ``others`` [N, 3, H, W] in front of each of ``images``.
+
+    Parameters
+    ----------
+    images : Tensor [N, 3, H, W]
+        Who is behind.
+    others : Tensor [N, 3, H, W]
+        Who is in front.
+    side : Tensor, int [N]
+        From where: 0 left, 1 right, 2 below.
+    share : Tensor [N]
+        Of the width, or height, that is covered, 0..1.
+    top : Tensor [N]
+        Where the one at the side begins, as a share of the height from above.
+
+    Returns
+    -------
+    Tensor [N, 3, H, W]
+    """
     y, x = _grid(images)
-    side = torch.randint(3, (count,), generator=random, device=random.device)[:, None, None]
-    depth = _uniform(count, 0.15, 0.45, random)[:, None, None]
-    top = _uniform(count, -0.3, 0.5, random)[:, None, None]  # a person at the side is shorter, or nearer
-    beside = torch.where(side == 0, x < depth, x > 1 - depth) & (y > top)
-    covered = torch.where(side == 2, (y > 1 - depth).expand_as(beside), beside)[:, None]
-    return images.index_copy(0, rows, torch.where(covered, others, images[rows]))
+    side, share, top = (each[:, None, None] for each in (side, share, top))
+    beside = torch.where(side == 0, x < share, x > 1 - share) & (y > top)
+    covered = torch.where(side == 2, (y > 1 - share).expand_as(beside), beside)[:, None]
+    return torch.where(covered, others, images)
 
 
 def cast_shadow(images: Tensor, probability: float, random: torch.Generator) -> Tensor:

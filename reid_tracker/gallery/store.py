@@ -31,7 +31,7 @@ class Model:
 
     hash: str
     dimension: int
-    calibration: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,7 +95,8 @@ class Association:
                 if far_i.size:
                     i, j = np.concatenate([i, far_i]), np.concatenate([j, far_j])
                     overlap = np.concatenate([overlap, np.zeros(len(far_i))])
-                distance = self._calibration.distance(cosine[i, j])
+                quality = self._calibration.quality(frame.coverage[columns])
+                distance = self._calibration.distance(cosine[i, j], quality[j])
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 # Scaled so that one limit serves pairs with and without a vector.
                 cost = np.where(np.isnan(distance), 1 - overlap, fused * (limit / s.fused_limit))

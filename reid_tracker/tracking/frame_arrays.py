@@ -59,20 +59,29 @@ class FrameArrays:
             if embedding.ndim != 2 or len(embedding) != len(xyxy):
                 raise UserError(f"embeddings have the shape {embedding.shape}: one row per detection is needed.")
             self.embedding = embedding if usable.all() else embedding[self.row]
+        self._coverage: np.ndarray | None = None
         self._good: np.ndarray | None = None
 
     def mark_cut(self, width: int, height: int) -> None:
         """Tell whom the edges of a picture of this size cut off."""
         self.cut = at_edge(self.xyxy, width, height)
 
+    @property
+    def coverage(self) -> np.ndarray:
+        """Share of each box that another one covers, [M] (`costs.coverage`)."""
+        if self._coverage is None:
+            self._coverage = costs.coverage(self.xyxy)
+        return self._coverage
+
     def shows_person_well(self, settings: TrackerSettings) -> np.ndarray:
         """Mask [M] of the crops that may change the appearance kept: sure, free of others, not tiny, with a vector."""
         if self._good is None:
             assert self.embedding is not None
-            uncovered = costs.coverage(self.xyxy) < settings.occlusion
             seen = ~np.isnan(self.embedding[:, 0])
             tall = self.xyxy[:, 3] - self.xyxy[:, 1] >= MINIMUM_HEIGHT
-            self._good = uncovered & seen & tall & (self.confidence >= settings.high_confidence)
+            self._good = (
+                (self.coverage < settings.occlusion) & seen & tall & (self.confidence >= settings.high_confidence)
+            )
         return self._good
 
 

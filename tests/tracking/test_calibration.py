@@ -45,6 +45,16 @@ def test_a_model_s_own_statistics_serve_until_the_video_has_shown_enough():
     assert calibration.statistics.stranger_mean == pytest.approx(0.5)
 
 
+def test_a_covered_crop_is_measured_by_what_such_crops_have_in_common_with_their_person():
+    calibration = AppearanceCalibration(CosineStatistics(0.8, 0.1, 0.2, 0.1, covered=[1.0, 0.9, 0.5, 0.4, 0.3]))
+    np.testing.assert_allclose(calibration.quality(np.array([0, 0.1, 0.4, 0.8, 1.0])), [1, 0.95, 0.5, 0.3, 0.3])
+    cosine = np.array([0.8, 0.5, 0.35, 0.2])
+    np.testing.assert_allclose(calibration.distance(cosine, 1.0), [0, 0.5, 0.75, 1])
+    np.testing.assert_allclose(calibration.distance(cosine, 0.5), [0, 0, 0.5, 1])
+    whole, hidden = AppearanceCalibration().quality(np.array([0, 0.9]))  # without a model's own figures
+    assert whole == 1 > hidden > 0
+
+
 def test_moments_are_exact_until_memory_is_full_and_then_follow():
     values = np.random.default_rng(0).normal(3, 2, 900)
     moments = RunningMoments(memory=1000)

@@ -127,6 +127,19 @@ def test_a_covered_crop_does_not_change_what_is_remembered():
     assert ids(tracker.update(detections([person(140)], embedding=looks[:1]))) == [1]
 
 
+def test_a_half_hidden_crop_may_look_less_like_its_person():
+    settings = TrackerSettings(fused_limit=0.5, distant_appearance=0)
+    own, other = np.eye(32)[:2]
+    unlike = 0.4 * own + np.sqrt(1 - 0.4**2) * np.eye(32)[2]
+    for front, expected in ((person(320, 110), [1]), (person(320, 500), [])):
+        tracker = Tracker(settings, frame_rate=10, statistics=FAR_APART)
+        for _ in range(5):
+            tracker.update(detections([person(300)], embedding=[own]))
+        # 14 px on: an overlap of half, and someone who has just come stands in front, or does not.
+        boxes = [person(314), front]
+        assert ids(tracker.update(detections(boxes, embedding=[unlike, other]))) == expected
+
+
 def test_a_tiny_crop_does_not_change_what_is_remembered():
     for height, remembered in ((20, False), (30, True)):
         tracker = Tracker(frame_rate=10, statistics=FAR_APART)

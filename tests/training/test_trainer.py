@@ -99,6 +99,8 @@ def test_training_learns_and_the_model_can_be_used_and_started_from(people: Path
     assert figures["toy"]["rank1"] > 0.7
     assert header["figures"] == figures and header["calibration"] == figures["toy"]["calibration"]
     assert header["calibration"]["all"]["same_mean"] > header["calibration"]["all"]["stranger_mean"]
+    covered = header["calibration"]["same_camera"]["covered"]
+    assert covered[0] == 1 > covered[-1] and covered == sorted(covered, reverse=True)
     assert header["licence"] == "ours" and header["training"]["identities"] == 12
     start = tmp_path / "appearance.safetensors"
     further = Trainer(config, read_crops(f"{people}[:10]"), tmp_path / "further", "cpu", start)
