@@ -19,10 +19,10 @@ from scipy.special import ndtri
 STRANGER_MEAN, STRANGER_STD = -0.11, 0.25
 # Quality of crops of which other people cover these shares, for the bundled network: mean of the held-out people of
 # Market-1501 and CUHK03, who agree (`training.measure.quality_covered`). At 60 and 80 % .25 and .07 were found: held at
-# the least, below which what is left is no more than the spread of cosines, and chance would pass for certainty.
+# the least, since what such a crop shows is mostly who is in front, and chance would pass for certainty.
 COVERED_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
-COVERED = (1.0, 0.96, 0.79, 0.3, 0.3)
-LEAST_QUALITY = 0.3
+COVERED = (1.0, 0.96, 0.79, 0.5, 0.5)
+LEAST_QUALITY = 0.5
 
 
 def return_cosine(
@@ -145,7 +145,7 @@ class AppearanceCalibration:
         return CosineStatistics(self._same.mean, self._same.std, self._strangers.mean, self._strangers.std)
 
     def quality(self, coverage: np.ndarray) -> np.ndarray:
-        """How well crops covered by such shares (any shape, 0..1) still tell their person: 1 like whole ones, 0 not.
+        """How well crops covered by such shares (any shape, 0..1) still tell their person: 1 like whole ones.
 
         It is what was measured of held-out people: how much more such crops are like their own person than like
         others, as a share of what whole crops are.
