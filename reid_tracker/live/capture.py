@@ -233,6 +233,8 @@ class Camera:
                 if pictures is not None:
                     pictures.close()
                 pictures = None
+            if self._stopping.is_set():
+                return  # closed, not lost
             if self._source.kind == "file":
                 self.status = "ended"
                 self._arrival.set()

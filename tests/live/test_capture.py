@@ -152,6 +152,22 @@ def test_a_killed_stream_is_back_soon_after_its_return_and_so_are_its_people(ser
     assert len(seen["before"]) == 3 and seen["after"] == seen["before"]
 
 
+def test_a_camera_that_is_stopped_is_not_called_lost(monkeypatch, caplog):
+    pause = threading.Event()
+
+    def pictures(*_):
+        while True:
+            yield None, still(0)
+            pause.wait(0.01)
+
+    monkeypatch.setattr(LiveSource, "open", pictures)
+    camera = Camera(LiveSource("", "camera 0", "device"))
+    camera.start()
+    wait_until(lambda: camera.received >= 2)
+    camera.stop()
+    assert camera.status == "live" and not caplog.records
+
+
 def test_a_playlist_is_played_at_its_own_pace(walkers, tmp_path):
     with av.open(str(walkers)) as source, av.open(str(tmp_path / "live.m3u8"), "w", format="hls") as playlist:
         stream = playlist.add_stream_from_template(source.streams.video[0])
