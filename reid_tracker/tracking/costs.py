@@ -6,6 +6,9 @@ that is done on short lists of pairs instead of N x M matrices. Boxes are (x1, y
 
 import numpy as np
 
+# Someone's feet are hidden by who stands in front of so much of their width.
+HIDDEN_WIDTH = 0.8
+
 
 def overlapping(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of a box of ``a`` [N, 4] and a box of ``b`` [M, 4] that have common area: rows, columns, int [K] each."""
@@ -47,17 +50,38 @@ def enlarge(xyxy: np.ndarray, fraction: np.ndarray) -> np.ndarray:
     return np.concatenate([xyxy[:, :2] - margin, xyxy[:, 2:] + margin], axis=1)
 
 
-def coverage(xyxy: np.ndarray) -> np.ndarray:
-    """Share of each box [N, 4] that one other box in front of it covers, [N].
+def _in_front(xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Overlapping pairs of boxes [N, 4]: rows of who is behind and of who stands in front, int [K] each.
 
     On level ground the one whose feet are lower in the picture stands in front.
     """
     behind, front = overlapping(xyxy, xyxy)
     lower = xyxy[front, 3] > xyxy[behind, 3]
-    behind, front = behind[lower], front[lower]
+    return behind[lower], front[lower]
+
+
+def coverage(xyxy: np.ndarray) -> np.ndarray:
+    """Share of each box [N, 4] that one other box in front of it covers, [N]."""
+    behind, front = _in_front(xyxy)
     covered = np.zeros(len(xyxy))
     np.maximum.at(covered, behind, intersection(xyxy[behind], xyxy[front]) / area(xyxy[behind]))
     return covered
+
+
+def reveal_feet(xyxy: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Boxes [N, 4] of which somebody in front hides the lower part, drawn down to where their feet should be.
+
+    ``height`` [N] is how tall, px, each is known to be. A hidden edge is somewhere behind who hides it: no box ends
+    above where it was seen to, nor below the feet of who stands in front.
+    """
+    behind, front = _in_front(xyxy)
+    hidden = np.minimum(xyxy[behind, 2], xyxy[front, 2]) - np.maximum(xyxy[behind, 0], xyxy[front, 0])
+    wide = hidden >= HIDDEN_WIDTH * (xyxy[behind, 2] - xyxy[behind, 0])
+    lowest = xyxy[:, 3].copy()
+    np.maximum.at(lowest, behind[wide], xyxy[front[wide], 3])
+    revealed = xyxy.copy()
+    revealed[:, 3] = np.clip(xyxy[:, 1] + height, xyxy[:, 3], lowest)
+    return revealed
 
 
 def lead(group: np.ndarray, value: np.ndarray) -> np.ndarray:

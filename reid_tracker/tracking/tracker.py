@@ -38,8 +38,10 @@ from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, UNMATC
 
 # Overlap with the expected place from which, where there is no rival, nobody asks what the person looks like.
 CERTAIN_IOU = 0.6
-# Share of a new box in the smooth size: a person's changes slowly, the detector's jumps with limbs and what hides them.
-SIZE_SHARE = 0.3
+# Share of a new sure box in the smooth size: a person's changes slowly, the detector's jumps with limbs.
+SIZE_SHARE = 0.4
+# The same where it is smaller: mostly something hides a part of them.
+SHRINKING_SHARE = 0.2
 # Whoever has been there for so long, s, is expected where the detector sees nobody for a moment.
 ESTABLISHED_SECONDS = 1.0
 
@@ -335,10 +337,13 @@ class Tracker:
         table, s = self._table, self.settings
         rows = np.flatnonzero(detection_of != UNMATCHED)
         columns = detection_of[rows]
+        weight = kalman.trust(frame.confidence[columns])
+        measurement = kalman.measure(costs.reveal_feet(frame.xyxy[columns], table.size[rows, 1]))
         table.mean[rows], table.covariance[rows] = kalman.update(
-            table.mean[rows], table.covariance[rows], frame.measurement[columns]
+            table.mean[rows], table.covariance[rows], measurement, weight
         )
-        table.size[rows] += SIZE_SHARE * (frame.measurement[columns, 2:] - table.size[rows])
+        growth = measurement[:, 2:] - table.size[rows]
+        table.size[rows] += weight[:, None] * np.where(growth < 0, SHRINKING_SHARE, SIZE_SHARE) * growth
         table.last_seen[rows] = self._now
         table.sightings[rows] += 1
         table.class_id[rows] = frame.class_id[columns]

@@ -30,9 +30,9 @@ def textbook_predict(x, p, height, seconds):
     return x, move @ p @ move.T + noise
 
 
-def textbook_update(x, p, z):
+def textbook_update(x, p, z, weight):
     observe = np.hstack([np.eye(4), np.zeros((4, 4))])
-    noise = np.eye(4) * (kalman.MEASUREMENT_NOISE * max(z[3], 1)) ** 2
+    noise = np.eye(4) * (kalman.MEASUREMENT_NOISE * max(z[3], 1)) ** 2 / weight
     gain = p @ observe.T @ np.linalg.inv(observe @ p @ observe.T + noise)
     return x + gain @ (z - observe @ x), (np.eye(8) - gain @ observe) @ p
 
@@ -51,8 +51,9 @@ def test_equals_the_8_x_8_filter(seed, tracks, steps):
         reference = [textbook_predict(*each, height, seconds) for each, height in zip(reference, heights, strict=True)]
         z = z + rng.normal(0, 3, z.shape)
         z[:, 2:] = np.maximum(z[:, 2:], 2)
-        mean, covariance = kalman.update(mean, covariance, z)
-        reference = [textbook_update(*each, row) for each, row in zip(reference, z, strict=True)]
+        weight = rng.uniform(0.1, 1, tracks)
+        mean, covariance = kalman.update(mean, covariance, z, weight)
+        reference = [textbook_update(*each, *seen) for each, *seen in zip(reference, z, weight, strict=True)]
         for i, (x, p) in enumerate(reference):
             ours_x, ours_p = dense(mean[i], covariance[i])
             np.testing.assert_allclose(ours_x, x, rtol=1e-8, atol=1e-8)
@@ -72,8 +73,16 @@ def test_a_steady_walk_is_learned():
     mean, covariance = kalman.initiate(np.array([[0.0, 0, 40, 80]]))
     for step in range(1, 40):
         mean, covariance = kalman.predict(mean, covariance, 0.1)
-        mean, covariance = kalman.update(mean, covariance, np.array([[6.0 * step, 0, 40, 80]]))
+        mean, covariance = kalman.update(mean, covariance, np.array([[6.0 * step, 0, 40, 80]]), np.ones(1))
     assert mean[0, 1, 0] == pytest.approx(60, rel=0.05)  # px/s
+
+
+def test_an_unsure_box_moves_a_track_less():
+    mean, covariance = kalman.predict(*kalman.initiate(np.array([[100.0, 50, 40, 80]] * 3)), 0.1)
+    weight = kalman.trust(np.array([0.15, 0.4, 0.95]))
+    moved = kalman.update(mean, covariance, np.array([[110.0, 50, 40, 80]] * 3), weight)[0][:, 0, 0] - 100
+    assert 0 < moved[0] < moved[1] < moved[2] < 10
+    np.testing.assert_array_equal(kalman.trust(np.array([0.0, kalman.SURE_CONFIDENCE, 1])), [0.1, 1, 1])
 
 
 def test_no_tracks():
