@@ -85,7 +85,7 @@ class TrackerSettings(Settings):
         0.1, "Boxes down to here may carry on a track that nothing better matched (occluded people).", ge=0, le=1
     )
     new_confidence: float = setting(
-        0.55, "A new person needs a box at least this sure. Raise it against false identities.", ge=0, le=1
+        0.65, "A new person needs a box at least this sure. Raise it against false identities.", ge=0, le=1
     )
     confirm_sightings: int = setting(
         3, "Sightings in a row before a new person is reported. Raise it against false identities.", ge=1
