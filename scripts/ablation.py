@@ -12,8 +12,10 @@ import argparse
 import os
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from benchmark_reentry import FALSE_MATCH_RATE, Ours, prepare, trials
@@ -22,6 +24,7 @@ from reid_tracker import evaluate_mot, open_source
 from reid_tracker.config import OutputSettings
 from reid_tracker.evaluation.mot import COMBINED
 from reid_tracker.motchallenge import format_row
+from reid_tracker.tracking import costs, kalman, tracker
 from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.calibration import CosineStatistics
 
@@ -34,6 +37,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "quality of covered crops": {"without": "quality"},
     "memory": {"memory_seconds": 0},
     "smooth boxes": {"without": "smooth"},
+    "less trust in unsure boxes": {"without": "trust"},
+    "feet hidden by others": {"without": "feet"},
+    "slow shrinking": {"without": "shrinking"},
     "bridging of moments": {"without": "bridge"},
     "waiting for the lost": {"lost_seconds": 0},
     "low-confidence round": {"low_confidence": 0.35},
@@ -45,6 +51,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "proof of arrival": {"confirm_sightings": 1},
     "vectors of certain matches": {"without": "certain"},
     "(added) following a camera that stands still": {"camera_motion": True},
+}
+# What these variants put in the place of a part of the tracker.
+REPLACED: dict[str, tuple[Any, str, Any]] = {
+    "trust": (kalman, "trust", np.ones_like),
+    "feet": (costs, "reveal_feet", lambda xyxy, height: xyxy),
+    "shrinking": (tracker, "SHRINKING_SHARE", tracker.SIZE_SHARE),
 }
 
 
@@ -155,20 +167,29 @@ def main() -> None:
     print("| removed | HOTA | IDF1 | switches | re-entry 10 s | ms |" + copied)
     print("|---|---|---|---|---|---|" + "---|---|" * bool(copied))
     for name, variant in variants.items():
-        figures, milliseconds = measure(data, variant, folders)
-        asked = {**variant, "camera_motion": False, "return_false_match_rate": FALSE_MATCH_RATE}
-        back = trials(lambda rate, asked=asked: Variant(rate, asked), *data, [10], 8.0, strangers=False)
-        share = np.mean([row[4] == "back" for row in back])
-        line = (
-            f"| {name} | {100 * figures['HOTA']:.1f} | {100 * figures['IDF1']:.1f} | {figures['IDSW']:.0f} | "
-            f"{100 * share:.0f} % of {len(back)} | {milliseconds:.2f} |"
-        )
-        if arguments.copies:
-            copies = [[jittered(each, seed) for each in data] for seed in range(arguments.copies)]
-            found = [measure(copy, variant, folders)[0] for copy in copies]
-            spread = [[100 * each[key] for each in found] for key in ("HOTA", "IDF1")]
-            line += "".join(f" {np.mean(part):.2f} ± {np.std(part):.2f} |" for part in spread)
-        print(line, flush=True)
+        replaced = REPLACED.get(variant.get("without", ""))
+        with patch.object(*replaced) if replaced else nullcontext():
+            print(line_of(name, variant, data, folders, arguments.copies), flush=True)
+
+
+def line_of(
+    name: str, variant: dict[str, Any], data: list[dict[str, np.ndarray]], folders: list[Path], count: int
+) -> str:
+    """Row of the table: a variant's figures, and those of so many jittered copies."""
+    figures, milliseconds = measure(data, variant, folders)
+    asked = {**variant, "camera_motion": False, "return_false_match_rate": FALSE_MATCH_RATE}
+    back = trials(lambda rate: Variant(rate, asked), *data, [10], 8.0, strangers=False)
+    share = np.mean([row[4] == "back" for row in back])
+    line = (
+        f"| {name} | {100 * figures['HOTA']:.1f} | {100 * figures['IDF1']:.1f} | {figures['IDSW']:.0f} | "
+        f"{100 * share:.0f} % of {len(back)} | {milliseconds:.2f} |"
+    )
+    if count:
+        copies = [[jittered(each, seed) for each in data] for seed in range(count)]
+        found = [measure(copy, variant, folders)[0] for copy in copies]
+        spread = [[100 * each[key] for each in found] for key in ("HOTA", "IDF1")]
+        line += "".join(f" {np.mean(part):.2f} ± {np.std(part):.2f} |" for part in spread)
+    return line
 
 
 if __name__ == "__main__":
