@@ -139,7 +139,7 @@ def _read_statistics(path: Path, header: dict[str, Any]) -> CosineStatistics | N
     within_camera = header.get("calibration", {}).get("same_camera")
     try:
         return CosineStatistics(**within_camera) if within_camera else None
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(
             f"{path}: its calibration is not that of a checkpoint of this package; train it anew."
         ) from error

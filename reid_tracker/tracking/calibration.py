@@ -7,7 +7,7 @@ same person. Until enough of both has been seen, those in the header of a model 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 from scipy.special import ndtri
@@ -64,6 +64,11 @@ class CosineStatistics:
         distribution whose upper tail is theirs (`stranger_tail`).
     covered : sequence of float
         Quality (see `AppearanceCalibration.quality`) of crops that are covered by the `COVERED_SHARES`.
+
+    Raises
+    ------
+    ValueError
+        If one is no finite number, or there are not as many of ``covered`` as shares.
     """
 
     same_mean: float
@@ -73,6 +78,11 @@ class CosineStatistics:
     return_mean: float = STRANGER_MEAN
     return_std: float = STRANGER_STD
     covered: Sequence[float] = field(default=COVERED, kw_only=True)
+
+    def __post_init__(self) -> None:
+        *numbers, covered = astuple(self)
+        if not np.isfinite([*numbers, *covered]).all() or len(covered) != len(COVERED_SHARES):
+            raise ValueError(f"not statistics of cosines: {self}")
 
 
 class RunningMoments:

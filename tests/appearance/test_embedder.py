@@ -133,6 +133,8 @@ def test_statistics_come_from_pairs_within_one_camera(tmp_path):
     learned = {"same_camera": {**known, "covered": [1.0, 0.9, 0.8, 0.7, 0.6]}}
     save_checkpoint(tmp_path / "m.safetensors", network, {**header, "calibration": learned})
     assert Embedder(tmp_path / "m.safetensors", device="cpu").statistics.covered == [1.0, 0.9, 0.8, 0.7, 0.6]
-    save_checkpoint(tmp_path / "m.safetensors", network, {**header, "calibration": {"same_camera": {"mean": 1}}})
-    with pytest.raises(UserError, match="calibration"):
-        Embedder(tmp_path / "m.safetensors", device="cpu")
+    for change in ({"mean": 1}, {"same_mean": "high"}, {"covered": [1.0, 0.5]}, {"covered": 1}):
+        wrong = {**known, **change}
+        save_checkpoint(tmp_path / "m.safetensors", network, {**header, "calibration": {"same_camera": wrong}})
+        with pytest.raises(UserError, match="calibration"):
+            Embedder(tmp_path / "m.safetensors", device="cpu")
