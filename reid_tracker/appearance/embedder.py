@@ -138,7 +138,7 @@ def _read_statistics(path: Path, header: dict[str, Any]) -> CosineStatistics | N
     """Cosines within one camera, by the header's calibration."""
     within_camera = header.get("calibration", {}).get("same_camera")
     try:
-        return CosineStatistics(**within_camera) if within_camera else None
+        return CosineStatistics.read(within_camera) if within_camera else None
     except (TypeError, ValueError) as error:
         raise UserError(
             f"{path}: its calibration is not that of a checkpoint of this package; train it anew."

@@ -8,6 +8,7 @@ same person. Until enough of both has been seen, those in the header of a model 
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -64,11 +65,6 @@ class CosineStatistics:
         distribution whose upper tail is theirs (`stranger_tail`).
     covered : sequence of float
         Quality (see `AppearanceCalibration.quality`) of crops that are covered by the `COVERED_SHARES`.
-
-    Raises
-    ------
-    ValueError
-        If one is no finite number, or there are not as many of ``covered`` as shares.
     """
 
     same_mean: float
@@ -79,10 +75,20 @@ class CosineStatistics:
     return_std: float = STRANGER_STD
     covered: Sequence[float] = field(default=COVERED, kw_only=True)
 
-    def __post_init__(self) -> None:
-        *numbers, covered = astuple(self)
+    @classmethod
+    def read(cls, header: dict[str, Any]) -> "CosineStatistics":
+        """Take them from a file's header.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are others, one is no finite number, or there are not as many of ``covered`` as shares.
+        """
+        statistics = cls(**header)
+        *numbers, covered = astuple(statistics)
         if not np.isfinite([*numbers, *covered]).all() or len(covered) != len(COVERED_SHARES):
-            raise ValueError(f"not statistics of cosines: {self}")
+            raise ValueError(f"not statistics of cosines: {header}")
+        return statistics
 
 
 class RunningMoments:

@@ -142,7 +142,7 @@ class Tracker:
         """
         header, arrays = state.header, state.arrays
         try:
-            statistics = header["statistics"] and CosineStatistics(**header["statistics"])
+            statistics = header["statistics"] and CosineStatistics.read(header["statistics"])
             tracker = cls(settings or TrackerSettings(**header["settings"]), header["frame_rate"], statistics)
             tracker.time = header["time"]
             tracker._who.own, tracker._who.guests = header["own"], set(header["guests"])
