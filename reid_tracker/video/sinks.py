@@ -1,6 +1,7 @@
 """Where results go: annotated video, MOTChallenge text, JSON lines, crops; each readable up to the moment of a kill."""
 
 import json
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ class Sink(Protocol):
     """Takes the results of a run one frame at a time.
 
     ``write`` raises UserError, naming the file, when it cannot store them; ``close`` may follow and then never raises.
+    Sinks that write files frame by frame have ``last_frame``, an int: the number from 1 of the last frame that the file
+    holds (0 = none), true once the sink is closed, whatever ended it.
     """
 
     def write(self, result: FrameResult) -> None:
@@ -92,9 +95,11 @@ class VideoSink:
         self._annotator = annotator
         self._container: Any = None
         self._stream: Any = None
-        self._has_failed = False
+        self._file: _VideoFile | None = None
         self._start = self._keyframe = 0.0
         self._pts = -1
+        self._numbers = _Numbers()
+        self.last_frame = 0
 
     def write(self, result: FrameResult) -> None:
         """Draw and encode one frame."""
@@ -106,23 +111,35 @@ class VideoSink:
             image = self._annotator.draw(image, result.tracks, result.detections, frame.timestamp, result.counts)
         height, width = image.shape[:2]
         image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        try:
-            with _naming(self._path):
-                self._encode(image, frame.timestamp)
-        except UserError:
-            self._has_failed = True
-            raise
+        with _naming(self._path):
+            self._encode(image, frame.timestamp)
+        self.last_frame = frame.index + 1
+        self._numbers.add(self.last_frame)
 
     def close(self) -> None:
-        """Write what the encoder still holds and end the file."""
+        """Write what the encoder still holds and end the file; one that could not take it all ends with whole frames.
+
+        Raises
+        ------
+        UserError
+            If the end of the file cannot be written, and `write` has not said so before.
+        """
         container, self._container = self._container, None
-        if container is None:
+        file, self._file = self._file, None
+        if file is None:
             return
-        with suppress(UserError) if self._has_failed else nullcontext(), _naming(self._path):
-            try:
-                container.mux(self._stream.encode(None))
-            finally:
-                container.close()
+        try:
+            with suppress(UserError) if file.has_failed else nullcontext(), _naming(self._path):
+                try:
+                    if container is not None:
+                        container.mux(self._stream.encode(None))
+                finally:
+                    if container is not None:
+                        container.close()
+                    file.close()
+        finally:
+            if file.has_failed:
+                self.last_frame = self._numbers.at(cut_to_whole_fragments(self._path))
 
     def _encode(self, image: np.ndarray, timestamp: float) -> None:
         is_keyframe = self._container is None
@@ -140,7 +157,8 @@ class VideoSink:
 
     def _open(self, width: int, height: int) -> None:
         muxing = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
-        container = av.open(f"file:{self._path}", "w", format="mp4", container_options=muxing)
+        self._file = _VideoFile(self._path)
+        container = av.open(self._file, "w", format="mp4", container_options=muxing)
         # No B-frames: an mp4 whose header comes first cannot say that pictures are delayed, and all times would shift.
         coding = {"preset": "veryfast", "crf": "23", "bf": "0"}
         stream = container.add_stream(
@@ -153,6 +171,80 @@ class VideoSink:
         stream.codec_context.color_range = av.video.reformatter.ColorRange.MPEG
         container.start_encoding()
         self._container, self._stream = container, stream
+
+
+class _Numbers:
+    """The numbers of frames in the order they were written, as stretches of equal steps: short for any length."""
+
+    def __init__(self) -> None:
+        self._stretches: list[tuple[int, int, int]] = []  # how many came before, the first one's number, the step
+        self._count = self._last = 0
+
+    def add(self, number: int) -> None:
+        """Add the next one."""
+        if not self._stretches or self._last + self._stretches[-1][2] != number:
+            step = number - self._last if self._count else 1
+            self._stretches.append((self._count, number, step))
+        self._count, self._last = self._count + 1, number
+
+    def at(self, count: int) -> int:
+        """Number of the last of so many frames; 0 of none."""
+        for before, first, step in reversed(self._stretches):
+            if before < count:
+                return first + (count - before - 1) * step
+        return 0
+
+
+class _VideoFile:
+    """The file that FFmpeg writes a video to; after the first error nothing more goes in, so that it has no hole."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self.name = str(path)
+        self.has_failed = False
+
+    def write(self, data: bytes) -> int:
+        """Write all of it."""
+        left = memoryview(data)
+        while left and not self.has_failed:
+            try:
+                left = left[self._file.write(left) :]
+            except OSError:
+                self.has_failed = True
+                raise
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to another place."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Where it is."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def cut_to_whole_fragments(path: Path) -> int:
+    """Cut off what a full disk left of the last fragment of an mp4; how many frames remain."""
+    end, whole = 0, 0
+    with suppress(OSError), path.open("r+b") as file:
+        size = file.seek(0, 2)
+        while end + 8 <= size:
+            file.seek(end)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if length < 8 or end + length > size:
+                break
+            end += length
+            whole = whole if kind == b"moof" else end  # a fragment is a moof and its mdat
+        file.truncate(whole)
+    try:
+        with av.open(str(path)) as container:
+            return sum(1 for packet in container.demux(video=0) if packet.size)
+    except (av.error.FFmpegError, IndexError):
+        return 0  # not even the header is whole
 
 
 class MotSink:
@@ -171,6 +263,7 @@ class MotSink:
 
     def __init__(self, path: str | Path) -> None:
         self._file = _LineFile(Path(path))
+        self.last_frame = 0
 
     def write(self, result: FrameResult) -> None:
         """Append the rows of one frame."""
@@ -178,6 +271,7 @@ class MotSink:
         scores = np.ones(len(tracks)) if tracks.confidence is None else tracks.confidence
         rows = zip(_identities(tracks), tracks.xyxy, scores, strict=True)
         self._file.append("".join(format_row(result.frame.index + 1, *row) for row in rows))
+        self.last_frame = result.frame.index + 1
 
     def close(self) -> None:
         """Close the file."""
@@ -211,6 +305,7 @@ class JsonLinesSink:
 
     def __init__(self, path: str | Path) -> None:
         self._file = _LineFile(Path(path))
+        self.last_frame = 0
 
     def write(self, result: FrameResult) -> None:
         """Append one line."""
@@ -233,6 +328,7 @@ class JsonLinesSink:
         if result.counts is not None:
             frame["counts"] = result.counts
         self._file.append(json.dumps(frame, ensure_ascii=False) + "\n")
+        self.last_frame = result.frame.index + 1
 
     def close(self) -> None:
         """Close the file."""
@@ -292,6 +388,7 @@ class CropSink:
             self._folder.mkdir(parents=True, exist_ok=True)
         self._every_seconds = every_seconds
         self._written: dict[int, float] = {}
+        self.last_frame = 0
 
     def write(self, result: FrameResult) -> None:
         """Cut out those identities whose time has come."""
@@ -309,6 +406,7 @@ class CropSink:
             path = self._folder / f"{identity:06d}" / f"{result.frame.index + 1:06d}.jpg"
             write_whole(path, cv2.imencode(".jpg", image[top:bottom, left:right])[1].tobytes())
             self._written[identity] = now
+        self.last_frame = result.frame.index + 1
 
     def close(self) -> None:
         """Nothing is left to do: each picture is written whole."""
