@@ -1,7 +1,9 @@
 """The command line: parse, call one function of the package, print."""
 
 import logging
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,10 +31,14 @@ app.add_typer(evaluate, name="evaluate")
 app.add_typer(gallery_app, name="gallery")
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files whoever wrote them; an input of the run is never replaced.")
+]
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends in one sentence and status 2."""
+    """Run the command line; a user's mistake ends in one sentence and status 2, SIGTERM and SIGHUP as Ctrl-C does."""
+    _end_as_ctrl_c_does()
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("Note: %(message)s"))
     logging.getLogger("reid_tracker").addHandler(handler)
@@ -44,6 +50,21 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _end_as_ctrl_c_does() -> None:
+    """Let a service manager and a terminal that closes end a run as cleanly as Ctrl-C."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+    def interrupt(number: int, frame: Any) -> None:
+        for each in numbers:  # one is enough: a second must not break off what the first one finishes
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    with suppress(ValueError):  # not in the main thread: whoever runs this there handles signals
+        for each in numbers:
+            if signal.getsignal(each) == signal.SIG_DFL:  # nohup ignores SIGHUP, and means it
+                signal.signal(each, interrupt)
 
 
 def _print_version(wanted: bool) -> None:
@@ -101,6 +122,10 @@ def track(
         list[str] | None, typer.Option(help='Count who enters it: "NAME=x1,y1 x2,y2 x3,y3". Repeatable.')
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the results [runs].")] = None,
+    overwrite: Annotated[
+        bool | None,
+        typer.Option("--overwrite", help="Replace files whoever wrote them; an input of the run is never replaced."),
+    ] = None,
     save_state: Annotated[
         Path | None, typer.Option(help="Save what is known of people, and counts, at the end.")
     ] = None,
@@ -134,6 +159,9 @@ def track(
     """Track people (or any class) through videos.
 
     Without output flags an annotated video and a MOTChallenge text file are written under runs/.
+
+    Run again, it replaces what it wrote of the same source once the new results are complete; until then, and if the
+    run is broken off, the new ones are called NAME.part.*. Any other file that is there is an error, and stays.
     """
     from reid_tracker.config import TrackConfig, load
 
@@ -155,6 +183,7 @@ def track(
         "count.lines": line or None,
         "count.zones": zone or None,
         "output.folder": str(output) if output else None,
+        "output.overwrite": overwrite,
         "output.save_state": str(save_state) if save_state else None,
         "source.resume": str(resume) if resume else None,
         "output.video": video,
@@ -169,7 +198,7 @@ def track(
         "tracker.camera_motion": camera_motion,
     }
     chosen = load(TrackConfig, config, {**overrides, **_parse_settings(settings or [])})
-    _run_track(sources, chosen)
+    _run_track(sources, chosen, [config] if config else [])
 
 
 @app.command()
@@ -264,7 +293,7 @@ def demo(
     needed = {"output.folder": str(output), "output.video": True, "output.mot": True}
     config = load(TrackConfig, None, {**wanted, **needed})
     clip = make_clip(output / "clip")
-    _run_track([str(clip)], config)
+    _run_track([str(clip)], config, [])
     figures = mot.evaluate_mot(clip.parent, output / f"{clip.stem}.txt")[clip.parent.name]
     shown = "  ".join(f"{name} {100 * figures[name]:.1f}" for name in ("HOTA", "MOTA", "IDF1"))
     print(f"{shown}  switches {figures['IDSW']:.0f}")
@@ -292,12 +321,14 @@ def _split_pair(pair: str, flag: str, form: str) -> tuple[str, str]:
     return name, value
 
 
-def _run_track(sources: list[str], config: Any) -> None:
-    """Run with a progress bar and print the summary."""
+def _run_track(sources: list[str], config: Any, inputs: list[Path]) -> None:
+    """Run with a progress bar, or lines where there is no terminal, and print the summary."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from reid_tracker.pipeline import BatchError
     from reid_tracker.pipeline import track as run
+    from reid_tracker.progress import ProgressLines
     from reid_tracker.video.sources import Source
 
     console = Console(stderr=True)
@@ -309,7 +340,9 @@ def _run_track(sources: list[str], config: Any) -> None:
         TimeRemainingColumn(),
     )
     shown: set[str] = set()  # what is known at the start is said at the start, the rest at the end
-    with Progress(*columns, console=console, transient=True) as bar:
+    lines = None if console.is_terminal else ProgressLines()
+    failure: BatchError | None = None
+    with Progress(*columns, console=console, transient=True, disable=lines is not None) as bar:
         tasks: dict[int, Any] = {}
 
         def advance(source: Source, done: int) -> None:
@@ -318,18 +351,33 @@ def _run_track(sources: list[str], config: Any) -> None:
                 for note in source.notes:
                     console.print(f"Note: {note}", highlight=False, markup=False)
                 tasks[id(source)] = bar.add_task(source.name, total=source.frame_count, rate="-")
+            if lines is not None:
+                lines.advance(tasks[id(source)], source.name, done, source.frame_count)
+                return
             task = bar.tasks[bar.task_ids.index(tasks[id(source)])]
             bar.update(task.id, completed=done, rate=f"{task.speed:.1f}" if task.speed else "-")
 
-        summaries = run(sources, config, progress=advance)
+        try:
+            summaries = run(sources, config, progress=advance, inputs=inputs)
+        except BatchError as error:
+            summaries, failure = error.summaries, error
     _print_summaries(summaries, shown)
     interrupted = next((each for each in summaries if each.interrupted), None)
     if interrupted is not None:
+        for each in summaries:
+            if each.error:
+                print(f"Failed: {each.source}: {each.error}", file=sys.stderr)
+        kept = (
+            "" if interrupted.kept.startswith("frames up to") and " in " not in interrupted.kept else interrupted.kept
+        )
         print(
-            f"Interrupted: {interrupted.source} is written up to frame {interrupted.last_frame}.",
+            f"Interrupted: {interrupted.source} is written up to frame {interrupted.last_frame}. "
+            f"{kept[:1].upper()}{kept[1:]}".rstrip(),
             file=sys.stderr,
         )
         raise typer.Exit(INTERRUPTED)
+    if failure is not None:
+        raise failure
 
 
 def _print_summaries(summaries: "list[RunSummary]", shown: set[str]) -> None:

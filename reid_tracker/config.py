@@ -158,6 +158,9 @@ class OutputSettings(Settings):
     mot: bool = setting(False, "MOTChallenge text, <name>.txt")
     jsonl: bool = setting(False, "JSON lines, one object a frame, <name>.jsonl")
     crops: bool = setting(False, "Crops per identity, <name>_crops/<identity>/")
+    overwrite: bool = setting(
+        False, "true = replace files that this program did not write, or wrote of another source; never an input."
+    )
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in the video.")
     save_state: str | None = setting(None, "File for what the tracker knows after the last frame, to resume from.")
     smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")

@@ -1,5 +1,6 @@
 """The loop: frames in, identities out. The only place where source, detector, embedder, tracker and sinks meet."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,8 @@ from reid_tracker.counting import Counts, PassageCounter, parse_points, parse_sh
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
-from reid_tracker.gallery.store import Gallery, Model, forget_unseen, open_gallery
+from reid_tracker.gallery.store import Gallery, Model, forget_unseen, is_url, open_gallery
+from reid_tracker.ownership import Claim, Inputs, check_outputs, claim, part_of, source_marks
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.bridge import Bridge, measured
 from reid_tracker.tracking.calibration import CosineStatistics
@@ -28,6 +30,8 @@ from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sinks import CountsSink, CropSink, FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
 from reid_tracker.video.sources import Frame, Source, expand_sources, open_source
 from reid_tracker.writing import check_writable
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[Source, int], None]
 STAGES = ("read", "detect", "embed", "associate", "write")
@@ -61,13 +65,17 @@ class RunSummary:
     stage_seconds : dict
         Time by stage: read, detect, embed, associate, write.
     outputs : list of Path
-        What was written.
+        What was written. Where the run ended early beside results of an earlier one, these are ``*.part.*``.
     notes : list of str
         Sentences for the user.
     counts : dict
         What was counted, `PassageCounter.update`; empty where nothing was to be.
     interrupted : bool
         Whether Ctrl-C ended the run before its source did.
+    error : str or None
+        Why this source of a batch failed.
+    kept : str
+        What a run that ended early left, in words: up to which frame, and where.
     """
 
     source: str
@@ -82,6 +90,8 @@ class RunSummary:
     notes: list[str] = field(default_factory=list)
     counts: Counts = field(default_factory=lambda: {"lines": {}, "zones": {}})
     interrupted: bool = False
+    error: str | None = None
+    kept: str = ""
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -93,6 +103,22 @@ class RunSummary:
             self.stage_seconds[stage] += time.perf_counter() - start
 
 
+class BatchError(UserError):
+    """Some sources of a batch failed; the others are done.
+
+    Attributes
+    ----------
+    summaries : list of RunSummary
+        One per source; those that failed have an ``error``.
+    """
+
+    def __init__(self, summaries: list[RunSummary]) -> None:
+        failed = [each for each in summaries if each.error]
+        lines = (f"  {each.source}: {each.error}" for each in failed)
+        super().__init__("\n".join([f"{len(failed)} of {len(summaries)} sources failed.", *lines]))
+        self.summaries = summaries
+
+
 def track(
     source: str | Path | Sequence[str | Path],
     config: TrackConfig | None = None,
@@ -100,6 +126,7 @@ def track(
     detector: Detector | None = None,
     embedder: AppearanceModel | None = None,
     progress: Progress | None = None,
+    inputs: Sequence[str | Path] = (),
 ) -> list[RunSummary]:
     """Track everyone in one or more videos and write what the settings ask for.
 
@@ -115,6 +142,8 @@ def track(
         Used instead of the one that the settings name.
     progress : callable, optional
         Called after each frame with the source and the number of frames done.
+    inputs : sequence of path
+        Further files that the run was made from, such as that of its settings: nothing is written over them.
 
     Returns
     -------
@@ -125,11 +154,36 @@ def track(
     Raises
     ------
     UserError
-        If something given cannot be used, or a result cannot be stored. What was written stays readable, and the
-        message says up to which frame.
+        If something given cannot be used, a result would be written over an input or over a file that this program
+        did not write (`reid_tracker.ownership`), or cannot be stored. What was written stays readable, and the message
+        says up to which frame.
+    BatchError
+        If some of several sources failed; the others are done.
+
+    Notes
+    -----
+    Results of an earlier run of the same source are replaced once the new ones are complete.
     """
     with ExitStack() as opened_here:
-        return _track(source, config or TrackConfig(), detector, embedder, progress, opened_here)
+        return _track(source, config or TrackConfig(), detector, embedder, progress, inputs, opened_here)
+
+
+@dataclass
+class _Job:
+    """One source of a batch, and what is to be written of it: kinds of results by their files."""
+
+    path: Path
+    name: str
+    outputs: dict[Path, str] = field(default_factory=dict)
+    refined: dict[Path, str] = field(default_factory=dict)
+    error: str | None = None
+
+    def listed(self) -> tuple[list[Path], list[Path]]:
+        """Files and folders."""
+        both = {**self.outputs, **self.refined}
+        return [file for file, kind in both.items() if kind != "crops"], [
+            file for file, kind in both.items() if kind == "crops"
+        ]
 
 
 def _track(
@@ -138,6 +192,7 @@ def _track(
     detector: Detector | None,
     embedder: AppearanceModel | None,
     progress: Progress | None,
+    read: Sequence[str | Path],
     opened_here: ExitStack,
 ) -> list[RunSummary]:
     """`track`; what it opens and must close goes to ``opened_here``."""
@@ -147,72 +202,240 @@ def _track(
         rate = max(config.tracker.return_false_match_rate, config.gallery.false_match_rate)
         recognising = config.tracker.model_copy(update={"return_false_match_rate": rate})
         config = config.model_copy(update={"tracker": recognising})
-    patterns: list[str | Path] = [source] if isinstance(source, str | Path) else list(source)
-    paths = expand_sources(patterns)
-    if len(paths) > 1 and (config.source.resume or config.output.save_state):
+    jobs = _plan([source] if isinstance(source, str | Path) else list(source), config)
+    if not jobs:
+        return []
+    if len(jobs) > 1 and (config.source.resume or config.output.save_state):
         raise UserError("A state is that of one video: give one source with save_state or resume.")
-    check_writable(config.output.save_state)
-    models = Models(config, detector, embedder)
-    polygon = parse_polygon(config.source.roi) if config.source.roi else None
-    shapes = parse_shapes(config.count.lines, config.count.zones)
+    inputs = _inputs(jobs, config, read)
+    for job in jobs:
+        if job.error is None:
+            check_outputs(*_arguments(job, inputs, config))
+    state = _state_arguments(jobs, config, read)
+    run = _Batch(config, Models(config, detector, embedder), progress, inputs, state, opened_here)
     summaries: list[RunSummary] = []
-    names: set[str] = set()
-    gallery: Gallery | None = None
-    for path in paths:
-        opened = open_source(path, **config.source.model_dump(exclude={"roi", "resume"}))
-        name = _unused(opened.name, names)
-        run_detector = models.detector_for(path, opened)
-        run_embedder, statistics = models.embedder_for(run_detector, opened)
-        summary = RunSummary(source=name, notes=[*opened.notes])
+    for job in jobs:
+        summary = RunSummary(job.name, error=job.error)
+        summaries.append(summary)
+        try:
+            if job.error is None:
+                run.track(job, summary)
+        except KeyboardInterrupt:
+            summary.interrupted = True
+            summary.kept = summary.kept or f"{job.name} was not begun."
+        except UserError as error:
+            if len(jobs) == 1:
+                raise
+            summary.error = str(error)
+        if summary.error is not None:
+            logger.warning("%s Going on with the next source.", summary.error)
+        if summary.interrupted:
+            break
+    errors = {each.error for each in summaries}
+    if errors == {summaries[0].error} and summaries[0].error is not None:
+        raise UserError(summaries[0].error)  # one cause for all: a model that is not there, a full disk
+    if errors != {None} and not summaries[-1].interrupted:
+        raise BatchError(summaries)
+    return summaries
+
+
+def _plan(patterns: list[str | Path], config: TrackConfig) -> list[_Job]:
+    """What is tracked, under which name, and what that will write: all names apart, whatever their case."""
+    jobs: dict[Path, _Job] = {}
+    for pattern in patterns:
+        try:
+            for path in expand_sources([pattern]):
+                jobs.setdefault(path, _Job(path, path.resolve().name if path.is_dir() else path.stem))
+        except UserError as error:
+            if len(patterns) == 1:
+                raise
+            jobs.setdefault(Path(pattern), _Job(Path(pattern), Path(pattern).name, error=str(error)))
+    taken: set[str] = set()
+    for job in jobs.values():
+        if job.error is None:
+            stem, number = job.name, 1
+            while True:
+                job.outputs = _wanted(config, job.name, has_pixels=not job.path.is_dir())
+                job.refined = _wanted(config, f"{job.name}_refined", not job.path.is_dir(), refined=True)
+                names = {_folded(each) for file in job.outputs | job.refined for each in (file, part_of(file))}
+                if not names & taken:
+                    break
+                number += 1
+                job.name = f"{stem}-{number}"
+            taken |= names
+    return list(jobs.values())
+
+
+def _folded(path: Path) -> str:
+    return str(path).casefold()
+
+
+def _wanted(config: TrackConfig, name: str, has_pixels: bool, refined: bool = False) -> dict[Path, str]:
+    """The files that the settings ask for, and of which kind each is."""
+    output = config.output
+    if refined and not config.refine.enabled:
+        return {}
+    nothing_asked = not (output.video or output.mot or output.jsonl or output.crops)
+    wanted = {
+        f"{name}.mp4": ("video", output.video or (nothing_asked and has_pixels)),
+        f"{name}.txt": ("mot", output.mot or nothing_asked),
+        f"{name}.jsonl": ("jsonl", output.jsonl),
+        f"{name}_crops": ("crops", output.crops),
+        f"{name}_counts.json": ("counts", bool(config.count.lines or config.count.zones)),
+    }
+    folder = Path(output.folder).expanduser()
+    return {folder / file: kind for file, (kind, is_wanted) in wanted.items() if is_wanted}
+
+
+def _inputs(jobs: list[_Job], config: TrackConfig, read: Sequence[str | Path], with_state: bool = True) -> Inputs:
+    """Everything that the run reads."""
+    recorded, where = config.detector.recorded, config.gallery.where
+    gallery = [where] if where and not is_url(where) else []
+    return Inputs(
+        {
+            "settings": read,
+            "model": [config.detector.model, config.embedder.model],
+            "gallery": gallery,
+            "state": [config.source.resume] if with_state else [],
+            "detections": [_recorded_of(recorded, each.path, each.name) for each in jobs] if recorded else [],
+            "source": [each.path for each in jobs],
+        },
+        closed=gallery,
+    )
+
+
+def _recorded_of(recorded: str, path: Path, name: str) -> str:
+    """Where a source's recorded detections are; not by str.format, as a path may hold other braces."""
+    return recorded.replace("{source}", str(path)).replace("{name}", name)
+
+
+def _arguments(
+    job: _Job, inputs: Inputs, config: TrackConfig
+) -> tuple[list[Path], Inputs, list[str], bool, list[Path]]:
+    """A job's outputs as `claim` takes them."""
+    files, folders = job.listed()
+    return files, inputs, source_marks(job.path), config.output.overwrite, folders
+
+
+def _state_arguments(
+    jobs: list[_Job], config: TrackConfig, read: Sequence[str | Path]
+) -> tuple[list[Path], Inputs, list[str], bool] | None:
+    """The place for the state as `claim` takes it, once it has been checked; None where none is saved."""
+    if config.output.save_state is None:
+        return None
+    file, resumed = Path(config.output.save_state).expanduser(), config.source.resume
+    check_writable(file)
+    if _folded(file.resolve()) in {_folded(each.resolve()) for each in jobs[0].outputs | jobs[0].refined}:
+        raise UserError(f"{file}: a result and the state would go into this file; name them apart.")
+    # One state that goes on from video to video is what naming it twice means; it is replaced at the end.
+    goes_on = resumed is not None and file.exists() and file.samefile(Path(resumed).expanduser())
+    inputs = _inputs(jobs, config, read, with_state=not goes_on)
+    arguments = [file], inputs, ["state"], config.output.overwrite or goes_on
+    check_outputs(*arguments)
+    return arguments
+
+
+class _Batch:
+    """What the sources of a run have in common, and how one of them is tracked."""
+
+    def __init__(
+        self,
+        config: TrackConfig,
+        models: "Models",
+        progress: Progress | None,
+        inputs: Inputs,
+        state: tuple[list[Path], Inputs, list[str], bool] | None,
+        opened_here: ExitStack,
+    ) -> None:
+        self._config, self._models, self._progress, self._inputs = config, models, progress, inputs
+        self._state, self._opened_here = state, opened_here
+        self._polygon = parse_polygon(config.source.roi) if config.source.roi else None
+        self._shapes = parse_shapes(config.count.lines, config.count.zones)
+        self._gallery: Gallery | None = None
+
+    def track(self, job: _Job, summary: RunSummary) -> None:
+        """Track one source; fills the summary."""
+        config, name = self._config, job.name
+        opened = open_source(job.path, **config.source.model_dump(exclude={"roi", "resume"}))
+        summary.notes += opened.notes
+        run_detector = self._models.detector_for(job.path, opened)
+        run_embedder, statistics = self._models.embedder_for(run_detector, opened)
         recorder, memory = None, None
         if config.gallery.where:
-            if config.source.resume or config.output.save_state:
-                mend = "a state has numbers of its own; give a gallery, or save_state and resume."
-                raise UserError(f"gallery {config.gallery.where}: {mend}")
-            known = model_of(run_embedder, config)
-            if gallery is None:
-                gallery = open_gallery(config.gallery.where, known)
-                opened_here.callback(gallery.close)
-                if config.gallery.retention_days is not None:
-                    forget_unseen(gallery, config.gallery.retention_days)
+            gallery = self._open_gallery(run_embedder)
             # A memory for each video: their clocks differ. What one taught the gallery, the next one knows.
             recorder = GallerySink(gallery, name, config.tracker, config.gallery.save_seconds)
             memory = GalleryMemory(gallery)
         model = getattr(run_embedder, "hash", None)
         before = TrackerState.load(config.source.resume, model) if config.source.resume else None
         tracker = _tracker(config, opened, statistics, before, summary, memory)
-        counter = _counter(shapes, before, summary)
-        sinks, summary.outputs = _open_sinks(config.output, path, name, opened, summary, counter, recorder)
-        history = History() if config.refine.enabled else None
-        sinks += [history] if history else []
-        _run(
-            opened,
-            run_detector,
-            run_embedder,
-            tracker,
-            sinks,
-            counter,
-            polygon,
-            config,
-            summary,
-            progress,
-        )
-        if recorder is not None:
-            summary.recognised, summary.enrolled = len(recorder.recognised), len(recorder.new)
-            summary.notes.append(recorder.summary())
-        if config.output.save_state:
-            state = tracker.state()
-            state.header["counts"] = counter.state() if counter else None
-            state.save(config.output.save_state, model)
-            summary.outputs.append(Path(config.output.save_state))
-        if history is not None and not summary.interrupted:
-            # What it looked back on bears other tracklets: nobody's passage goes on from the video before.
-            _refine(history, config, path, opened, summary, _counter(shapes, before, summary, follow=False))
+        counter = _counter(self._shapes, before, summary)
+        if not opened.has_pixels and _wanted(config, name, False) != _wanted(config, name, True):
+            summary.notes.append(f"{name} has no pictures: no video is written.")
+        job.outputs = _wanted(config, name, opened.has_pixels)
+        job.refined = _wanted(config, f"{name}_refined", opened.has_pixels, refined=True)
+        with ExitStack() as claims:
+            claimed = claims.enter_context(claim(*_arguments(job, self._inputs, config)))
+            claimed_state = claims.enter_context(claim(*self._state)) if self._state else None
+            sinks = _open_sinks(config.output, claimed, job.outputs, opened, counter, recorder)
+            history = History() if config.refine.enabled else None
+            others = [each for each in (recorder, history) if each is not None]
+            began = time.perf_counter()
+            try:
+                with _ending(claimed, sinks, summary, others=others):
+                    _run(
+                        opened,
+                        run_detector,
+                        run_embedder,
+                        tracker,
+                        [*sinks.values(), *others],
+                        counter,
+                        self._polygon,
+                        config,
+                        summary,
+                        self._progress,
+                    )
+            finally:
+                summary.seconds = time.perf_counter() - began
+            if recorder is not None:
+                summary.recognised, summary.enrolled = len(recorder.recognised), len(recorder.new)
+                summary.notes.append(recorder.summary())
+            if claimed_state is not None:
+                self._save_state(tracker, counter, model, claimed_state, summary)
+            if history is not None and not summary.interrupted:
+                # What it looked back on bears other tracklets: nobody's passage goes on from the video before.
+                again = _counter(self._shapes, before, summary, follow=False)
+                _refine(history, config, opened, claimed, job.refined, summary, again)
         summary.notes += [note for note in opened.notes if note not in summary.notes]
-        summaries.append(summary)
+
+    def _open_gallery(self, embedder: AppearanceModel | None) -> Gallery:
+        config = self._config
+        if config.source.resume or config.output.save_state:
+            mend = "a state has numbers of its own; give a gallery, or save_state and resume."
+            raise UserError(f"gallery {config.gallery.where}: {mend}")
+        known = model_of(embedder, config)
+        if self._gallery is None:
+            assert config.gallery.where is not None
+            self._gallery = open_gallery(config.gallery.where, known)
+            self._opened_here.callback(self._gallery.close)
+            if config.gallery.retention_days is not None:
+                forget_unseen(self._gallery, config.gallery.retention_days)
+        return self._gallery
+
+    def _save_state(
+        self, tracker: Tracker, counter: PassageCounter | None, model: str | None, claimed: Claim, summary: RunSummary
+    ) -> None:
+        """Save the state; that of a video broken off does not replace an older one."""
+        state = tracker.state()
+        state.header["counts"] = counter.state() if counter else None
+        file = Path(self._config.output.save_state or "").expanduser()
+        place = claimed.begin(file, grows=False)
+        state.save(place, model)
         if summary.interrupted:
-            break
-    return summaries
+            summary.outputs.append(place)
+        else:
+            claimed.complete()
+            summary.outputs.append(file)
 
 
 def model_of(embedder: AppearanceModel | None, config: TrackConfig | LiveConfig) -> Model:
@@ -274,7 +497,6 @@ def _run(
     progress: Progress | None,
 ) -> None:
     """The loop itself; fills ``summary``."""
-    began = time.perf_counter()
     before, shift = tracker.time, 0.0
     inside_region = None if polygon is None else partial(_feet_inside, polygon=polygon)
     bridge = Bridge(config.output.bridge_seconds, inside=inside_region)
@@ -302,77 +524,98 @@ def _run(
     seen = ahead(detected())
     writer = Behind(write)
     try:
-        try:
-            for number, (frame, detections) in enumerate(seen, 1):
-                if number == 1 and before is not None:  # this video follows on an earlier one
-                    shift = before + 1 / source.frame_rate - frame.timestamp
-                now = frame.timestamp + shift
-                inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
-                with summary.timed("embed"):
-                    if embedder is not None and frame.image is not None and "embedding" not in inside.data:
-                        needed = needs_vector(inside, tracker, now, config.embedder.refresh_seconds)
-                        attach_vectors(inside, needed, embedder.embed(frame.image, inside.xyxy[needed]))
-                with summary.timed("associate"):
-                    tracks = tracker.update(inside, now, frame.image)
-                if config.output.smooth_boxes:
-                    tracks.xyxy = tracks.data["smooth_xyxy"]
-                tracks = bridge(tracks, tracker, size)
-                writer.put((FrameResult(frame, tracks, detections), tracker.identities))
-                if progress is not None:
-                    progress(source, number)
-        finally:
-            seen.close()
-            frames.close()
-            writer.finish()
-    except KeyboardInterrupt:
-        summary.interrupted = True
-    except UserError as error:
-        if not summary.frames:
-            raise
-        raise UserError(f"{error} Stopped; frames up to {summary.last_frame} are kept.") from error
+        for number, (frame, detections) in enumerate(seen, 1):
+            if number == 1 and before is not None:  # this video follows on an earlier one
+                shift = before + 1 / source.frame_rate - frame.timestamp
+            now = frame.timestamp + shift
+            inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
+            with summary.timed("embed"):
+                if embedder is not None and frame.image is not None and "embedding" not in inside.data:
+                    needed = needs_vector(inside, tracker, now, config.embedder.refresh_seconds)
+                    attach_vectors(inside, needed, embedder.embed(frame.image, inside.xyxy[needed]))
+            with summary.timed("associate"):
+                tracks = tracker.update(inside, now, frame.image)
+            if config.output.smooth_boxes:
+                tracks.xyxy = tracks.data["smooth_xyxy"]
+            tracks = bridge(tracks, tracker, size)
+            writer.put((FrameResult(frame, tracks, detections), tracker.identities))
+            if progress is not None:
+                progress(source, number)
     finally:
-        _close_all(sinks, summary)
-        summary.seconds = time.perf_counter() - began
+        seen.close()
+        frames.close()
+        writer.finish()
 
 
 def _refine(
     history: History,
     config: TrackConfig,
-    path: Path,
     source: Source,
+    claimed: Claim,
+    outputs: dict[Path, str],
     summary: RunSummary,
     counter: PassageCounter | None,
 ) -> None:
     """Look back on a finished run and write files of the same kinds again, named <name>_refined."""
     refined = history.refined(config.refine)
-    sinks, outputs = _open_sinks(config.output, path, f"{summary.source}_refined", source, summary, counter)
-    with_pictures = any(each.suffix not in (".txt", ".jsonl", ".json") for each in outputs)
+    sinks = _open_sinks(config.output, claimed, outputs, source, counter)
+    with_pictures = any(kind in ("video", "crops") for kind in outputs.values())
     frames = source if with_pictures else (Frame(None, *each) for each in history.frames)
-    try:
+    with _ending(claimed, sinks, summary, f"{summary.source} is written; of what it was looked back on, "):
         for frame, tracks, seen in zip(frames, refined, history.seen, strict=False):
             if counter is not None:  # from here on the summary's counts are the refined ones
                 summary.counts = counter.update(tracks, frame.timestamp)
             result = FrameResult(frame, tracks, sv.Detections(seen), summary.counts if counter else None)
-            for sink in sinks:
+            for sink in sinks.values():
                 sink.write(result)
-    finally:
-        _close_all(sinks, summary)
-    summary.outputs += outputs
     people = {number for tracks in refined if len(tracks) for number in tracks.tracker_id.tolist()}
     summary.notes.append(f"{summary.source}, looked back on: {len(people)} identities instead of {summary.identities}.")
 
 
-def _close_all(sinks: Sequence[Sink], summary: RunSummary) -> None:
-    """Finish every file, also when finishing another one fails."""
+@contextmanager
+def _ending(
+    claimed: Claim, sinks: "dict[Path, Sink]", summary: RunSummary, before: str = "", others: Sequence[Sink] = ()
+) -> Iterator[None]:
+    """Finish every file, however the block ends; say what is left of a run that ends early."""
     failure: UserError | None = None
-    with summary.timed("write"):
-        for sink in sinks:
-            try:
-                sink.close()
-            except UserError as error:
-                failure = failure or error
+    try:
+        yield
+    except KeyboardInterrupt:
+        summary.interrupted = True
+    except UserError as error:
+        failure = error
+    finally:
+        with summary.timed("write"):
+            for sink in (*sinks.values(), *others):
+                try:
+                    sink.close()
+                except UserError as error:
+                    failure = failure or error
+    if failure is None and not summary.interrupted:
+        summary.outputs += sinks
+        claimed.complete()
+        return
+    kept = _keep(claimed, sinks, summary)
+    summary.kept = before + kept if kept else f"{before}nothing is kept."
     if failure is not None:
-        raise failure
+        raise UserError(f"{failure} Stopped; {summary.kept}" if kept else str(failure)) from failure
+
+
+def _keep(claimed: Claim, sinks: "dict[Path, Sink]", summary: RunSummary) -> str:
+    """Keep what a run that ends early has written, in words: where, and up to which frame; empty files go."""
+    holds = {output: getattr(sink, "last_frame", None) for output, sink in sinks.items()}
+    claimed.discard(*(output for output, last in holds.items() if not last))
+    places = claimed.keep()
+    summary.outputs += places.values()
+    frames = {place: holds[output] for output, place in places.items()}
+    if not frames:
+        return ""
+    beside = [place for output, place in places.items() if place != output]
+    if set(frames.values()) == {summary.last_frame} and not beside and 0 not in holds.values():
+        return f"frames up to {summary.last_frame} are kept."
+    text = "frames " + ", ".join(f"up to {last} are kept in {place}" for place, last in frames.items())
+    text += "".join(f", none in {output}" for output, last in holds.items() if last == 0) + "."
+    return text + (" The results of the run before stay as they were." if beside else "")
 
 
 def needs_vector(detections: sv.Detections, tracker: Tracker, timestamp: float, refresh_seconds: float) -> np.ndarray:
@@ -425,9 +668,7 @@ class Models:
         if self._recorded:
             from reid_tracker.detection.recorded import RecordedDetections
 
-            # Not str.format: a path may hold other braces.
-            where = self._recorded.replace("{source}", str(path)).replace("{name}", source.name)
-            return RecordedDetections(where, settings.confidence)
+            return RecordedDetections(_recorded_of(self._recorded, path, source.name), settings.confidence)
         return self.detector()
 
     def detector(self) -> Detector:
@@ -468,55 +709,34 @@ class Models:
 
 def _open_sinks(
     output: OutputSettings,
-    path: Path,
-    name: str,
+    claimed: Claim,
+    outputs: dict[Path, str],
     source: Source,
-    summary: RunSummary,
     counter: PassageCounter | None = None,
     recorder: GallerySink | None = None,
-) -> tuple[list[Sink], list[Path]]:
-    """The sinks that the settings ask for and what they write."""
+) -> dict[Path, Sink]:
+    """A sink for each of the outputs; it writes where the claim says."""
     from reid_tracker.video.annotate import Annotator
 
-    folder = Path(output.folder).expanduser()
-    nothing_asked = not (output.video or output.mot or output.jsonl or output.crops)
-    wants_video = output.video or (nothing_asked and source.has_pixels)
-    if nothing_asked and not source.has_pixels:
-        summary.notes.append(f"{name} has no pictures: no video is written.")
-    wanted: dict[Path, Callable[[Path], Sink]] = {}
-    if wants_video:
-        named = {"label": recorder.label} if recorder else {}
-        shapes = counter.shapes if counter else None
-        annotator = Annotator(output.trail_seconds, output.blur_people, shapes, **named)
-        wanted[folder / f"{name}.mp4"] = lambda file: VideoSink(file, source.frame_rate, annotator)
-    if output.mot or nothing_asked:
-        wanted[folder / f"{name}.txt"] = MotSink
-    if output.jsonl:
-        wanted[folder / f"{name}.jsonl"] = JsonLinesSink
-    if output.crops:
-        wanted[folder / f"{name}_crops"] = CropSink
-    if counter is not None:
-        wanted[folder / f"{name}_counts.json"] = lambda file: CountsSink(file, counter)
-    for file in wanted:
-        if file.resolve() == path.resolve():
-            raise UserError(f"{file}: the result would overwrite its own source; name another folder with --output.")
-    sinks: list[Sink] = [recorder] if recorder else []
+    sinks: dict[Path, Sink] = {}
     try:
-        for file, make in wanted.items():
-            sinks.append(make(file))
+        for file, kind in outputs.items():
+            place = claimed.begin(file, grows=kind != "counts")
+            if kind == "video":
+                named = {"label": recorder.label} if recorder else {}
+                shapes = counter.shapes if counter else None
+                annotator = Annotator(output.trail_seconds, output.blur_people, shapes, **named)
+                sinks[file] = VideoSink(place, source.frame_rate, annotator)
+            elif kind == "counts":
+                assert counter is not None
+                sinks[file] = CountsSink(place, counter)
+            else:
+                sinks[file] = {"mot": MotSink, "jsonl": JsonLinesSink, "crops": CropSink}[kind](place)
     except UserError:
-        _close_all(sinks, summary)
+        for sink in sinks.values():
+            sink.close()
         raise
-    return sinks, list(wanted)
-
-
-def _unused(name: str, names: set[str]) -> str:
-    """A name that no source of this run has yet: two folders may hold videos of one name."""
-    candidate, number = name, 2
-    while candidate in names:
-        candidate, number = f"{name}-{number}", number + 1
-    names.add(candidate)
-    return candidate
+    return sinks
 
 
 def parse_polygon(text: str) -> np.ndarray:

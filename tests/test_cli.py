@@ -90,7 +90,7 @@ def test_settings_file_and_flags(run, clip, arguments, tmp_path):
     settings = tmp_path / "my.yaml"
     settings.write_text("tracker: {confirm_sightings: 60}\noutput: {jsonl: true}\n")
     assert run("track", clip, *arguments, "--config", settings, "--mot", "--end", "20")[0] == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["walk.jsonl", "walk.txt"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["walk.jsonl", "walk.txt"]
     assert read_rows(tmp_path / "out" / "walk.txt")[:, 0].max() == 20
     assert run("track", clip, *arguments, "--set", "tracker.high_confidence=0.95", "--mot")[0] == 0
     refused(run("track", clip, *arguments, "--set", "tracker.lost_second=3"), "tracker.lost_second", "did you mean")

@@ -57,7 +57,7 @@ def live(
     detector, embedder : optional
         Your own, in place of those that the settings name.
     stopping : Event, optional
-        Ends the run when set; SIGTERM and SIGINT do too, where this is called from the main thread.
+        Ends the run when set; SIGTERM, SIGHUP and SIGINT do too, where this is called from the main thread.
     started : callable, optional
         Called with the page's address, or None, when everything runs.
 
@@ -200,7 +200,7 @@ def _measure(outputs: Outputs, hooks: Sequence[Webhook]) -> dict[str, float]:
 
 @contextmanager
 def _signals(stopping: Event, arrival: Event) -> Iterator[None]:
-    """End cleanly at SIGTERM and Ctrl-C; a second one ends at once."""
+    """End cleanly at SIGTERM, SIGHUP and Ctrl-C; a second one ends at once."""
     if current_thread() is not main_thread():
         yield
         return
@@ -211,7 +211,9 @@ def _signals(stopping: Event, arrival: Event) -> Iterator[None]:
         for each, handler in before.items():
             signal.signal(each, handler)
 
-    before = {each: signal.signal(each, end) for each in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name)]
+    # nohup ignores SIGHUP, and means it.
+    before = {each: signal.signal(each, end) for each in numbers if signal.getsignal(each) != signal.SIG_IGN}
     try:
         yield
     finally:

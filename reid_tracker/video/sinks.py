@@ -23,7 +23,9 @@ from reid_tracker.video.sources import Frame
 from reid_tracker.writing import write_whole
 
 KEYFRAME_SECONDS = 2.0
-"""Longest distance of two keyframes: what a kill may lose, and how exactly a player can seek."""
+"""Longest distance of two keyframes: how exactly a player can seek."""
+FRAGMENT_SECONDS = 0.5
+"""Length of a fragment: what a kill or a full disk may lose, beside the frames that the encoder holds back."""
 TIME_BASE = Fraction(1, 90_000)
 SMALLEST_CROP = 16
 """Crops narrower or lower than this many pixels are not kept."""
@@ -69,7 +71,7 @@ class Sink(Protocol):
 class VideoSink:
     """Annotated H.264 mp4 that browsers play, each frame at its own time.
 
-    The file is a fragmented mp4: a fragment (KEYFRAME_SECONDS at most) is complete in itself, so a kill or a full disk
+    The file is a fragmented mp4: a fragment (FRAGMENT_SECONDS at most) is complete in itself, so a kill or a full disk
     leaves all finished ones playable. Odd sizes are padded by a pixel, as 4:2:0 colour needs even ones.
 
     Parameters
@@ -157,6 +159,7 @@ class VideoSink:
 
     def _open(self, width: int, height: int) -> None:
         muxing = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+        muxing["frag_duration"] = str(round(FRAGMENT_SECONDS * 1e6))
         self._file = _VideoFile(self._path)
         container = av.open(self._file, "w", format="mp4", container_options=muxing)
         # No B-frames: an mp4 whose header comes first cannot say that pictures are delayed, and all times would shift.

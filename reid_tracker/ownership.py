@@ -1,0 +1,487 @@
+"""Who owns a file: decided before the first byte, in one place for every command that writes.
+
+Each folder of results keeps a record of what this program wrote there (`.reid_tracker/files.json`). A file is ours if
+its size and time are those of the record; whatever else is there, or was changed since, belongs to the user. New
+results are written in place where nothing is, and otherwise beside (`walk.part.mp4`) and renamed when they are whole.
+A claim holds a lock that ends with its process, so that two runs never write one file.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import unicodedata
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from reid_tracker.errors import UserError
+from reid_tracker.writing import write_whole
+
+FOLDER, RECORD, LOCK = ".reid_tracker", "files.json", "files.lock"
+RECORD_SECONDS = 30.0  # for another run to end its look at the record
+_MARKS = 2  # of one file: those before and after a rename, as a kill may come in between
+
+
+class Inputs:
+    """What a run reads, and must therefore never write.
+
+    Parameters
+    ----------
+    named : mapping of str to iterable of path
+        Files and folders by what they are called in a message ("source", "detections"). Those that do not exist
+        (names of models, URLs) and None are passed over.
+    closed : iterable of path
+        Folders in which nothing at all may be written, such as the gallery's.
+    """
+
+    def __init__(self, named: Mapping[str, Iterable[Path | str | None]], closed: Iterable[Path | str] = ()) -> None:
+        self._files: dict[tuple[int, int], str] = {}
+        self._names: dict[tuple[tuple[int, int] | None, str], str] = {}
+        self._folders: dict[tuple[int, int], str] = {}
+        self._around: dict[tuple[int, int], str] = {}
+        self._closed = [Path(each).expanduser().resolve() for each in closed]
+        self._known: dict[Path, tuple[int, int] | None] = {}
+        for label, paths in named.items():
+            for path in (Path(each).expanduser() for each in paths if each is not None):
+                self._add(path, f"{label} ({path})")
+
+    def _add(self, path: Path, text: str) -> None:
+        identity = self._identity(path)
+        if identity is None:
+            return
+        real = path.resolve()
+        (self._folders if path.is_dir() else self._files)[identity] = text
+        # The link's own place as well as that of the file that it leads to, whatever the case of the name.
+        for each in (path.absolute(), real):
+            self._names[self._identity(each.parent), _normal(each.name)] = text
+        for folder in real.parents:
+            around = self._identity(folder)
+            if around is None or around in self._around:
+                break
+            self._around[around] = text
+
+    def _identity(self, path: Path) -> tuple[int, int] | None:
+        """Device and inode, None where nothing is; remembered, as a batch asks for few folders many times."""
+        if path not in self._known:
+            try:
+                found = path.stat()
+                self._known[path] = (found.st_dev, found.st_ino)
+            except (OSError, ValueError):
+                self._known[path] = None
+        return self._known[path]
+
+    def conflict(self, output: Path, is_ours: bool) -> str | None:
+        """Which input an output would destroy, in words; None = none.
+
+        Parameters
+        ----------
+        output : Path
+            File or folder to be written.
+        is_ours : bool
+            Whether it is there and an earlier run of the same kind wrote it: such a file in an input folder is a
+            result, not an input.
+        """
+        real = output.parent.resolve() / output.name
+        for folder in self._closed:
+            if real.is_relative_to(folder):
+                return f"gallery ({folder})"
+        try:
+            found = output.stat()
+            identity: tuple[int, int] | None = (found.st_dev, found.st_ino)
+        except OSError:
+            identity = None
+        named = self._names.get((self._identity(output.parent), _normal(output.name)))
+        if named or identity is None:
+            return named
+        if identity in self._files or identity in self._folders:
+            return self._files.get(identity) or self._folders[identity]
+        if identity in self._around and output.is_dir():
+            return self._around[identity]
+        around = (self._identity(each) for each in real.parents)
+        return None if is_ours else next((self._folders[each] for each in around if each in self._folders), None)
+
+
+NOTHING = Inputs({})
+
+
+def check_outputs(
+    files: Iterable[Path | str | None],
+    inputs: Inputs = NOTHING,
+    of: Sequence[str] = (),
+    overwrite: bool = False,
+    folders: Iterable[Path | str] = (),
+) -> None:
+    """Raise a UserError about the first output that must not be written; changes nothing.
+
+    Parameters
+    ----------
+    files, folders : iterable of path
+        What is going to be written; None is passed over.
+    inputs : Inputs
+        What the run reads.
+    of : sequence of str
+        What the results are of (`source_marks`, or a command's name). Only results of the same are replaced.
+    overwrite : bool
+        Replace files whoever wrote them; never an input.
+    """
+    _Check(inputs, of, overwrite).look(_listed(files), _listed(folders))
+
+
+def source_marks(path: Path | str) -> list[str]:
+    """What a source is known by: its place, and for a file its name, size and time, so that it may be moved."""
+    path = Path(path).expanduser()
+    marks = [_digest(str(path.resolve()))]
+    with suppress(OSError):
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode):
+            marks.append(_digest(f"{path.name} {found.st_size} {found.st_mtime_ns}"))
+    return marks
+
+
+@contextmanager
+def claim(
+    files: Iterable[Path | str | None],
+    inputs: Inputs = NOTHING,
+    of: Sequence[str] = (),
+    overwrite: bool = False,
+    folders: Iterable[Path | str] = (),
+) -> "Iterator[Claim]":
+    """Own some outputs for the time of a run; parameters as for `check_outputs`.
+
+    What was begun and not completed when the block ends is kept where it is.
+
+    Raises
+    ------
+    UserError
+        If one of them must not be written, another run is writing it, or a folder cannot be made.
+    """
+    claimed = Claim(_listed(files), _listed(folders), inputs, of, overwrite)
+    try:
+        yield claimed
+    finally:
+        claimed.release()
+
+
+class Claim:
+    """Outputs that this run owns; made by `claim`."""
+
+    def __init__(self, files: list[Path], folders: list[Path], inputs: Inputs, of: Sequence[str], overwrite: bool):
+        self._of = list(of)
+        self._folders = set(folders)
+        self._places: dict[Path, Path] = {}
+        self._inodes: dict[Path, int] = {}
+        self._made: list[Path] = []
+        self._locks: dict[Path, FileLock] = {}
+        check = _Check(inputs, of, overwrite)
+        outputs = files + folders
+        try:
+            for parent in dict.fromkeys(each.parent for each in outputs):
+                self._take(parent, [each for each in outputs if each.parent == parent])
+            check.look(files, folders, self._locks)
+        except BaseException:
+            self.release()
+            raise
+
+    def _take(self, parent: Path, outputs: list[Path]) -> None:
+        """Lock the outputs in one folder."""
+        own = parent / FOLDER
+        with _naming(parent):
+            for folder in (*reversed(parent.parents), parent, own):
+                if not folder.exists():
+                    folder.mkdir(exist_ok=True)
+                    self._made.append(folder)
+        with _record(parent) as record:
+            for output in outputs:
+                for each in (output, part_of(output)):
+                    _check_free(parent, record, each)
+            lock = FileLock(own / f"{uuid.uuid4().hex}.lock", timeout=0, thread_local=False)
+            lock.acquire()
+            self._locks[parent] = lock
+            for output in outputs:
+                record["running"] |= dict.fromkeys(map(_key, (output, part_of(output))), Path(lock.lock_file).name)
+
+    def begin(self, output: Path | str, grows: bool = True) -> Path:
+        """Give the place to write to: the output's own where nothing is there yet, else one beside it.
+
+        Parameters
+        ----------
+        output : path
+            One of those claimed.
+        grows : bool
+            An empty file or folder is made there now; otherwise whoever writes it makes it whole.
+        """
+        output = Path(output)
+        place = part_of(output) if os.path.lexists(output) and not _is_empty_folder(output) else output
+        with _naming(place), _record(output.parent) as record:
+            if place != output and os.path.lexists(place):
+                _remove(place)
+            if grows:
+                if output in self._folders:
+                    place.mkdir(exist_ok=True)
+                else:
+                    os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+                self._inodes[place] = place.stat().st_ino
+                # A kill may come at any time: what is unfinished is known by its inode.
+                record["files"][_key(place)] = {"of": self._of, "marks": [f"inode {self._inodes[place]}"]}
+        self._places[output] = place
+        return place
+
+    def place(self, output: Path | str) -> Path:
+        """Where an output is now."""
+        return self._places.get(Path(output), Path(output))
+
+    def complete(self, *outputs: Path | str) -> None:
+        """Put finished outputs, all that were begun if none is named, in place of those of earlier runs."""
+        for output in [Path(each) for each in outputs] or list(self._places):
+            place = self._places[output]
+            self._check_there(place)
+            with _naming(output):
+                mark = _mark(place)
+                with _record(output.parent) as record:
+                    entries = record["files"]
+                    before = entries.get(_key(output), {}).get("marks", [])
+                    kept = [each for each in before if not each.startswith("inode")] if place != output else []
+                    entries[_key(output)] = {"of": self._of, "marks": [*kept, mark][-_MARKS:]}
+                    if place != output:
+                        entries[_key(place)] = {"of": self._of, "marks": [mark]}
+                if place != output:
+                    _replace(place, output)
+            del self._places[output]
+
+    def _check_there(self, place: Path) -> None:
+        """Raise a UserError if somebody took a file away while it was written."""
+        try:
+            is_there = self._inodes.get(place) in (None, place.stat().st_ino)
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise UserError(f"{place}: was moved or deleted while the run wrote it; run it again.")
+
+    def discard(self, *outputs: Path | str) -> None:
+        """Remove what was begun, for example because nothing was written into it."""
+        for output in map(Path, outputs):
+            place = self._places.pop(output, None)
+            if place is not None:
+                with suppress(OSError):
+                    _remove(place)
+
+    def keep(self) -> dict[Path, Path]:
+        """Keep what was begun and not completed where it is; its places by output."""
+        kept = {output: place for output, place in self._places.items() if place.exists()}
+        for output, place in kept.items():
+            # The run has an error to tell already: one of the record is not worth more.
+            with suppress(UserError, OSError), _record(output.parent) as record:
+                record["files"][_key(place)] = {"of": self._of, "marks": [_mark(place)]}
+        self._places = {}
+        return kept
+
+    def release(self) -> None:
+        """End the claim; empty files that were begun, and folders that were made for it, go again."""
+        empty = (output for output, place in self._places.items() if place.exists() and _is_empty(place))
+        self.discard(*list(empty))
+        self.keep()
+        for parent, lock in self._locks.items():
+            with suppress(UserError, OSError), _record(parent) as record:
+                name = Path(lock.lock_file).name
+                record["running"] = {key: each for key, each in record["running"].items() if each != name}
+            with suppress(OSError):
+                Path(lock.lock_file).unlink()  # while it is held: its name is never used again
+            lock.release()
+        self._locks = {}
+        for folder in reversed(self._made):
+            with suppress(OSError, Timeout):
+                if folder.name != FOLDER:
+                    folder.rmdir()
+                    continue
+                with FileLock(folder / LOCK, timeout=0, thread_local=False):
+                    if not any(_read(folder.parent).values()):
+                        shutil.rmtree(folder)
+
+
+class _Check:
+    """What must not be written."""
+
+    def __init__(self, inputs: Inputs, of: Sequence[str], overwrite: bool) -> None:
+        self._inputs, self._of, self._overwrite = inputs, set(of), overwrite
+
+    def look(self, files: list[Path], folders: list[Path], own: Mapping[Path, FileLock] | None = None) -> None:
+        """Raise a UserError about the first of these outputs; locks of one's own are passed over."""
+        seen: set[tuple[Path, str]] = set()
+        records: dict[Path, dict[str, Any]] = {}
+        for output in files + folders:
+            record = records.setdefault(output.parent, _read(output.parent))
+            for each in (output, part_of(output)):
+                name = each.parent.resolve(), _normal(each.name)
+                if name in seen:
+                    raise UserError(f"{each}: two results would go into this file; name them apart.")
+                seen.add(name)
+                if own is None:
+                    _check_free(output.parent, record, each)
+                self._look_at(each, record["files"].get(_key(each), {}), is_folder=output in folders)
+
+    def _look_at(self, path: Path, entry: dict[str, Any], is_folder: bool) -> None:
+        is_there = os.path.lexists(path) and not (is_folder and _is_empty_folder(path))
+        is_written = is_there and _is_written(path, entry)
+        is_ours = is_written and (not self._of or not entry.get("of") or bool(self._of & set(entry["of"])))
+        if conflict := self._inputs.conflict(path, is_ours):
+            raise UserError(f"{path}: the result would overwrite its own {conflict}; name another place.")
+        if not is_there:
+            return
+        if path.is_dir() and not is_folder:
+            raise UserError(f"{path}: cannot be written, as it is a folder; name a file.")
+        if not is_ours and not self._overwrite:
+            reason = "holds results of something else" if is_written else "was not written by this program as it is"
+            raise UserError(f"{path}: is there already and {reason}; name another place, or give --overwrite.")
+
+
+def create_new(path: Path) -> Path:
+    """Make an empty file that was not there before, numbered where the name is taken; no other program has it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be made.
+    """
+    candidate, number = path, 1
+    while True:
+        with _naming(candidate):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.close(os.open(candidate, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+                return candidate
+            except FileExistsError:
+                number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def part_of(output: Path) -> Path:
+    """Where an output is written while an older one stays: ``walk.part.mp4`` can be played as it is."""
+    return output.with_name(f"{output.stem}.part{output.suffix}")
+
+
+def _listed(paths: Iterable[Path | str | None]) -> list[Path]:
+    return [Path(each).expanduser() for each in paths if each is not None]
+
+
+def _normal(name: str) -> str:
+    """One form of names that some file system takes for the same."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _key(path: Path) -> str:
+    """A file's name in the record; JSON holds no bytes that are no text."""
+    return _normal(path.name).encode("utf-8", "backslashreplace").decode()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _mark(path: Path) -> str:
+    """What a finished file or folder is known by."""
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        return f"{found.st_size} {found.st_mtime_ns}"
+    rows = []
+    for folder, _, names in os.walk(path):
+        for each in (Path(folder) / name for name in names):
+            about = each.lstat()
+            rows.append(f"{each.relative_to(path)} {about.st_size} {about.st_mtime_ns}")
+    return _digest("\n".join(sorted(rows)))
+
+
+def _is_written(path: Path, entry: dict[str, Any]) -> bool:
+    """Whether a file is the one that the record tells of."""
+    marks = entry.get("marks") or []
+    try:
+        return f"inode {path.lstat().st_ino}" in marks or _mark(path) in marks
+    except OSError:
+        return False
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+
+
+def _is_empty(path: Path) -> bool:
+    return _is_empty_folder(path) if path.is_dir() else path.stat().st_size == 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _replace(place: Path, output: Path) -> None:
+    """Rename; a folder cannot replace another, so the older one steps aside first."""
+    if not (output.is_dir() and not output.is_symlink()):
+        if place.is_dir() and os.path.lexists(output):
+            output.unlink()
+        place.replace(output)
+        return
+    aside = output.parent / FOLDER / f"{uuid.uuid4().hex}.old"
+    output.rename(aside)
+    place.rename(output)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _check_free(parent: Path, record: dict[str, Any], path: Path) -> None:
+    """Raise a UserError if another run that is still alive owns a file."""
+    name = record["running"].get(_key(path))
+    lock = parent / FOLDER / str(name)
+    if name is None or not lock.is_file():
+        return
+    try:
+        with FileLock(lock, timeout=0, thread_local=False):
+            lock.unlink(missing_ok=True)  # its run was killed
+    except Timeout:
+        raise UserError(f"{path}: another run is writing it; wait until that ends, or name another place.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({lock}: {error.strerror}); name another place.") from error
+
+
+def _read(parent: Path) -> dict[str, Any]:
+    """The record of a folder; one that cannot be read tells of nothing, so that nothing is taken for ours."""
+    try:
+        found = json.loads((parent / FOLDER / RECORD).read_text(encoding="utf-8"))
+        files = {str(key): each for key, each in found["files"].items() if isinstance(each, dict)}
+        return {"files": files, "running": {str(key): str(each) for key, each in found["running"].items()}}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {"files": {}, "running": {}}
+
+
+@contextmanager
+def _record(parent: Path) -> Iterator[dict[str, Any]]:
+    """The record of a folder, alone; written if the block ends well."""
+    own = parent / FOLDER
+    try:
+        with FileLock(own / LOCK, timeout=RECORD_SECONDS, thread_local=False):
+            record = _read(parent)
+            yield record
+            known = {path.name for path in parent.iterdir()}
+            there = {_key(Path(name)) for name in known}
+            record["files"] = {key: each for key, each in record["files"].items() if key in there}
+            if not (own / ".gitignore").exists():
+                (own / ".gitignore").write_text("*\n")
+            write_whole(own / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    except Timeout as error:
+        raise UserError(f"{own / LOCK}: another run holds it for too long; end that, or name another place.") from error
+    except OSError as error:
+        raise UserError(f"{own}: cannot be written ({error.strerror}); name another place.") from error
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn a failing system call into a UserError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); name another place.") from error
