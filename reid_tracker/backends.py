@@ -59,9 +59,9 @@ def appearance_form(model: str | Path | None, backend: Backend = "auto", device:
     path = Path(model).expanduser() if model else APPEARANCE
 
     def export(kind: str, file: Path) -> Path:
-        from reid_tracker.appearance.export import export_model
+        from reid_tracker.appearance.export import convert_model
 
-        return export_model(path, file, kind)
+        return convert_model(path, file, kind)
 
     return _form(path, backend, device, export, {"onnx": ".onnx", "openvino": ".xml"})
 

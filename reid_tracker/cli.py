@@ -1,6 +1,7 @@
 """The command line: parse, call one function of the package, print."""
 
 import logging
+import re
 import signal
 import sys
 from contextlib import suppress
@@ -198,7 +199,7 @@ def track(
         "tracker.camera_motion": camera_motion,
     }
     chosen = load(TrackConfig, config, {**overrides, **_parse_settings(settings or [])})
-    _run_track(sources, chosen, [config] if config else [])
+    _run_track(sources, chosen)
 
 
 @app.command()
@@ -286,14 +287,19 @@ def demo(
     from reid_tracker.config import TrackConfig, load
     from reid_tracker.demo import make_clip
     from reid_tracker.evaluation import mot
+    from reid_tracker.ownership import claim
 
     # The clip's people leave and return, and its truth knows that they are the same.
     returning = {"tracker.return_false_match_rate": 0.05}
     wanted = {"detector.model": detector, **returning, **_parse_settings(settings or [])}
     needed = {"output.folder": str(output), "output.video": True, "output.mot": True}
     config = load(TrackConfig, None, {**wanted, **needed})
-    clip = make_clip(output / "clip")
-    _run_track([str(clip)], config, [])
+    folder = output.expanduser() / "clip"
+    with claim([], of=["demo"], folders=[folder]) as claimed:
+        make_clip(claimed.begin(folder), folder.name)
+        claimed.complete()
+    clip = folder / f"{folder.name}.mp4"
+    _run_track([str(clip)], config)
     figures = mot.evaluate_mot(clip.parent, output / f"{clip.stem}.txt")[clip.parent.name]
     shown = "  ".join(f"{name} {100 * figures[name]:.1f}" for name in ("HOTA", "MOTA", "IDF1"))
     print(f"{shown}  switches {figures['IDSW']:.0f}")
@@ -321,7 +327,7 @@ def _split_pair(pair: str, flag: str, form: str) -> tuple[str, str]:
     return name, value
 
 
-def _run_track(sources: list[str], config: Any, inputs: list[Path]) -> None:
+def _run_track(sources: list[str], config: Any) -> None:
     """Run with a progress bar, or lines where there is no terminal, and print the summary."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -358,7 +364,7 @@ def _run_track(sources: list[str], config: Any, inputs: list[Path]) -> None:
             bar.update(task.id, completed=done, rate=f"{task.speed:.1f}" if task.speed else "-")
 
         try:
-            summaries = run(sources, config, progress=advance, inputs=inputs)
+            summaries = run(sources, config, progress=advance)
         except BatchError as error:
             summaries, failure = error.summaries, error
     _print_summaries(summaries, shown)
@@ -432,18 +438,26 @@ def evaluate_mot(
     engine: Annotated[str, typer.Option(help="native (equal to TrackEval) or motmetrics (second opinion).")] = "native",
     json: Annotated[Path | None, typer.Option(help="Write every figure as JSON.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write every figure as CSV.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """HOTA, CLEAR and identity figures, per sequence and combined."""
+    """HOTA, CLEAR and identity figures, per sequence and combined.
+
+    Run again, it replaces the files that it wrote; any other file is an error, and stays.
+    """
     from reid_tracker.evaluation import mot
+    from reid_tracker.ownership import Inputs, claim
 
     if engine not in ("native", "motmetrics"):
         raise UserError(f"--engine {engine}: choose native or motmetrics.")
     check_writable(json, csv)
-    figures = mot.evaluate_mot(truth, results, benchmark, engine, sequence or None)  # type: ignore[arg-type]
-    if json is not None:
-        mot.write_json(figures, json)
-    if csv is not None:
-        mot.write_csv(figures, csv)
+    inputs = Inputs({"truth": [truth], "results": [results]})
+    with claim([json, csv], inputs, ["evaluate mot"], overwrite) as claimed:
+        figures = mot.evaluate_mot(truth, results, benchmark, engine, sequence or None)  # type: ignore[arg-type]
+        if json is not None:
+            mot.write_json(figures, claimed.begin(json, grows=False))
+        if csv is not None:
+            mot.write_csv(figures, claimed.begin(csv, grows=False))
+        claimed.complete()
     _print_figures(figures, mot.SUMMARY_FIGURES)
 
 
@@ -469,29 +483,51 @@ def evaluate_reid(
     ranked_list: Annotated[Path | None, typer.Option(help="Draw queries and their ten best (PNG).")] = None,
     embedding_map: Annotated[Path | None, typer.Option("--map", help="Draw the vectors in a plane (PNG).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
-    """Rank-1, mAP and mINP of an appearance network, by the Market-1501 protocol."""
+    """Rank-1, mAP and mINP of an appearance network, by the Market-1501 protocol.
+
+    Run again, it replaces the files that it wrote; any other file is an error, and stays.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     from reid_tracker.evaluation import reid
     from reid_tracker.evaluation.mot import write_json
+    from reid_tracker.evaluation.reid_pictures import check_pictures
+    from reid_tracker.ownership import Inputs, claim
+    from reid_tracker.progress import ProgressLines
 
     check_writable(json)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    check_pictures(ranked_list, embedding_map)
+    console = Console(stderr=True)
+    lines = None if console.is_terminal else ProgressLines("crop")
+    inputs = Inputs({"data": [_without_slice(data)], "model": [model]})
+    with (
+        claim([json, ranked_list, embedding_map], inputs, ["evaluate reid"], overwrite) as claimed,
+        Progress(console=console, transient=True, disable=lines is not None) as bar,
+    ):
         tasks: dict[str, Any] = {}
 
         def advance(task: str, done: int, total: int) -> None:
+            if lines is not None:
+                lines.advance(task, task, done, total)
+                return
             if task not in tasks:
                 tasks[task] = bar.add_task(task, total=total)
             bar.update(tasks[task], completed=done, visible=done < total)
 
-        figures = reid.evaluate_reid(
-            data, model, corruptions, rerank, ranked_list, embedding_map, device, progress=advance
-        )
-    if json is not None:
-        write_json(figures, json)
+        ranked, mapped = (claimed.begin(each, grows=False) if each else None for each in (ranked_list, embedding_map))
+        figures = reid.evaluate_reid(data, model, corruptions, rerank, ranked, mapped, device, progress=advance)
+        if json is not None:
+            write_json(figures, claimed.begin(json, grows=False))
+        claimed.complete()
     _print_retrieval(figures)
+
+
+def _without_slice(data: str) -> str:
+    """The folder or file of a set of crops: ``market[:551]`` is part of ``market``."""
+    return re.sub(r"\[\d*:\d*\]$", "", data)
 
 
 def _print_retrieval(figures: dict[str, Any]) -> None:
@@ -535,14 +571,20 @@ def evaluate_robustness(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set tracker.lost_seconds=5")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """HOTA and IDF1 under blur, bad light, dropped frames, shake, ..., and what is kept of clean."""
+    """HOTA and IDF1 under blur, bad light, dropped frames, shake, ..., and what is kept of clean.
+
+    Run again, it replaces the files that it wrote; any other file is an error, and stays.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     from reid_tracker.config import TrackConfig, load
     from reid_tracker.evaluation import robustness
     from reid_tracker.evaluation.mot import write_json
+    from reid_tracker.ownership import Inputs, claim
+    from reid_tracker.progress import ProgressLines
 
     check_writable(json, plot)
     kinds = corruptions.split(",") if corruptions else list(robustness.VIDEO_CORRUPTIONS)
@@ -560,15 +602,26 @@ def evaluate_robustness(
         "embedder.model": embedder,
     }
     config = load(TrackConfig, None, {**overrides, **_parse_settings(settings or [])})
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    lines = None if console.is_terminal else ProgressLines()
+    inputs = Inputs({"source": [sequence], "truth": [truth], "detections": [detections], "model": [detector, embedder]})
+    with (
+        claim([json, plot], inputs, ["evaluate robustness"], overwrite) as claimed,
+        Progress(console=console, transient=True, disable=lines is not None) as bar,
+    ):
         task = bar.add_task("frames", total=None)
-        figures = robustness.evaluate_robustness(
-            sequence, truth, config, kinds, levels, lambda done, total: bar.update(task, completed=done, total=total)
-        )
-    if json is not None:
-        write_json(figures, json)
-    if plot is not None:
-        robustness.draw_robustness(figures, plot)
+
+        def advance(done: int, total: int | None) -> None:
+            if lines is not None:
+                lines.advance(task, sequence.name, done, total)
+            bar.update(task, completed=done, total=total)
+
+        figures = robustness.evaluate_robustness(sequence, truth, config, kinds, levels, advance)
+        if json is not None:
+            write_json(figures, claimed.begin(json, grows=False))
+        if plot is not None:
+            robustness.draw_robustness(figures, claimed.begin(plot, grows=False))
+        claimed.complete()
     _print_robustness(figures, [str(level) for level in levels])
 
 
@@ -601,21 +654,42 @@ def train(
         str | None, typer.Option(help="Weights to start from: a file, or 'bundled'. Default: random.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from --output after an interruption.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Train anew where a model is; it stays until the new one is complete.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set schedule.epochs=30")
     ] = None,
 ) -> None:
-    """Train an appearance network on folders of people (or of any identities)."""
+    """Train an appearance network on folders of people (or of any identities).
+
+    Where a model is already, a second run is refused: --resume goes on with it, --overwrite begins anew.
+    """
     from reid_tracker.config import TrainConfig, load
+    from reid_tracker.training.command import latest_epoch
     from reid_tracker.training.command import train as run
 
     tests = dict(_split_pair(pair, "--test", "NAME=DATA") for pair in test or [])
     chosen = load(TrainConfig, config, _parse_settings(settings or []))
+    before = latest_epoch(output)
     try:
-        figures = run(data, output, chosen, tests=tests, start=start, resume=resume, device=device, show_progress=True)
+        figures = run(
+            data,
+            output,
+            chosen,
+            tests=tests,
+            start=start,
+            resume=resume,
+            overwrite=overwrite,
+            device=device,
+            show_progress=True,
+        )
     except KeyboardInterrupt:
-        print("Interrupted: the same command with --resume goes on after the last whole epoch.", file=sys.stderr)
+        mend = "the same command with --resume goes on after the last whole epoch."
+        if not resume and latest_epoch(output) == before:
+            mend = "no epoch was whole yet, so that --resume has nothing to go on from; start it again."
+        print(f"Interrupted: {mend}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     names = ("rank1", "rank5", "mAP", "mINP")
     table = _table("", *names)
@@ -638,12 +712,25 @@ def export_crops(
     per_identity: Annotated[int, typer.Option(min=1, help="Crops of each identity at most.")] = 30,
     min_height: Annotated[float, typer.Option(help="Leave out lower boxes, px.")] = 48,
     camera: Annotated[int, typer.Option(help="Number of the camera; -1 = unknown.")] = -1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the crops of this video that the set has already.")
+    ] = False,
 ) -> None:
-    """Cut a training set out of one's own video: varied, uncovered, sharp crops of the reviewed identities."""
+    """Cut a training set out of one's own video: varied, uncovered, sharp crops of the reviewed identities.
+
+    A set that has crops of this video already is refused without --overwrite; files that are not the set's stay.
+    """
     from reid_tracker import reviewed_crops
 
     written = reviewed_crops.export_crops(
-        results, video, output, review=review, per_identity=per_identity, min_height=min_height, camera=camera
+        results,
+        video,
+        output,
+        review=review,
+        per_identity=per_identity,
+        min_height=min_height,
+        camera=camera,
+        overwrite=overwrite,
     )
     print(f"{sum(written.values())} crops of {len(written)} identities")
     print(output / reviewed_crops.LIST)
@@ -658,11 +745,15 @@ def export(
     data: Annotated[
         list[str] | None, typer.Option(help="Crops to calibrate int8 on: training data. May be repeated.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Export an appearance network for ONNX Runtime or OpenVINO; --embedder takes the result."""
+    """Export an appearance network for ONNX Runtime or OpenVINO; --embedder takes the result.
+
+    Run again, it replaces the file that it wrote; any other file is an error, and stays.
+    """
     from reid_tracker.appearance.export import export_model
 
-    print(export_model(model, output, format, int8, data or ()))
+    print(export_model(model, output, format, int8, data or (), overwrite=overwrite))
 
 
 @app.command()

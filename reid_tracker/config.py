@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from reid_tracker.errors import UserError
 
@@ -20,6 +20,16 @@ class Settings(BaseModel):
     """A group of settings: unknown names and impossible values are errors, also on assignment."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that `load` read them from: an input of the run, which its results must not overwrite."""
+        return self._file
+
+    def __eq__(self, other: object) -> bool:
+        """Equal settings are equal wherever they were read from."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
 
 
 def setting(default: Any, description: str, **limits: Any) -> Any:
@@ -534,7 +544,9 @@ def load(model: type[S], path: str | Path | None = None, overrides: dict[str, An
                     raise UserError(f"{where}: {group} holds a group of settings, not a single value.")
             target[leaf] = value
     try:
-        return model.model_validate(values)
+        settings = model.model_validate(values)
+        settings._file = None if path is None else Path(path)
+        return settings
     except ValidationError as error:
         raise UserError(f"{where}: " + "; ".join(_complaint(model, each) for each in error.errors()) + ".") from error
 

@@ -35,7 +35,7 @@ PILLAR_WIDTH = 110
 LIGHT = [(0, 1.0), (5.4, 1.0), (5.7, 0.35), (6.6, 0.35), (6.9, 1.0), (12.0, 1.0), (12.4, 0.4), (13.2, 0.4), (13.5, 1.0)]
 
 
-def make_clip(folder: Path) -> Path:
+def make_clip(folder: Path, name: str | None = None) -> Path:
     """Write the clip and its truth as a MOTChallenge sequence.
 
     Parameters
@@ -43,6 +43,8 @@ def make_clip(folder: Path) -> Path:
     folder : Path
         The sequence folder: `<name>.mp4`, `seqinfo.ini`, `gt/gt.txt`. People who are hardly visible are of a class
         that evaluation lets be found or not.
+    name : str, optional
+        Of the sequence; without it that of the folder.
 
     Returns
     -------
@@ -55,7 +57,8 @@ def make_clip(folder: Path) -> Path:
         If a photograph is missing, or the folder cannot be written.
     """
     world, people = _paint_world()
-    video = folder / f"{folder.name}.mp4"
+    name = name or folder.name
+    video = folder / f"{name}.mp4"
     rows: list[str] = []
     try:
         (folder / "gt").mkdir(parents=True, exist_ok=True)
@@ -73,7 +76,7 @@ def make_clip(folder: Path) -> Path:
             container.mux(stream.encode(None))
         (folder / "gt" / "gt.txt").write_text("".join(rows), encoding="utf-8")
         (folder / "seqinfo.ini").write_text(
-            f"[Sequence]\nname={folder.name}\nframeRate={FRAME_RATE}\nseqLength={FRAME_RATE * SECONDS}\n"
+            f"[Sequence]\nname={name}\nframeRate={FRAME_RATE}\nseqLength={FRAME_RATE * SECONDS}\n"
             f"imWidth={WIDTH}\nimHeight={HEIGHT}\n",
             encoding="utf-8",
         )

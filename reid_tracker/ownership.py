@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from reid_tracker.errors import UserError
-from reid_tracker.writing import write_whole
+from reid_tracker.writing import is_stream, write_whole
 
 FOLDER, RECORD, LOCK = ".reid_tracker", "files.json", "files.lock"
 RECORD_SECONDS = 30.0  # for another run to end its look at the record
@@ -216,7 +216,11 @@ class Claim:
         grows : bool
             An empty file or folder is made there now; otherwise whoever writes it makes it whole.
         """
-        output = Path(output)
+        output = Path(output).expanduser()
+        if is_stream(output):
+            if grows:
+                raise UserError(f"{output}: cannot be written, as it is no ordinary file; name another place.")
+            return output
         place = part_of(output) if os.path.lexists(output) and not _is_empty_folder(output) else output
         with _naming(place), _record(output.parent) as record:
             if place != output and os.path.lexists(place):
@@ -366,7 +370,8 @@ def part_of(output: Path) -> Path:
 
 
 def _listed(paths: Iterable[Path | str | None]) -> list[Path]:
-    return [Path(each).expanduser() for each in paths if each is not None]
+    """Those that are files: nobody owns a pipe."""
+    return [path for path in (Path(each).expanduser() for each in paths if each is not None) if not is_stream(path)]
 
 
 def _normal(name: str) -> str:

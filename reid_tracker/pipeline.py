@@ -126,7 +126,6 @@ def track(
     detector: Detector | None = None,
     embedder: AppearanceModel | None = None,
     progress: Progress | None = None,
-    inputs: Sequence[str | Path] = (),
 ) -> list[RunSummary]:
     """Track everyone in one or more videos and write what the settings ask for.
 
@@ -142,8 +141,6 @@ def track(
         Used instead of the one that the settings name.
     progress : callable, optional
         Called after each frame with the source and the number of frames done.
-    inputs : sequence of path
-        Further files that the run was made from, such as that of its settings: nothing is written over them.
 
     Returns
     -------
@@ -165,7 +162,7 @@ def track(
     Results of an earlier run of the same source are replaced once the new ones are complete.
     """
     with ExitStack() as opened_here:
-        return _track(source, config or TrackConfig(), detector, embedder, progress, inputs, opened_here)
+        return _track(source, config or TrackConfig(), detector, embedder, progress, opened_here)
 
 
 @dataclass
@@ -192,7 +189,6 @@ def _track(
     detector: Detector | None,
     embedder: AppearanceModel | None,
     progress: Progress | None,
-    read: Sequence[str | Path],
     opened_here: ExitStack,
 ) -> list[RunSummary]:
     """`track`; what it opens and must close goes to ``opened_here``."""
@@ -207,11 +203,11 @@ def _track(
         return []
     if len(jobs) > 1 and (config.source.resume or config.output.save_state):
         raise UserError("A state is that of one video: give one source with save_state or resume.")
-    inputs = _inputs(jobs, config, read)
+    inputs = _inputs(jobs, config)
     for job in jobs:
         if job.error is None:
             check_outputs(*_arguments(job, inputs, config))
-    state = _state_arguments(jobs, config, read)
+    state = _state_arguments(jobs, config)
     run = _Batch(config, Models(config, detector, embedder), progress, inputs, state, opened_here)
     summaries: list[RunSummary] = []
     for job in jobs:
@@ -287,13 +283,13 @@ def _wanted(config: TrackConfig, name: str, has_pixels: bool, refined: bool = Fa
     return {folder / file: kind for file, (kind, is_wanted) in wanted.items() if is_wanted}
 
 
-def _inputs(jobs: list[_Job], config: TrackConfig, read: Sequence[str | Path], with_state: bool = True) -> Inputs:
+def _inputs(jobs: list[_Job], config: TrackConfig, with_state: bool = True) -> Inputs:
     """Everything that the run reads."""
     recorded, where = config.detector.recorded, config.gallery.where
     gallery = [where] if where and not is_url(where) else []
     return Inputs(
         {
-            "settings": read,
+            "settings": [config.file],
             "model": [config.detector.model, config.embedder.model],
             "gallery": gallery,
             "state": [config.source.resume] if with_state else [],
@@ -317,9 +313,7 @@ def _arguments(
     return files, inputs, source_marks(job.path), config.output.overwrite, folders
 
 
-def _state_arguments(
-    jobs: list[_Job], config: TrackConfig, read: Sequence[str | Path]
-) -> tuple[list[Path], Inputs, list[str], bool] | None:
+def _state_arguments(jobs: list[_Job], config: TrackConfig) -> tuple[list[Path], Inputs, list[str], bool] | None:
     """The place for the state as `claim` takes it, once it has been checked; None where none is saved."""
     if config.output.save_state is None:
         return None
@@ -329,7 +323,7 @@ def _state_arguments(
         raise UserError(f"{file}: a result and the state would go into this file; name them apart.")
     # One state that goes on from video to video is what naming it twice means; it is replaced at the end.
     goes_on = resumed is not None and file.exists() and file.samefile(Path(resumed).expanduser())
-    inputs = _inputs(jobs, config, read, with_state=not goes_on)
+    inputs = _inputs(jobs, config, with_state=not goes_on)
     arguments = [file], inputs, ["state"], config.output.overwrite or goes_on
     check_outputs(*arguments)
     return arguments

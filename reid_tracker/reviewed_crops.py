@@ -6,6 +6,8 @@ The set is one folder per identity and `crops.csv` (path, identity, camera), whi
 import csv
 import io
 import json
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, IDENTITY, LEFT, WIDTH, read_rows
+from reid_tracker.ownership import Inputs, claim
 from reid_tracker.tracking import costs
 from reid_tracker.video.annotate import clip_boxes
 from reid_tracker.video.sources import open_source
@@ -37,6 +40,7 @@ def export_crops(
     per_identity: int = 30,
     min_height: float = 48,
     camera: int = -1,
+    overwrite: bool = False,
 ) -> dict[str, int]:
     """Cut out varied, uncovered, sharp crops of each identity of a run.
 
@@ -57,6 +61,8 @@ def export_crops(
         Lower boxes are left out, px.
     camera : int
         Number of the camera; -1 = unknown, then retrieval may compare all crops.
+    overwrite : bool
+        Replace the crops of this video that the set has already.
 
     Returns
     -------
@@ -66,19 +72,40 @@ def export_crops(
     Raises
     ------
     UserError
-        If a file is missing or not what it should be, the review contradicts itself, or the set has this video's
-        crops already.
+        If a file is missing or not what it should be, the review contradicts itself, the set has this video's
+        crops already, or a crop would be written over a file that is not the set's.
     """
-    output = Path(output)
+    output = Path(output).expanduser()
     check_writable(output / LIST)
+    inputs = Inputs({"results": [results], "video": [video], "review": [review]})
+    # The set's list is its record: other videos' crops stay, and the list is written anew with them.
+    with claim([output / LIST], inputs, overwrite=True):
+        return _export_crops(Path(results), video, output, review, per_identity, min_height, camera, overwrite)
+
+
+def _export_crops(
+    results: Path,
+    video: Path | str,
+    output: Path,
+    review: Path | str | None,
+    per_identity: int,
+    min_height: float,
+    camera: int,
+    overwrite: bool,
+) -> dict[str, int]:
+    """`export_crops`, with the set to itself."""
     source = open_source(video)
     if not source.has_pixels:
         raise UserError(f"{video}: has no pictures to cut crops from.")
-    frame, identity, xyxy, confidence = _read_results(Path(results))
+    frame, identity, xyxy, confidence = _read_results(results)
     names = _names(np.unique(identity), Path(review) if review else None)
     known = _read_list(output / LIST)
-    if any(Path(row["path"]).name.startswith(f"{source.name}_") for row in known):
-        raise UserError(f"{output}: holds crops of {source.name} already; name a new folder.")
+    own = re.compile(re.escape(source.name) + r"_\d{6,}\.jpg")
+    earlier = {row["path"] for row in known if own.fullmatch(Path(row["path"]).name)}
+    if earlier and not overwrite:
+        raise UserError(f"{output}: holds crops of {source.name} already; name a new folder, or give --overwrite.")
+    known = [row for row in known if row["path"] not in earlier]
+    earlier = {each for each in earlier if (output / each).resolve().is_relative_to(output.resolve())}
     fit = _fit(frame, xyxy, confidence, min_height, source.width, source.height)
     fit &= np.isin(identity, list(names))
     bins = _bins(
@@ -101,18 +128,30 @@ def export_crops(
                     int(frame[row]),
                     cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes(),
                 )
+    crops = {
+        (Path(name) / f"{source.name}_{number:06d}.jpg").as_posix(): (name, data)
+        for (name, _), (_, number, data) in sorted(best.items())
+    }
+    foreign = next((each for each in crops if each not in earlier and os.path.lexists(output / each)), None)
+    if foreign is not None:
+        raise UserError(f"{output / foreign}: is there already and not in {LIST}; name a new folder.")
     written: dict[str, int] = {}
+    new: list[Path] = []
     try:
-        for (name, _), (_, number, picture_bytes) in sorted(best.items()):
-            path = Path(name) / f"{source.name}_{number:06d}.jpg"
-            (output / name).mkdir(parents=True, exist_ok=True)
-            (output / path).write_bytes(picture_bytes)
-            known.append({"path": path.as_posix(), "identity": name, "camera": str(camera)})
+        for path, (name, data) in crops.items():
+            write_whole(output / path, data)
+            new += [output / path] if path not in earlier else []
+            known.append({"path": path, "identity": name, "camera": str(camera)})
             written[name] = written.get(name, 0) + 1
         if written:
             _write_list(output / LIST, known)
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written ({error.strerror}).") from error
+    except BaseException:
+        for file in new:  # the list does not tell of them: the next run would take them for somebody else's
+            file.unlink(missing_ok=True)
+        raise
+    if written:
+        for path in earlier - crops.keys():
+            (output / path).unlink(missing_ok=True)
     if not written:
         raise UserError(f"{results}: nobody in it is shown well enough for a crop; lower --min-height.")
     return written

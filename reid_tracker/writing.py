@@ -10,7 +10,7 @@ from reid_tracker.errors import UserError
 
 def check_writable(*paths: Path | str | None) -> None:
     """Raise a UserError about the first of these files that cannot be written; changes nothing. None is passed over."""
-    for path in (Path(each) for each in paths if each is not None):
+    for path in (Path(each) for each in paths if each is not None and not is_stream(each)):
         folder = next(each for each in path.absolute().parents if each.exists())  # the rest will be made
         if path.is_dir():
             raise UserError(f"{path}: cannot be written, as it is a folder; name a file.")
@@ -18,6 +18,12 @@ def check_writable(*paths: Path | str | None) -> None:
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({folder}: {error.strerror}); choose another place.") from error
+
+
+def is_stream(path: Path | str) -> bool:
+    """Whether this takes bytes without keeping them (a pipe, /dev/stdout): it is written to, never replaced."""
+    path = Path(path)
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def write_whole(path: Path | str, data: bytes) -> None:
@@ -31,6 +37,9 @@ def write_whole(path: Path | str, data: bytes) -> None:
     path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
+        if is_stream(path):
+            path.write_bytes(data)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(data)
         part.replace(path)

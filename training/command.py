@@ -2,10 +2,14 @@
 
 import contextlib
 import logging
+import os
+import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.logging import RichHandler
@@ -14,11 +18,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from reid_tracker.appearance.checkpoint import load_checkpoint, save_checkpoint
 from reid_tracker.config import TrainConfig
 from reid_tracker.errors import UserError
+from reid_tracker.ownership import Inputs, claim, part_of
 from reid_tracker.training.datasets import join_crops, load_images
-from reid_tracker.training.distributed import leave_processes, rank
+from reid_tracker.training.distributed import leave_processes, rank, wait
 from reid_tracker.training.layouts import read_crops
 from reid_tracker.training.measure import measure
-from reid_tracker.training.trainer import MODEL, Trainer
+from reid_tracker.training.trainer import MIXTURES, MODEL, STATE, TEACHER, TRIPLETS, Trainer
 from reid_tracker.weights import APPEARANCE
 from reid_tracker.writing import check_writable
 
@@ -33,6 +38,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     show_progress: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Train an appearance network.
 
@@ -54,6 +60,9 @@ def train(
         "auto" or a torch device.
     show_progress : bool
         Show a progress bar and the epochs' figures on the terminal.
+    overwrite : bool
+        Train anew where a model is; it stays until the new one is complete, which is called `appearance.part.*`
+        until then.
 
     Returns
     -------
@@ -63,7 +72,8 @@ def train(
     Raises
     ------
     UserError
-        For whatever is wrong with the data, the settings or the files.
+        For whatever is wrong with the data, the settings or the files; if a model is in the folder, and neither
+        `resume` nor `overwrite` says what is to become of it; if another run is writing there.
     """
     config = config or TrainConfig()
     if not data:
@@ -73,27 +83,81 @@ def train(
     # All is read before the run: a fault shows now, not after hours.
     held_out = {name: read_crops(source, "test", visibility) for name, source in (tests or {}).items()}
     crops = join_crops([read_crops(source, "train", visibility) for source in data])
-    trainer = Trainer(config, crops, Path(output), device, APPEARANCE if start == "bundled" else _path(start))
-    if resume:
-        trainer.resume()
-    with _progress(config.schedule.epochs, show_progress and rank() == 0) as report:
-        trainer.run(report)
-    path = Path(output) / MODEL
-    network, header = load_checkpoint(path, trainer.device)
-    settings = trainer.config.network
-    figures = {}
-    if rank() == 0:
-        for name, test in held_out.items():
-            images = torch.from_numpy(load_images(test, settings.input_size))
-            figures[name] = measure(network, test, images, settings)
-        # People that no decision ever looked at come before those of the validation: they hold the calibration.
-        header["figures"] = {**figures, **header["figures"]}
-        for found in figures.values():
-            header["calibration"] = found["calibration"]
-            break
-        save_checkpoint(path, network, header, half=True)
-    leave_processes()
+    output, begins_from = Path(output).expanduser(), APPEARANCE if start == "bundled" else _path(start)
+    read = {
+        "data": [re.sub(r"\[\d*:\d*\]$", "", each) for each in (*data, *(tests or {}).values())],
+        "start": [begins_from],
+        "teacher": [config.distillation.teacher],
+        "settings": [config.file],
+    }
+    with _own(output, Inputs(read), resume, overwrite):
+        trainer = Trainer(config, crops, output, device, begins_from)
+        older = output / MODEL
+        # Where an older model is that this run does not go on with, the new one stands beside it until it is whole.
+        if older.is_file() and (not resume or part_of(older).is_file()):
+            trainer.model = part_of(older)
+        if resume:
+            trainer.resume()
+        with _progress(config.schedule.epochs, show_progress and rank() == 0) as report:
+            trainer.run(report)
+        network, header = load_checkpoint(trainer.model, trainer.device)
+        wait()  # all have read it before it is moved
+        settings = trainer.config.network
+        figures = {}
+        if rank() == 0:
+            for name, test in held_out.items():
+                images = torch.from_numpy(load_images(test, settings.input_size))
+                figures[name] = measure(network, test, images, settings)
+            # People that no decision ever looked at come before those of the validation: they hold the calibration.
+            header["figures"] = {**figures, **header["figures"]}
+            for found in figures.values():
+                header["calibration"] = found["calibration"]
+                break
+            save_checkpoint(trainer.model, network, header, half=True)
+            trainer.model.replace(older)
+        leave_processes()
     return dict(header["figures"])
+
+
+@contextlib.contextmanager
+def _own(output: Path, inputs: Inputs, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Be the only run that writes to a folder; raise a UserError if what is there must stay."""
+    if os.environ.get("RANK", "0") != "0":  # the first process writes the files
+        yield
+        return
+    there = [output / name for name in (MODEL, STATE) if (output / name).exists()]
+    if there and not (resume or overwrite):
+        raise UserError(
+            f"{there[0]}: a model is there already; go on with --resume, name another folder, or begin anew with "
+            "--overwrite."
+        )
+    caches = [output / name for name in (TEACHER, MIXTURES, TRIPLETS)]
+    foreign = next((each for each in caches if each.exists() and not _is_cache(each)), None)
+    if foreign is not None and not overwrite:
+        raise UserError(
+            f"{foreign}: is there already and was not written by this program; name another folder, or give "
+            "--overwrite."
+        )
+    # What is there may be replaced now, save what the run reads.
+    with claim([output / MODEL, output / STATE, *caches], inputs, ["train"], overwrite=True):
+        if not resume:
+            part_of(output / MODEL).unlink(missing_ok=True)  # of a run that was broken off
+        yield
+
+
+def _is_cache(path: Path) -> bool:
+    """Whether this is what a run keeps for its resumption: a teacher's vectors, or mined triplets."""
+    try:
+        with np.load(path) as found:
+            return bool({"teacher", "about"} & set(found.files))
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+
+
+def latest_epoch(output: Path) -> int | None:
+    """When the last whole epoch in a folder was stored (ns); None where there is none."""
+    state = Path(output).expanduser() / STATE
+    return state.stat().st_mtime_ns if state.is_file() else None
 
 
 def _path(start: Path | str | None) -> Path | None:

@@ -3,12 +3,14 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -74,6 +76,11 @@ class Trainer:
         "auto" or a torch device.
     start : Path, optional
         Weights to start from (`load_start`); it also decides what the network's settings leave open (`adopt_start`).
+
+    Attributes
+    ----------
+    model : Path
+        Where the averaged network is written; `appearance.safetensors` unless somebody puts it elsewhere.
     """
 
     def __init__(
@@ -81,6 +88,7 @@ class Trainer:
     ) -> None:
         config = config.model_copy(update={"network": adopt_start(config.network, start)})
         self.config, self.output = config, Path(output)
+        self.model = self.output / MODEL
         check_names(config.loss)
         self.output.mkdir(parents=True, exist_ok=True)
         self.device = join_processes(pick_device(device))
@@ -180,7 +188,7 @@ class Trainer:
         progress : callable, optional
             Called after each batch with the epochs done (a fraction) and the latest figures in words.
         """
-        text, curves = "", Curves(self.output / "tensorboard", self.config.compute.tensorboard and rank() == 0)
+        text, curves = "", Curves(self._curves_folder(), self.config.compute.tensorboard and rank() == 0)
         while not self.finished:
             began = time.monotonic()
             losses, spread = self._train_epoch(partial(_report, progress, text))
@@ -207,6 +215,13 @@ class Trainer:
                 self.save()
             wait()
         curves.close()
+
+    def _curves_folder(self) -> Path:
+        """Where the curves go: a run that begins anew does not add to those of an earlier one."""
+        folder, number = self.output / "tensorboard", 1
+        while (following := self.output / f"tensorboard-{number + 1}").exists() or (not self.epoch and folder.exists()):
+            folder, number = following, number + 1
+        return folder
 
     @property
     def averaged(self) -> EmbeddingNetwork:
@@ -410,14 +425,32 @@ class Trainer:
         }
 
     def save(self) -> None:
-        """Write the model, and the state to resume from; each replaces the older file only once whole."""
-        if not self.config.schedule.patience or not self.best or self.best["epoch"] == self.epoch:
-            save_checkpoint(self.output / MODEL, self.averaged, self.header(), half=True)
-        state = {name: part.state_dict() for name, part in self._parts().items()}
-        place = {name: getattr(self, name) for name in _PLACE}
+        """Write the model, and the state to resume from; each replaces the older file only once whole.
+
+        Raises
+        ------
+        UserError
+            If one cannot be written; the files of the epoch before stay.
+        """
         unfinished = self.output / (STATE + ".part")
-        torch.save({**state, **place, "run": self._identity()}, unfinished)
-        unfinished.replace(self.output / STATE)
+        try:
+            if not self.config.schedule.patience or not self.best or self.best["epoch"] == self.epoch:
+                save_checkpoint(self.model, self.averaged, self.header(), half=True)
+            state = {name: part.state_dict() for name, part in self._parts().items()}
+            place = {name: getattr(self, name) for name in _PLACE}
+            torch.save({**state, **place, "run": self._identity()}, unfinished)
+            unfinished.replace(self.output / STATE)
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch's writer raises RuntimeError
+            for part in (unfinished, self.model.with_name(self.model.name + ".part")):
+                with suppress(OSError):
+                    part.unlink()
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            kept = f"--resume goes on after epoch {self.epoch - 1}" if self._has_state() else "nothing is kept"
+            raise UserError(f"{self.output}: epoch {self.epoch} cannot be written ({reason}); {kept}.") from error
+
+    def _has_state(self) -> bool:
+        """Whether the state of the epoch before can be resumed from."""
+        return self.epoch > 1 and (self.output / STATE).is_file()
 
     def resume(self) -> None:
         """Go on from `last.pt` in the output folder.

@@ -2,9 +2,10 @@
 
 import json
 import logging
+import re
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from reid_tracker.appearance.checkpoint import load_checkpoint
 from reid_tracker.appearance.exported import ExportedNetwork
 from reid_tracker.appearance.network import EmbeddingNetwork, fold_batch_norms
 from reid_tracker.errors import UserError
+from reid_tracker.ownership import Inputs, claim
 from reid_tracker.weights import model_hash
 from reid_tracker.writing import check_writable
 
@@ -44,7 +46,13 @@ class _Pixels(nn.Module):
 
 
 def export_model(
-    checkpoint: Path | str, output: Path | str, format: str = "onnx", int8: bool = False, data: Sequence[str] = ()
+    checkpoint: Path | str,
+    output: Path | str,
+    format: str = "onnx",
+    int8: bool = False,
+    data: Sequence[str] = (),
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Export a checkpoint for `Embedder`; the file carries the checkpoint's header and takes any number of crops.
 
@@ -62,6 +70,8 @@ def export_model(
     data : sequence of str
         Sets of crops to calibrate int8 on, as `read_crops` takes them: what the network was trained on, never test
         data.
+    overwrite : bool
+        Replace a file that is there, whoever wrote it; without it only an earlier export.
 
     Returns
     -------
@@ -72,18 +82,37 @@ def export_model(
     ------
     UserError
         If the checkpoint cannot be read, a library is missing, int8 has no data or another format, or the export's
-        vectors are not the network's: float within 1e-3, int8 with a mean cosine of 0.95.
+        vectors are not the network's: float within 1e-3, int8 with a mean cosine of 0.95; or if the file is an input,
+        or somebody else's.
     """
+    output = Path(output)
+    if format in FORMATS and output.suffix != FORMATS[format]:
+        output = output.with_name(output.name + FORMATS[format])
+    check_writable(output)
+    files = [output, output.with_suffix(".bin")] if format == "openvino" else [output]
+    sets = [re.sub(r"\[\d*:\d*\]$", "", each) for each in data]
+    with claim(files, Inputs({"checkpoint": [checkpoint], "data": sets}), ["export"], overwrite) as claimed:
+        written = convert_model(checkpoint, output, format, int8, data, lambda file: claimed.begin(file, grows=False))
+        claimed.complete()
+    return written
+
+
+def convert_model(
+    checkpoint: Path | str,
+    output: Path,
+    format: str,
+    int8: bool = False,
+    data: Sequence[str] = (),
+    place: Callable[[Path], Path] = lambda file: file,
+) -> Path:
+    """Do the work of `export_model`, without asking whose the file is; ``place`` says where each is written."""
     if format not in FORMATS:
         raise UserError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}.")
     if int8 and format != "openvino":
         raise UserError("int8 is for OpenVINO (--format openvino); ONNX Runtime takes longer over it than over float.")
     if int8 and not data:
         raise UserError("int8 needs crops to calibrate on; name the training data (--data).")
-    checkpoint, output = Path(checkpoint), Path(output)
-    if output.suffix != FORMATS[format]:
-        output = output.with_name(output.name + FORMATS[format])
-    check_writable(output)
+    checkpoint = Path(checkpoint)
     network, header = load_checkpoint(checkpoint)
     fold_batch_norms(network)
     model = _Pixels(network, header["mean"], header["std"]).eval()
@@ -98,7 +127,7 @@ def export_model(
         _write(model, crops, written, header, int8)
         _check(ExportedNetwork(written, exact=True)(crops), model, crops, int8)
         for file in sorted(Path(folder).glob(f"{output.stem}.*")):  # .bin before .xml
-            file.replace(output.parent / file.name)
+            file.replace(place(output.parent / file.name))
     return output
 
 

@@ -71,6 +71,7 @@ class SqliteGallery:
             )
         try:
             with self._reporting():
+                self._inode = self._file.stat().st_ino
                 self.model = self._open(model)
                 if self._header("forgetting"):
                     self._wipe()  # a kill came in between
@@ -304,6 +305,15 @@ class SqliteGallery:
 
     # ------------------------------------------------------------------ inside
 
+    def _check_place(self) -> None:
+        """Raise a UserError if the file is there no more: SQLite would go on writing to what nobody finds again."""
+        try:
+            is_there = self._file.stat().st_ino == self._inode
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise UserError(f"{self._file}: was moved or deleted while it was in use; what came since is not saved.")
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Everything inside happens, or nothing; one inside another is part of it."""
@@ -311,6 +321,7 @@ class SqliteGallery:
             if self._connection.in_transaction:
                 yield
                 return
+            self._check_place()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -347,6 +358,7 @@ class SqliteGallery:
 
     def _people(self, condition: str, *values: int) -> list[Person]:
         with self._lock, self._reporting():
+            self._check_place()
             rows = self._connection.execute(
                 "SELECT number, name, first_seen, last_seen, (SELECT count(*) FROM views WHERE views.number = "
                 f"people.number), class_id FROM people {condition} ORDER BY number",

@@ -14,6 +14,7 @@ import numpy as np
 from reid_tracker.config import LiveOutputSettings
 from reid_tracker.errors import UserError
 from reid_tracker.live.gallery import LiveGallery
+from reid_tracker.ownership import create_new
 from reid_tracker.video.annotate import Annotator
 from reid_tracker.video.sinks import FrameResult, VideoSink
 
@@ -118,6 +119,7 @@ class Recorder:
         self._folder, self._seconds = Path(settings.record or ".").expanduser(), settings.segment_seconds
         self._name = re.sub(r"[^\w.-]+", "_", name).strip("_") or "camera"
         self._sink: VideoSink | None = None
+        self._path: Path | None = None
         self._until = -np.inf
         self._size: tuple[int, ...] = ()
 
@@ -129,23 +131,31 @@ class Recorder:
             if now >= self._until or (self._sink is not None and shape != self._size):
                 self.close()
                 self._until, self._size = now + self._seconds, shape
-                self._sink = VideoSink(self._unused(), 30.0)
+                name = f"{self._name}-{time.strftime('%Y%m%d-%H%M%S')}.mp4"
+                self._path = create_new(self._folder / name)
+                self._sink = VideoSink(self._path, 30.0)
             if self._sink is not None:
                 self._sink.write(result)
         except UserError as error:
             logger.warning("%s Recording is tried again in %g s.", error, self._seconds)
-            self._sink = None
+            self.close()
 
     def close(self) -> None:
         """Finish the video."""
+        try:
+            self._finish()
+        except UserError as error:
+            logger.warning("%s", error)
+
+    def _finish(self) -> None:
+        """Close the file; one without a frame goes, and one that somebody took away is told of."""
         sink, self._sink = self._sink, None
+        path, self._path = self._path, None
         if sink is not None:
             sink.close()
-
-    def _unused(self) -> Path:
-        stem, number = f"{self._name}-{time.strftime('%Y%m%d-%H%M%S')}", 1
-        path = self._folder / f"{stem}.mp4"
-        while path.exists():
-            number += 1
-            path = self._folder / f"{stem}-{number}.mp4"
-        return path
+        if path is None:
+            return
+        if not path.exists():
+            logger.warning("%s: was moved or deleted while it was recorded.", path)
+        elif sink is None or not sink.last_frame:
+            path.unlink(missing_ok=True)
