@@ -76,17 +76,8 @@ class Inputs:
                 self._known[path] = None
         return self._known[path]
 
-    def conflict(self, output: Path, is_ours: bool) -> str | None:
-        """Which input an output would destroy, in words; None = none.
-
-        Parameters
-        ----------
-        output : Path
-            File or folder to be written.
-        is_ours : bool
-            Whether it is there and an earlier run of the same kind wrote it: such a file in an input folder is a
-            result, not an input.
-        """
+    def conflict(self, output: Path) -> str | None:
+        """Which input an output would destroy, in words; None = none."""
         real = output.parent.resolve() / output.name
         for folder in self._closed:
             if real.is_relative_to(folder):
@@ -101,10 +92,12 @@ class Inputs:
             return named
         if identity in self._files or identity in self._folders:
             return self._files.get(identity) or self._folders[identity]
-        if identity in self._around and output.is_dir():
-            return self._around[identity]
-        around = (self._identity(each) for each in real.parents)
-        return None if is_ours else next((self._folders[each] for each in around if each in self._folders), None)
+        return self._around.get(identity) if output.is_dir() else None
+
+    def around(self, output: Path) -> str | None:
+        """Which input folder an output lies in, in words; None = none."""
+        parents = (self._identity(each) for each in (output.parent.resolve() / output.name).parents)
+        return next((self._folders[each] for each in parents if each in self._folders), None)
 
 
 NOTHING = Inputs({})
@@ -333,13 +326,14 @@ class _Check:
         is_there = os.path.lexists(path) and not (is_folder and _is_empty_folder(path))
         is_written = is_there and _is_written(path, entry)
         is_ours = is_written and (not self._of or not entry.get("of") or bool(self._of & set(entry["of"])))
-        if conflict := self._inputs.conflict(path, is_ours):
+        conflict = self._inputs.conflict(path)
+        if is_there and not is_ours and self._overwrite:  # what is there in a folder that is read, is read
+            conflict = conflict or self._inputs.around(path)
+        if conflict:
             raise UserError(f"{path}: the result would overwrite its own {conflict}; name another place.")
-        if not is_there:
-            return
-        if path.is_dir() and not is_folder:
+        if is_there and path.is_dir() and not is_folder:
             raise UserError(f"{path}: cannot be written, as it is a folder; name a file.")
-        if not is_ours and not self._overwrite:
+        if is_there and not is_ours and not self._overwrite:
             reason = "holds results of something else" if is_written else "was not written by this program as it is"
             raise UserError(f"{path}: is there already and {reason}; name another place, or give --overwrite.")
 

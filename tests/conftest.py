@@ -4,11 +4,15 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from reid_tracker.offline import import_ultralytics
+
+if TYPE_CHECKING:
+    from command_world import Run
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tracking_world.py
 
@@ -46,6 +50,14 @@ def data() -> Path:
     if not folder:
         pytest.skip("REID_TRACKER_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Run":
+    """The command line, in this process."""
+    from command_world import Run
+
+    return Run(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")
