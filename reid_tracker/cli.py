@@ -4,8 +4,10 @@ import logging
 import re
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,33 +41,44 @@ Overwrite = Annotated[
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one sentence and status 2, SIGTERM and SIGHUP as Ctrl-C does."""
-    _end_as_ctrl_c_does()
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("Note: %(message)s"))
-    logging.getLogger("reid_tracker").addHandler(handler)
+    log = logging.getLogger("reid_tracker")
+    log.addHandler(handler)
     try:
-        app()
+        with _ending_as_ctrl_c_does():
+            app()
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    finally:
+        log.removeHandler(handler)
 
 
-def _end_as_ctrl_c_does() -> None:
+@contextmanager
+def _ending_as_ctrl_c_does() -> Iterator[None]:
     """Let a service manager and a terminal that closes end a run as cleanly as Ctrl-C."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if current_thread() is not main_thread():  # whoever runs this there handles signals
+        yield
+        return
+    named = (getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+    numbers = [each for each in named if signal.getsignal(each) == signal.SIG_DFL]  # nohup ignores SIGHUP, and means it
 
     def interrupt(number: int, frame: Any) -> None:
         for each in numbers:  # one is enough: a second must not break off what the first one finishes
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    with suppress(ValueError):  # not in the main thread: whoever runs this there handles signals
+    for each in numbers:
+        signal.signal(each, interrupt)
+    try:
+        yield
+    finally:
         for each in numbers:
-            if signal.getsignal(each) == signal.SIG_DFL:  # nohup ignores SIGHUP, and means it
-                signal.signal(each, interrupt)
+            signal.signal(each, signal.SIG_DFL)
 
 
 def _print_version(wanted: bool) -> None:
@@ -373,17 +386,19 @@ def _run_track(sources: list[str], config: Any) -> None:
         for each in summaries:
             if each.error:
                 print(f"Failed: {each.source}: {each.error}", file=sys.stderr)
-        kept = (
-            "" if interrupted.kept.startswith("frames up to") and " in " not in interrupted.kept else interrupted.kept
-        )
-        print(
-            f"Interrupted: {interrupted.source} is written up to frame {interrupted.last_frame}. "
-            f"{kept[:1].upper()}{kept[1:]}".rstrip(),
-            file=sys.stderr,
-        )
+        print(f"Interrupted: {_describe_interruption(interrupted)}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
     if failure is not None:
         raise failure
+
+
+def _describe_interruption(summary: "RunSummary") -> str:
+    """What is left of a run that was ended, and where it is not under its own name."""
+    if not summary.last_frame:
+        return f"nothing of {summary.source} is written."
+    text = f"{summary.source} is written up to frame {summary.last_frame}."
+    is_plain = summary.kept == f"frames up to {summary.last_frame} are kept."
+    return text if is_plain else f"{text} {summary.kept[:1].upper()}{summary.kept[1:]}"
 
 
 def _print_summaries(summaries: "list[RunSummary]", shown: set[str]) -> None:

@@ -218,12 +218,11 @@ def _track(
                 run.track(job, summary)
         except KeyboardInterrupt:
             summary.interrupted = True
-            summary.kept = summary.kept or f"{job.name} was not begun."
         except UserError as error:
             if len(jobs) == 1:
                 raise
             summary.error = str(error)
-        if summary.error is not None:
+        if summary.error is not None and job is not jobs[-1]:
             logger.warning("%s Going on with the next source.", summary.error)
         if summary.interrupted:
             break

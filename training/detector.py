@@ -302,7 +302,9 @@ def finish(student: Path, teacher: Path, output: Path, share: float, image_size:
     network.pt_path = output.name  # nobody need know where its start lay
     network.yaml = {**network.yaml, "yaml_file": Path(network.yaml.get("yaml_file", "")).name}
     kept = {name: checkpoint[name] for name in ("date", "version", "license", "docs")}
-    torch.save({**kept, "model": network.half(), "train_args": network.args}, output)
+    part = output.with_name(output.name + ".part")
+    torch.save({**kept, "model": network.half(), "train_args": network.args}, part)
+    part.replace(output)
 
 
 def train_detector(
@@ -354,8 +356,12 @@ def train_detector(
     Raises
     ------
     UserError
-        If the sources or the teacher cannot be read, or there is nothing to resume from.
+        If the sources or the teacher cannot be read, there is nothing to resume from, or the folder holds frames, a run
+        or a detector already and `resume` is not given.
     """
+    there = [each for each in (output / "detector.pt", output / "run", output / "frames") if each.exists()]
+    if there and not resume:
+        raise UserError(f"{there[0]}: is there already; go on with --resume, or name another folder.")
     last = output / "run" / "weights" / "last.pt"
     if resume and not last.is_file():
         raise UserError(f"{last}: nothing to resume from; start without --resume.")

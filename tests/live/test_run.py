@@ -62,7 +62,7 @@ def test_mistakes_end_in_one_sentence(refused, walkers, monkeypatch):
     assert "did you mean" in refused(*file, "--realtime", "--set", "people.left_second=3")
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_however_it_ends_the_recording_can_be_played(serve, tmp_path, ending):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
     process = subprocess.Popen(
