@@ -334,7 +334,11 @@ class _Check:
         if is_there and path.is_dir() and not is_folder:
             raise UserError(f"{path}: cannot be written, as it is a folder; name a file.")
         if is_there and not is_ours and not self._overwrite:
-            reason = "holds results of something else" if is_written else "was not written by this program as it is"
+            reason = (
+                "holds results of something else"
+                if is_written
+                else "was not written by this program, or was changed since"
+            )
             raise UserError(f"{path}: is there already and {reason}; name another place, or give --overwrite.")
 
 

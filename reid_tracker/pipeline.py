@@ -606,7 +606,10 @@ def _keep(claimed: Claim, sinks: "dict[Path, Sink]", summary: RunSummary) -> str
     beside = [place for output, place in places.items() if place != output]
     if set(frames.values()) == {summary.last_frame} and not beside and 0 not in holds.values():
         return f"frames up to {summary.last_frame} are kept."
-    text = "frames " + ", ".join(f"up to {last} are kept in {place}" for place, last in frames.items())
+    alike: dict[int | None, list[str]] = {}
+    for place, last in frames.items():
+        alike.setdefault(last, []).append(str(place))
+    text = "frames " + ", ".join(f"up to {last} are kept in {' and '.join(names)}" for last, names in alike.items())
     text += "".join(f", none in {output}" for output, last in holds.items() if last == 0) + "."
     return text + (" The results of the run before stay as they were." if beside else "")
 

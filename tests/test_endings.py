@@ -183,9 +183,8 @@ def test_a_full_disk_leaves_in_each_file_what_is_said(clip: Path, tmp_path: Path
     process = start("track", clip, *boxes, "--video", "--mot", "--jsonl", before=LIMITED.format(limit=limit))
     out, error = process.communicate(timeout=60)
     refused((process.returncode, out, error), "cannot be written")
-    said = {
-        Path(name): int(last) for last, name in re.findall(r"up to (\d+) are kept in (\S+?)(?=,|\.(?:\s|$))", error)
-    }
+    told = re.findall(r"up to (\d+) are kept in (.*?)(?=, up to|, none|\.(?:\s|$))", error)
+    said = {Path(name): int(last) for last, names in told for name in names.split(" and ")}
     everything = re.search(r"frames up to (\d+) are kept\.", error)
     files = set((tmp_path / "out").glob("[!.]*"))
     assert files and (everything or files == said.keys()), error
