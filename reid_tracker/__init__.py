@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reid_tracker.errors import UserError
     from reid_tracker.evaluation.mot import evaluate_mot
     from reid_tracker.gallery.store import open_gallery
-    from reid_tracker.pipeline import RunSummary, track
+    from reid_tracker.pipeline import BatchError, RunSummary, track
     from reid_tracker.tracking.state import TrackerState
     from reid_tracker.tracking.tracker import Tracker
     from reid_tracker.video.sources import Frame, open_source
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BatchError": "pipeline",
     "Embedder": "appearance.embedder",
     "Frame": "video.sources",
     "RecordedDetections": "detection.recorded",
@@ -39,6 +40,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BatchError",
     "Embedder",
     "Frame",
     "RecordedDetections",

@@ -15,6 +15,7 @@ import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -235,21 +236,30 @@ class Claim:
 
     def complete(self, *outputs: Path | str) -> None:
         """Put finished outputs, all that were begun if none is named, in place of those of earlier runs."""
-        for output in [Path(each) for each in outputs] or list(self._places):
-            place = self._places[output]
-            self._check_there(place)
+        chosen = [Path(each) for each in outputs] or list(self._places)
+        marks: dict[Path, str] = {}
+        for output in chosen:
+            self._check_there(self._places[output])
             with _naming(output):
-                mark = _mark(place)
-                with _record(output.parent) as record:
-                    entries = record["files"]
-                    before = entries.get(_key(output), {}).get("marks", [])
-                    kept = [each for each in before if not each.startswith("inode")] if place != output else []
-                    entries[_key(output)] = {"of": self._of, "marks": [*kept, mark][-_MARKS:]}
-                    if place != output:
-                        entries[_key(place)] = {"of": self._of, "marks": [mark]}
-                if place != output:
+                marks[output] = _mark(self._places[output])
+        for parent in dict.fromkeys(each.parent for each in chosen):
+            with _record(parent) as record:
+                for output in (each for each in chosen if each.parent == parent):
+                    self._note(record["files"], output, marks[output])
+        for output in chosen:
+            place = self._places.pop(output)
+            if place != output:
+                with _naming(output):
                     _replace(place, output)
-            del self._places[output]
+
+    def _note(self, entries: dict[str, Any], output: Path, mark: str) -> None:
+        """Record a finished output; one about to be renamed under both marks, as a kill may come in between."""
+        place = self._places[output]
+        before = entries.get(_key(output), {}).get("marks", []) if place != output else []
+        kept = [each for each in before if not each.startswith("inode")]
+        entries[_key(output)] = {"of": self._of, "marks": [*kept, mark][-_MARKS:]}
+        if place != output:
+            entries[_key(place)] = {"of": self._of, "marks": [mark]}
 
     def _check_there(self, place: Path) -> None:
         """Raise a UserError if somebody took a file away while it was written."""
@@ -287,6 +297,8 @@ class Claim:
             with suppress(UserError, OSError), _record(parent) as record:
                 name = Path(lock.lock_file).name
                 record["running"] = {key: each for key, each in record["running"].items() if each != name}
+                there = {_key(each) for each in parent.iterdir()}
+                record["files"] = {key: each for key, each in record["files"].items() if key in there}
             with suppress(OSError):
                 Path(lock.lock_file).unlink()  # while it is held: its name is never used again
             lock.release()
@@ -454,11 +466,18 @@ def _check_free(parent: Path, record: dict[str, Any], path: Path) -> None:
 def _read(parent: Path) -> dict[str, Any]:
     """The record of a folder; one that cannot be read tells of nothing, so that nothing is taken for ours."""
     try:
-        found = json.loads((parent / FOLDER / RECORD).read_text(encoding="utf-8"))
-        files = {str(key): each for key, each in found["files"].items() if isinstance(each, dict)}
-        return {"files": files, "running": {str(key): str(each) for key, each in found["running"].items()}}
+        return {
+            name: dict(part) for name, part in _parse((parent / FOLDER / RECORD).read_text(encoding="utf-8")).items()
+        }
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {"files": {}, "running": {}}
+
+
+@lru_cache(maxsize=4)  # a batch asks for one record many times
+def _parse(text: str) -> dict[str, dict[str, Any]]:
+    found = json.loads(text)
+    files = {str(key): each for key, each in found["files"].items() if isinstance(each, dict)}
+    return {"files": files, "running": {str(key): str(each) for key, each in found["running"].items()}}
 
 
 @contextmanager
@@ -469,12 +488,9 @@ def _record(parent: Path) -> Iterator[dict[str, Any]]:
         with FileLock(own / LOCK, timeout=RECORD_SECONDS, thread_local=False):
             record = _read(parent)
             yield record
-            known = {path.name for path in parent.iterdir()}
-            there = {_key(Path(name)) for name in known}
-            record["files"] = {key: each for key, each in record["files"].items() if key in there}
             if not (own / ".gitignore").exists():
                 (own / ".gitignore").write_text("*\n")
-            write_whole(own / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+            write_whole(own / RECORD, (json.dumps(record) + "\n").encode())
     except Timeout as error:
         raise UserError(f"{own / LOCK}: another run holds it for too long; end that, or name another place.") from error
     except OSError as error:

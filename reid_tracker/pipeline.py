@@ -240,7 +240,7 @@ def _plan(patterns: list[str | Path], config: TrackConfig) -> list[_Job]:
     for pattern in patterns:
         try:
             for path in expand_sources([pattern]):
-                jobs.setdefault(path, _Job(path, path.resolve().name if path.is_dir() else path.stem))
+                jobs.setdefault(path, _Job(path, _name_of(path)))
         except UserError as error:
             if len(patterns) == 1:
                 raise
@@ -259,6 +259,11 @@ def _plan(patterns: list[str | Path], config: TrackConfig) -> list[_Job]:
                 job.name = f"{stem}-{number}"
             taken |= names
     return list(jobs.values())
+
+
+def _name_of(path: Path) -> str:
+    """What a source is called."""
+    return path.resolve().name if path.is_dir() else path.stem
 
 
 def _folded(path: Path) -> str:
@@ -292,7 +297,7 @@ def _inputs(jobs: list[_Job], config: TrackConfig, with_state: bool = True) -> I
             "model": [config.detector.model, config.embedder.model],
             "gallery": gallery,
             "state": [config.source.resume] if with_state else [],
-            "detections": [_recorded_of(recorded, each.path, each.name) for each in jobs] if recorded else [],
+            "detections": [_recorded_of(recorded, each.path, _name_of(each.path)) for each in jobs] if recorded else [],
             "source": [each.path for each in jobs],
         },
         closed=gallery,
@@ -321,7 +326,8 @@ def _state_arguments(jobs: list[_Job], config: TrackConfig) -> tuple[list[Path],
     if _folded(file.resolve()) in {_folded(each.resolve()) for each in jobs[0].outputs | jobs[0].refined}:
         raise UserError(f"{file}: a result and the state would go into this file; name them apart.")
     # One state that goes on from video to video is what naming it twice means; it is replaced at the end.
-    goes_on = resumed is not None and file.exists() and file.samefile(Path(resumed).expanduser())
+    before = Path(resumed).expanduser() if resumed else None
+    goes_on = before is not None and file.exists() and before.exists() and file.samefile(before)
     inputs = _inputs(jobs, config, with_state=not goes_on)
     arguments = [file], inputs, ["state"], config.output.overwrite or goes_on
     check_outputs(*arguments)

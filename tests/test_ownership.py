@@ -459,6 +459,12 @@ def test_train_keeps_a_model_until_another_one_is_whole(
     refused(command(*train, "--overwrite", "--start", model), "overwrite its own start")
 
 
+def test_two_trainings_do_not_share_a_folder(command: Run, people: Path, tmp_path: Path) -> None:
+    with claim([tmp_path / "model" / "appearance.safetensors"]):
+        refused(command("train", people, "-o", tmp_path / "model", *FLAGS), "another run is writing it")
+    assert not (tmp_path / "model").exists()
+
+
 def test_train_leaves_files_of_the_user_s_alone(command: Run, people: Path, tmp_path: Path) -> None:
     for name in ("last.pt", "teacher.npz", "appearance.safetensors"):
         folder = tmp_path / name

@@ -84,7 +84,7 @@ def train(
     held_out = {name: read_crops(source, "test", visibility) for name, source in (tests or {}).items()}
     crops = join_crops([read_crops(source, "train", visibility) for source in data])
     output, begins_from = Path(output).expanduser(), APPEARANCE if start == "bundled" else _path(start)
-    read = {
+    read: dict[str, list[Path | str | None]] = {
         "data": [re.sub(r"\[\d*:\d*\]$", "", each) for each in (*data, *(tests or {}).values())],
         "start": [begins_from],
         "teacher": [config.distillation.teacher],
