@@ -256,7 +256,10 @@ def live(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set people.left_seconds=5")
     ] = None,
 ) -> None:
-    """Track cameras and streams as they run, with a page to watch, until Ctrl-C or SIGTERM."""
+    """Track cameras and streams as they run, with a page to watch, until Ctrl-C, SIGTERM or SIGHUP.
+
+    Recordings are named by camera and time; a second run adds to them, and none replaces a file.
+    """
     from reid_tracker.config import LiveConfig, load
     from reid_tracker.live.run import live as run
 
@@ -295,8 +298,12 @@ def demo(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set tracker.lost_seconds=5")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Make a clip with known truth, track it and measure the result: a first try without a video of one's own."""
+    """Make a clip with known truth, track it and measure the result: a first try without a video of one's own.
+
+    Run again, it replaces its own clip and results; any other file is an error, and stays.
+    """
     from reid_tracker.config import TrackConfig, load
     from reid_tracker.demo import make_clip
     from reid_tracker.evaluation import mot
@@ -305,10 +312,10 @@ def demo(
     # The clip's people leave and return, and its truth knows that they are the same.
     returning = {"tracker.return_false_match_rate": 0.05}
     wanted = {"detector.model": detector, **returning, **_parse_settings(settings or [])}
-    needed = {"output.folder": str(output), "output.video": True, "output.mot": True}
+    needed = {"output.folder": str(output), "output.video": True, "output.mot": True, "output.overwrite": overwrite}
     config = load(TrackConfig, None, {**wanted, **needed})
     folder = output.expanduser() / "clip"
-    with claim([], of=["demo"], folders=[folder]) as claimed:
+    with claim([], of=["demo"], overwrite=overwrite, folders=[folder]) as claimed:
         make_clip(claimed.begin(folder), folder.name)
         claimed.complete()
     clip = folder / f"{folder.name}.mp4"

@@ -177,7 +177,7 @@ class Claim:
         try:
             for parent in dict.fromkeys(each.parent for each in outputs):
                 self._take(parent, [each for each in outputs if each.parent == parent])
-            check.look(files, folders, self._locks)
+            check.look(files, folders, is_claimed=True)
         except BaseException:
             self.release()
             raise
@@ -191,9 +191,9 @@ class Claim:
                     folder.mkdir(exist_ok=True)
                     self._made.append(folder)
         with _record(parent) as record:
-            for output in outputs:
-                for each in (output, part_of(output)):
-                    _check_free(parent, record, each)
+            record["running"] = {key: name for key, name in record["running"].items() if _is_alive(parent, name)}
+            for each in (each for output in outputs for each in (output, part_of(output))):
+                _check_free(each, record)
             lock = FileLock(own / f"{uuid.uuid4().hex}.lock", timeout=0, thread_local=False)
             lock.acquire()
             self._locks[parent] = lock
@@ -319,8 +319,8 @@ class _Check:
     def __init__(self, inputs: Inputs, of: Sequence[str], overwrite: bool) -> None:
         self._inputs, self._of, self._overwrite = inputs, set(of), overwrite
 
-    def look(self, files: list[Path], folders: list[Path], own: Mapping[Path, FileLock] | None = None) -> None:
-        """Raise a UserError about the first of these outputs; locks of one's own are passed over."""
+    def look(self, files: list[Path], folders: list[Path], is_claimed: bool = False) -> None:
+        """Raise a UserError about the first of these outputs; those claimed are locked by this run itself."""
         seen: set[tuple[Path, str]] = set()
         records: dict[Path, dict[str, Any]] = {}
         for output in files + folders:
@@ -330,8 +330,8 @@ class _Check:
                 if name in seen:
                     raise UserError(f"{each}: two results would go into this file; name them apart.")
                 seen.add(name)
-                if own is None:
-                    _check_free(output.parent, record, each)
+                if not is_claimed and _is_alive(output.parent, record["running"].get(_key(each))):
+                    _check_free(each, record)
                 self._look_at(each, record["files"].get(_key(each), {}), is_folder=output in folders)
 
     def _look_at(self, path: Path, entry: dict[str, Any], is_folder: bool) -> None:
@@ -444,23 +444,31 @@ def _replace(place: Path, output: Path) -> None:
         return
     aside = output.parent / FOLDER / f"{uuid.uuid4().hex}.old"
     output.rename(aside)
-    place.rename(output)
+    try:
+        place.rename(output)
+    except OSError:
+        aside.rename(output)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _check_free(parent: Path, record: dict[str, Any], path: Path) -> None:
-    """Raise a UserError if another run that is still alive owns a file."""
-    name = record["running"].get(_key(path))
+def _check_free(path: Path, record: dict[str, Any]) -> None:
+    """Raise a UserError if another run owns a file."""
+    if _key(path) in record["running"]:
+        raise UserError(f"{path}: another run is writing it; wait until that ends, or name another place.")
+
+
+def _is_alive(parent: Path, name: str | None) -> bool:
+    """Whether the run that made a lock still holds it; that of one that was killed goes."""
     lock = parent / FOLDER / str(name)
-    if name is None or not lock.is_file():
-        return
+    if not lock.is_file():
+        return False
     try:
         with FileLock(lock, timeout=0, thread_local=False):
-            lock.unlink(missing_ok=True)  # its run was killed
+            lock.unlink(missing_ok=True)
+        return False
     except Timeout:
-        raise UserError(f"{path}: another run is writing it; wait until that ends, or name another place.") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({lock}: {error.strerror}); name another place.") from error
+        return True
 
 
 def _read(parent: Path) -> dict[str, Any]:

@@ -91,6 +91,39 @@ def test_ctrl_c_ends_a_batch_and_tells_of_what_failed_before(
     assert not (tmp_path / "out" / "walk2.txt").exists()
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("The disk is full.")], ids=["Ctrl-C", "error"])
+def test_an_end_while_looking_back_keeps_the_first_results_whole(
+    command: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    write, calls = sinks.MotSink.write, []
+
+    def fail(self, result):
+        calls.append(result)
+        if len(calls) == FRAMES + 8:
+            raise error
+        write(self, result)
+
+    monkeypatch.setattr(sinks.MotSink, "write", fail)
+    boxes = ("--detections", clip.parent / "det.txt", *FIXED, "-o", tmp_path / "out", "--mot", "--video", "--refine")
+    status, _, said = command("track", clip, *boxes)
+    assert status == (130 if isinstance(error, KeyboardInterrupt) else 2) and "Traceback" not in said
+    assert re.search(r"[wW]alk is written; of what it was looked back on, frames", said)
+    out = tmp_path / "out"
+    assert last_frame(out / "walk.txt") == len(list(open_source(out / "walk.mp4"))) == FRAMES
+    for name, held in (("walk_refined.txt", 7), ("walk_refined.mp4", 8)):
+        assert re.search(rf"up to {held} are kept in \S*{name}", said), said
+    assert last_frame(out / "walk_refined.txt") == 7 and len(list(open_source(out / "walk_refined.mp4"))) == 8
+    monkeypatch.undo()
+
+
+def test_ctrl_c_before_the_first_frame(command: Run, clip: Path, tmp_path: Path) -> None:
+    broken = command.breaking(0, KeyboardInterrupt())
+    boxes = ("--detections", clip.parent / "det.txt", *FIXED, "-o", tmp_path / "out", "--mot", "--video")
+    status, _, said = command("track", clip, *boxes)
+    broken.undo()
+    assert status == 130 and "nothing of walk is written" in said and not (tmp_path / "out").exists()
+
+
 # --- signals ---
 
 WITH_GALLERY = """

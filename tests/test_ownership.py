@@ -320,16 +320,12 @@ def test_a_refused_run_leaves_nothing_behind(command: Run, clip: Path, tmp_path:
 
 
 def test_help_says_what_a_second_run_does(command: Run) -> None:
-    for name in (
-        ["track"],
-        ["train"],
-        ["export"],
-        ["evaluate", "mot"],
-        ["evaluate", "reid"],
-        ["evaluate", "robustness"],
-    ):
+    replacing = (["track"], ["train"], ["export"], ["export-crops"], ["demo"])
+    measuring = (["evaluate", each] for each in ("mot", "reid", "robustness"))
+    for name in (*replacing, *measuring, ["live"]):
         text = " ".join(command(*name, "--help")[1].split())
-        assert "--overwrite" in text and ("Run again" in text or "second run" in text)
+        assert "Run again" in text or "second run" in text or "already" in text
+        assert "--overwrite" in text or name == ["live"]
 
 
 # --- the other commands ---

@@ -200,7 +200,7 @@ def _measure(outputs: Outputs, hooks: Sequence[Webhook]) -> dict[str, float]:
 
 @contextmanager
 def _signals(stopping: Event, arrival: Event) -> Iterator[None]:
-    """End cleanly at SIGTERM, SIGHUP and Ctrl-C; a second one ends at once."""
+    """End cleanly at SIGTERM, SIGHUP and Ctrl-C; a second Ctrl-C ends at once."""
     if current_thread() is not main_thread():
         yield
         return
@@ -208,8 +208,8 @@ def _signals(stopping: Event, arrival: Event) -> Iterator[None]:
     def end(number: int, frame: Any) -> None:
         stopping.set()
         arrival.set()
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for each, handler in before.items():  # service managers send SIGHUP right behind SIGTERM
+            signal.signal(each, handler if each == signal.SIGINT else signal.SIG_IGN)
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name)]
     # nohup ignores SIGHUP, and means it.
