@@ -58,7 +58,7 @@ class FrameArrays:
             embedding = np.asarray(detections.data["embedding"], dtype=np.float32)
             if embedding.ndim != 2 or len(embedding) != len(xyxy):
                 raise UserError(f"embeddings have the shape {embedding.shape}: one row per detection is needed.")
-            self.embedding = embedding if usable.all() else embedding[self.row]
+            self.embedding = _unit_or_none(embedding if usable.all() else embedding[self.row])
         self._coverage: np.ndarray | None = None
         self._good: np.ndarray | None = None
 
@@ -83,6 +83,20 @@ class FrameArrays:
                 (self.coverage < settings.occlusion) & seen & tall & (self.confidence >= settings.high_confidence)
             )
         return self._good
+
+
+def _unit_or_none(vectors: np.ndarray) -> np.ndarray:
+    """Vectors [M, D] at unit length; NaN rows, which mean none, where a number is not finite or all are zero."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        length = np.sqrt(np.einsum("md,md->m", vectors, vectors, dtype=np.float64))
+    absent = ~(np.isfinite(length) & (length > 0))
+    off = ~(np.abs(length - 1) <= 1e-3)
+    if not off.any():
+        return vectors
+    vectors = vectors.copy()
+    vectors[off] /= np.where(absent, 1.0, length)[off, None]
+    vectors[absent] = np.nan
+    return vectors
 
 
 def at_edge(xyxy: np.ndarray, width: int, height: int) -> np.ndarray:

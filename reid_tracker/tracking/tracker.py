@@ -44,6 +44,8 @@ SIZE_SHARE = 0.4
 SHRINKING_SHARE = 0.2
 # Whoever has been there for so long, s, is expected where the detector sees nobody for a moment.
 ESTABLISHED_SECONDS = 1.0
+# A gap between frames up to this, s, ends no track, even where nobody waits for the lost: slow streams are followed.
+SLOW_STEP = 1.0
 
 
 class Tracker:
@@ -198,6 +200,7 @@ class Tracker:
         seconds = self._advance(timestamp)
         frame = FrameArrays(detections)
         self._adopt_dimension(frame.embedding)
+        self._expire()
         self._who.release(self._now)
         boxes = self._predict(seconds, frame, image)
         # Edges that move cut off people who stand: who is at one has not come over it.
@@ -320,6 +323,14 @@ class Tracker:
                 f"embeddings of {dimension} numbers after embeddings of {table.embedding.shape[1]}: "
                 "use one appearance model per tracker."
             )
+
+    def _expire(self) -> None:
+        """End the tracks unseen for too long before anything is matched, as after a gap without frames."""
+        table = self._table
+        stale = self._now - table.last_seen > max(self.settings.lost_seconds, SLOW_STEP) + 1e-6
+        if stale.any():
+            self._who.sleep(np.flatnonzero(stale & (table.state == CONFIRMED)), table.last_seen)
+            table.keep(~stale)
 
     def _predict(self, seconds: float, frame: FrameArrays, image: np.ndarray | None) -> np.ndarray:
         """Move the tracks to where they are expected; their boxes there, float32 [N, 4]."""

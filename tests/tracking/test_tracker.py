@@ -301,3 +301,58 @@ def test_without_overlap_nobody_is_guessed_between_two_who_look_alike():
             tracker.update(sv.Detections.empty())
         found = tracker.update(detections([person(200)], embedding=[look]))  # as far from where either was last
         assert ids(found) == expected
+
+
+def at_the_counter(tracker: Tracker, look: np.ndarray, bystanders: np.ndarray, rng: np.random.Generator) -> set[int]:
+    """The numbers of who stands at a counter for 2 s and then leaves it empty for 2 s, beside two bystanders."""
+    numbers: set[int] = set()
+    for step in range(40):
+        people, looks = [person(600), person(800)], list(bystanders)
+        if step < 20:
+            people, looks = [*people, person(300)], [*looks, look]
+        boxes = np.array(people) + rng.normal(0, 1.5, (len(people), 4))
+        tracked = tracker.update(detections(boxes, embedding=seen(np.array(looks), rng)))
+        numbers |= set(tracked.tracker_id[tracked.xyxy[:, 0] < 450].tolist())
+    return numbers
+
+
+def test_a_stranger_in_somebody_s_place_does_not_take_the_number_and_who_returns_keeps_it():
+    rng = np.random.default_rng(0)
+    *customers, left, right = unit_vectors(8, 128)
+    tracker, bystanders = Tracker(frame_rate=10), np.array([left, right])
+    numbers = [at_the_counter(tracker, each, bystanders, rng) for each in customers]
+    assert all(len(each) == 1 for each in numbers) and len(set.union(*numbers)) == len(customers)
+    assert at_the_counter(tracker, customers[-1], bystanders, rng) == numbers[-1]
+
+
+def test_after_a_gap_without_frames_strangers_get_numbers_of_their_own():
+    for gap in (3.5, 10.0, 3600.0):
+        tracker = Tracker(frame_rate=10)
+        for step in range(20):
+            before = tracker.update(detections([person(100), person(300)]), step / 10)
+        for step in range(5):
+            after = tracker.update(detections([person(100), person(300)]), 1.9 + gap + step / 10)
+        assert len(after) == 2 and not set(ids(before)) & set(ids(after))
+
+
+def test_a_vector_that_is_not_finite_or_has_no_length_counts_as_none_and_length_does_not_matter():
+    looks = unit_vectors(3)
+
+    def numbers_of(change) -> list[int]:
+        tracker = Tracker(TrackerSettings(return_false_match_rate=0.05), 10, FAR_APART)
+        for step in range(40):
+            here = 10 <= step < 30
+            vectors = change(step, looks.copy())
+            boxes = [person(100), person(300), person(500)]
+            tracked = tracker.update(detections([], embedding=vectors[:0]) if here else detections(boxes, 0.9, vectors))
+        return ids(tracked)
+
+    def broken(step: int, vectors: np.ndarray) -> np.ndarray:
+        if step in (1, 2):
+            vectors[0, 3], vectors[1] = (np.inf, np.nan)[step - 1], 0
+        return vectors
+
+    expected = numbers_of(lambda step, vectors: vectors)
+    assert expected == [1, 2, 3]
+    assert numbers_of(broken) == expected
+    assert numbers_of(lambda step, vectors: 20 * vectors) == expected
