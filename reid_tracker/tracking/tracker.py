@@ -28,6 +28,7 @@ from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.association import Association
+from reid_tracker.tracking.box_motion import BoxMotion
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, warp
 from reid_tracker.tracking.frame_arrays import FrameArrays, at_edge
@@ -44,8 +45,8 @@ SIZE_SHARE = 0.4
 SHRINKING_SHARE = 0.2
 # Whoever has been there for so long, s, is expected where the detector sees nobody for a moment.
 ESTABLISHED_SECONDS = 1.0
-# A gap between frames up to this, s, ends no track, even where nobody waits for the lost: slow streams are followed.
-SLOW_STEP = 1.0
+# Where people are waited for less long than this, s, a gap without frames ends no track: slow streams are followed.
+SHORT_WAIT = 1.0
 
 
 class Tracker:
@@ -90,6 +91,7 @@ class Tracker:
         self._table = TrackTable()
         self._calibration = AppearanceCalibration(statistics)
         self._camera = CameraMotion()
+        self._box_motion = BoxMotion()
         self._memory = IdentityMemory() if memory is None else memory
         self._associate = Association(self.settings, self._table, self._calibration)
         self._who = Recognition(self.settings, self._table, self._calibration, self._memory)
@@ -123,6 +125,7 @@ class Tracker:
         }
         arrays = {f"table.{name}": array.copy() for name, array in vars(self._table).items()}
         arrays |= {f"memory.{name}": getattr(self._memory, name).copy() for name in self._memory.COLUMNS}
+        arrays |= {f"box_motion.{name}": array.copy() for name, array in vars(self._box_motion).items()}
         arrays |= {f"camera.{name}": array for name, array in vars(self._camera).items() if array is not None}
         return TrackerState(header, arrays)
 
@@ -151,7 +154,10 @@ class Tracker:
             for moments, values in zip(tracker._calibration.moments, header["moments"], strict=True):
                 vars(moments).update(values)
             tracker._memory.set_numbers(header["memory"])
-            for group, owner in (("table", tracker._table), ("memory", tracker._memory), ("camera", tracker._camera)):
+            owners = {"table": tracker._table, "memory": tracker._memory, "camera": tracker._camera}
+            for name in vars(tracker._box_motion):
+                setattr(tracker._box_motion, name, arrays[f"box_motion.{name}"].copy())
+            for group, owner in owners.items():
                 columns = {each.partition(".")[2]: arrays[each] for each in arrays if each.startswith(f"{group}.")}
                 if group != "camera":
                     expected = {name: getattr(owner, name) for name in getattr(owner, "COLUMNS", vars(owner))}
@@ -327,8 +333,8 @@ class Tracker:
     def _expire(self) -> None:
         """End the tracks unseen for too long before anything is matched, as after a gap without frames."""
         table = self._table
-        stale = self._now - table.last_seen > max(self.settings.lost_seconds, SLOW_STEP) + 1e-6
-        if stale.any():
+        stale = self._now - table.last_seen > self.settings.lost_seconds + 1e-6
+        if self.settings.lost_seconds >= SHORT_WAIT and stale.any():
             self._who.sleep(np.flatnonzero(stale & (table.state == CONFIRMED)), table.last_seen)
             table.keep(~stale)
 
@@ -340,8 +346,21 @@ class Tracker:
             matrix = self._camera.estimate(image, frame.xyxy)
             if matrix is not None:
                 table.mean, table.covariance = warp(table.mean, table.covariance, matrix)
+        elif self.settings.camera_motion:
+            self._follow_boxes(frame, seconds)
         boxes: np.ndarray = kalman.boxes(table.mean).astype(np.float32)
         return boxes
+
+    def _follow_boxes(self, frame: FrameArrays, seconds: float) -> None:
+        """Shift the tracks by what the boxes tell of the camera's motion, where there is no picture."""
+        table, sure = self._table, frame.confidence >= self.settings.high_confidence
+        seen = table.last_seen >= self._now - seconds - 1e-6
+        noise = (kalman.MEASUREMENT_NOISE * np.maximum(table.mean[seen, 0, 3:4], 1.0)) ** 2
+        variance = table.covariance[seen, 0, :2] + noise
+        moved = self._box_motion.estimate(table.mean[seen, 0], variance, frame.measurement[sure])
+        if moved is not None:
+            table.mean[:, 0, :2] += moved[0]
+            table.covariance[:, 0, :2] += moved[1]
 
     def _correct(self, frame: FrameArrays, detection_of: np.ndarray) -> np.ndarray:
         """Update matched tracks with their detections and number those now confirmed; the detections of all tracks."""
