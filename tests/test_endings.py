@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -169,6 +170,15 @@ def test_nohup_is_meant(clip: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_training_ends_at_a_signal_in_a_process_of_its_own(number: signal.Signals) -> None:
+    # A signal in mid-training, in a process where other tests have left native threads, is not what a user does.
+    alone = [sys.executable, "-m", "pytest", "-q", __file__, "-k", f"signal_as_at_ctrl_c and {number.value}"]
+    done = subprocess.run(alone, env={**os.environ, "SIGNALS_ALONE": "1"}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.skipif("SIGNALS_ALONE" not in os.environ, reason="runs in a process of its own, by the test above")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: str(number.value))
 def test_training_ends_at_a_signal_as_at_ctrl_c(
     command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
