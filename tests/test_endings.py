@@ -172,7 +172,8 @@ def test_nohup_is_meant(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_training_ends_at_a_signal_in_a_process_of_its_own(number: signal.Signals) -> None:
     # A signal in mid-training, in a process where other tests have left native threads, is not what a user does.
-    alone = [sys.executable, "-m", "pytest", "-q", __file__, "-k", f"signal_as_at_ctrl_c and {number.value}"]
+    test = f"{__file__}::test_training_ends_at_a_signal_as_at_ctrl_c[{number.value}]"
+    alone = [sys.executable, "-m", "pytest", "-q", test]
     done = subprocess.run(alone, env={**os.environ, "SIGNALS_ALONE": "1"}, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
 
