@@ -1,7 +1,6 @@
 """Runs that end badly: what is said of them is true of every file, and nothing is lost that was done."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -170,44 +169,12 @@ def test_nohup_is_meant(clip: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_training_ends_at_a_signal_in_a_process_of_its_own(number: signal.Signals) -> None:
-    # A signal in mid-training, in a process where other tests have left native threads, is not what a user does.
-    test = f"{__file__}::test_training_ends_at_a_signal_as_at_ctrl_c[{number.value}]"
-    alone = [sys.executable, "-m", "pytest", "-q", test]
-    done = subprocess.run(alone, env={**os.environ, "SIGNALS_ALONE": "1"}, capture_output=True, text=True, timeout=120)
+def test_training_ends_at_a_signal_as_at_ctrl_c(number: signal.Signals) -> None:
+    # In a process of its own: one in which other tests left native threads may not survive it.
+    test = Path(__file__).with_name("training_signals.py")
+    alone = [sys.executable, "-m", "pytest", "-q", f"{test}::test_training_ends[{number.value}]"]
+    done = subprocess.run(alone, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
-
-
-@pytest.mark.skipif("SIGNALS_ALONE" not in os.environ, reason="runs in a process of its own, by the test above")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: str(number.value))
-def test_training_ends_at_a_signal_as_at_ctrl_c(
-    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
-) -> None:
-    from reid_tracker.training.trainer import Trainer
-
-    for person in "abc":
-        (tmp_path / "people" / person).mkdir(parents=True)
-        for each in range(2):
-            cv2.imwrite(str(tmp_path / "people" / person / f"{each}.jpg"), np.zeros((64, 32, 3), np.uint8))
-    epoch = Trainer._train_epoch
-    at = {"epoch": 0}
-
-    def end(self, report):
-        if self.epoch == at["epoch"]:
-            os.kill(os.getpid(), number)
-            time.sleep(5)
-        return epoch(self, report)
-
-    monkeypatch.setattr(Trainer, "_train_epoch", end)
-    train = ["train", tmp_path / "people", "-o", tmp_path / "model", *FLAGS]
-    status, _, error = command(*train)
-    assert status == 130 and "no epoch was whole yet" in error
-    at["epoch"] = 1
-    status, _, error = command(*train)
-    assert status == 130 and "--resume goes on after the last whole epoch" in error
-    at["epoch"] = -1
-    assert command(*train, "--resume")[0] == 0
-    assert signal.getsignal(number) == signal.SIG_DFL
 
 
 # --- full disks ---
