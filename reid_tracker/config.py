@@ -175,9 +175,9 @@ class OutputSettings(Settings):
     save_state: str | None = setting(None, "File for what the tracker knows after the last frame, to resume from.")
     smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")
     bridge_seconds: float = setting(
-        0.5,
-        "Whoever is missed for no longer than this is still shown and written, where expected, with confidence 0; "
-        "0 = only what is detected.",
+        1.0,
+        "Whoever is missed for no longer than this is still shown and written, where expected, with confidence 0; less "
+        "where people are hard to foresee; 0 = only what is detected.",
         ge=0,
     )
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
@@ -283,9 +283,9 @@ class LiveOutputSettings(Settings):
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in every picture.")
     smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")
     bridge_seconds: float = setting(
-        0.5,
-        "Whoever is missed for no longer than this is still shown and written, where expected, with confidence 0; "
-        "0 = only what is detected.",
+        1.0,
+        "Whoever is missed for no longer than this is still shown and written, where expected, with confidence 0; less "
+        "where people are hard to foresee; 0 = only what is detected.",
         ge=0,
     )
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)

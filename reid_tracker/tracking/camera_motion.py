@@ -92,20 +92,19 @@ class CameraMotion:
         return matrix
 
 
-def warp(mean: np.ndarray, covariance: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Move Kalman states with the camera: centres and velocities by the map, sizes and spreads by its zoom.
+def warp(mean: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Move means [N, 2, 4] of `kalman` with the camera: centres and velocities by the map, sizes by its zoom.
 
-    Parameters
-    ----------
-    mean, covariance : ndarray [N, 2, 4], [N, 3, 4]
-        States as in `kalman`.
-    matrix : ndarray [2, 3]
-        Similarity from the previous frame to this one.
+    ``matrix`` [2, 3] is a similarity from the previous frame to this one.
     """
     linear, shift = matrix[:, :2], matrix[:, 2]
-    zoom = float(np.sqrt(abs(np.linalg.det(linear))))
     warped = mean.copy()
     warped[:, :, :2] = mean[:, :, :2] @ linear.T
     warped[:, 0, :2] += shift
-    warped[:, :, 2:] *= zoom
-    return warped, covariance * zoom**2
+    warped[:, :, 2:] *= zoom(matrix)
+    return warped
+
+
+def zoom(matrix: np.ndarray) -> float:
+    """By how much a similarity [2, 3] enlarges."""
+    return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))

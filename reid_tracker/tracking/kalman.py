@@ -55,12 +55,9 @@ def predict(mean: np.ndarray, covariance: np.ndarray, seconds: float) -> tuple[n
     dropped frames and low frame rates need no other settings.
     """
     height = np.maximum(mean[:, 0, 3:4], 1.0)
-    position, velocity = mean[:, 0], mean[:, 1]
     acceleration = (ACCELERATION_NOISE * height) ** 2
     drift = (POSITION_NOISE * height) ** 2
     pp, pv, vv = covariance[:, 0], covariance[:, 1], covariance[:, 2]
-    predicted_mean = np.stack([position + seconds * velocity, velocity], axis=1)
-    predicted_mean[:, 1, 2:] *= np.exp(-seconds / SIZE_MEMORY)
     predicted_covariance = np.stack(
         [
             pp + 2 * seconds * pv + seconds**2 * vv + drift * seconds + acceleration * (seconds**3 / 3),
@@ -69,7 +66,15 @@ def predict(mean: np.ndarray, covariance: np.ndarray, seconds: float) -> tuple[n
         ],
         axis=1,
     )
-    return predicted_mean, predicted_covariance
+    return move(mean, seconds), predicted_covariance
+
+
+def move(mean: np.ndarray, seconds: float) -> np.ndarray:
+    """Where means [N, 2, 4] are after ``seconds``; the mean's part of `predict`."""
+    position, velocity = mean[:, 0], mean[:, 1]
+    moved = np.stack([position + seconds * velocity, velocity], axis=1)
+    moved[:, 1, 2:] *= np.exp(-seconds / SIZE_MEMORY)
+    return moved
 
 
 def trust(confidence: np.ndarray) -> np.ndarray:

@@ -42,6 +42,9 @@ class TrackTable:
         a part of them makes do for the views.
     cut : ndarray bool [N]
         Whether an edge cut them off when they were seen last.
+    foreseen, foreseen_since, foreseen_stage : ndarray float64 [N, 2, 4], float64 [N], int64 [N]
+        A copy of the filter's mean that is not corrected, since when (s; NaN without a copy), and how often it was
+        judged (see `foresight`).
     """
 
     def __init__(self) -> None:
@@ -62,6 +65,9 @@ class TrackTable:
         self.sightings = np.zeros(0, dtype=np.int64)
         self.whole_since = np.zeros(0)
         self.cut = np.zeros(0, dtype=bool)
+        self.foreseen = np.zeros((0, 2, 4))
+        self.foreseen_since = np.zeros(0)
+        self.foreseen_stage = np.zeros(0, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.tracklet)

@@ -30,7 +30,8 @@ from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.association import Association
 from reid_tracker.tracking.box_motion import BoxMotion
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
-from reid_tracker.tracking.camera_motion import CameraMotion, warp
+from reid_tracker.tracking.camera_motion import CameraMotion, warp, zoom
+from reid_tracker.tracking.foresight import Foresight
 from reid_tracker.tracking.frame_arrays import FrameArrays, at_edge
 from reid_tracker.tracking.memory import VIEWS, IdentityMemory
 from reid_tracker.tracking.recognition import Recognition
@@ -92,6 +93,7 @@ class Tracker:
         self._calibration = AppearanceCalibration(statistics)
         self._camera = CameraMotion()
         self._box_motion = BoxMotion()
+        self._foresight = Foresight()
         self._memory = IdentityMemory() if memory is None else memory
         self._associate = Association(self.settings, self._table, self._calibration)
         self._who = Recognition(self.settings, self._table, self._calibration, self._memory)
@@ -125,7 +127,8 @@ class Tracker:
         }
         arrays = {f"table.{name}": array.copy() for name, array in vars(self._table).items()}
         arrays |= {f"memory.{name}": getattr(self._memory, name).copy() for name in self._memory.COLUMNS}
-        arrays |= {f"box_motion.{name}": array.copy() for name, array in vars(self._box_motion).items()}
+        for group, owner in (("box_motion", self._box_motion), ("foresight", self._foresight)):
+            arrays |= {f"{group}.{name}": array.copy() for name, array in vars(owner).items()}
         arrays |= {f"camera.{name}": array for name, array in vars(self._camera).items() if array is not None}
         return TrackerState(header, arrays)
 
@@ -155,8 +158,9 @@ class Tracker:
                 vars(moments).update(values)
             tracker._memory.set_numbers(header["memory"])
             owners = {"table": tracker._table, "memory": tracker._memory, "camera": tracker._camera}
-            for name in vars(tracker._box_motion):
-                setattr(tracker._box_motion, name, arrays[f"box_motion.{name}"].copy())
+            for group, learned in (("box_motion", tracker._box_motion), ("foresight", tracker._foresight)):
+                for name in vars(learned):
+                    setattr(learned, name, arrays[f"{group}.{name}"].copy())
             for group, owner in owners.items():
                 columns = {each.partition(".")[2]: arrays[each] for each in arrays if each.startswith(f"{group}.")}
                 if group != "camera":
@@ -231,7 +235,7 @@ class Tracker:
         ----------
         seconds : float
             Whoever was last seen no longer ago than this, and had been there for a second: boxes that come and go are
-            often nobody.
+            often nobody. Where this scene's people are hard to foresee it is less (`foresight`).
         size : (int, int), optional
             Width and height of the picture, px: at its edges nobody is expected, they may have left.
 
@@ -244,6 +248,7 @@ class Tracker:
         table = self._table
         if self.time is None:
             return sv.Detections.empty()
+        seconds = min(seconds, self._foresight.seconds)
         missed = (table.state == LOST) & (self.time - table.last_seen <= seconds + 1e-6)
         missed &= table.last_seen - table.born >= ESTABLISHED_SECONDS - 1e-6
         boxes = self._smooth_boxes(np.arange(len(table)))
@@ -342,10 +347,12 @@ class Tracker:
         """Move the tracks to where they are expected; their boxes there, float32 [N, 4]."""
         table = self._table
         table.mean, table.covariance = kalman.predict(table.mean, table.covariance, seconds)
+        table.foreseen = kalman.move(table.foreseen, seconds)
         if self.settings.camera_motion and image is not None:
             matrix = self._camera.estimate(image, frame.xyxy)
             if matrix is not None:
-                table.mean, table.covariance = warp(table.mean, table.covariance, matrix)
+                table.mean, table.foreseen = warp(table.mean, matrix), warp(table.foreseen, matrix)
+                table.covariance = table.covariance * zoom(matrix) ** 2
         elif self.settings.camera_motion:
             self._follow_boxes(frame, seconds)
         boxes: np.ndarray = kalman.boxes(table.mean).astype(np.float32)
@@ -360,6 +367,7 @@ class Tracker:
         moved = self._box_motion.estimate(table.mean[seen, 0], variance, frame.measurement[sure])
         if moved is not None:
             table.mean[:, 0, :2] += moved[0]
+            table.foreseen[:, 0, :2] += moved[0]
             table.covariance[:, 0, :2] += moved[1]
 
     def _correct(self, frame: FrameArrays, detection_of: np.ndarray) -> np.ndarray:
@@ -386,6 +394,8 @@ class Tracker:
             self._who.look(rows[good], frame.embedding[columns[good]], frame.cut[columns[good]], self._now, self._step)
             detection_of = self._who.recognise(detection_of, self._now)
         self._who.number(np.flatnonzero((table.state == CONFIRMED) & (table.identity == 0)))
+        in_view = np.flatnonzero((table.state == CONFIRMED) & (detection_of != UNMATCHED))
+        self._foresight.learn(table, in_view, self._smooth_boxes(in_view), self._now)
         return detection_of
 
     def _retire(self, detection_of: np.ndarray) -> np.ndarray:
@@ -396,6 +406,7 @@ class Tracker:
         self._who.sleep(np.flatnonzero(left), table.last_seen)
         self._memory.forget(self._now - self.settings.memory_seconds)
         table.state[left] = LOST
+        table.foreseen_since[missed] = np.nan
         too_long = self._now - table.last_seen > self.settings.lost_seconds + 1e-6
         stay = ~missed | ((table.state == LOST) & ~too_long)
         table.keep(stay)
@@ -442,6 +453,9 @@ class Tracker:
             sightings=np.ones(count, dtype=np.int64),
             whole_since=np.full(count, np.inf),
             cut=frame.cut[new],
+            foreseen=mean,
+            foreseen_since=np.full(count, np.nan),
+            foreseen_stage=np.zeros(count, dtype=np.int64),
         )
         added = np.arange(len(table) - count, len(table))
         if frame.embedding is not None:

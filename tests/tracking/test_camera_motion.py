@@ -6,7 +6,7 @@ import pytest
 from tracking_world import detections
 
 from reid_tracker.config import TrackerSettings
-from reid_tracker.tracking.camera_motion import CameraMotion, warp
+from reid_tracker.tracking.camera_motion import CameraMotion, warp, zoom
 from reid_tracker.tracking.kalman import boxes, initiate, measure
 from reid_tracker.tracking.tracker import Tracker
 
@@ -72,7 +72,8 @@ def test_moving_people_are_not_taken_for_the_camera(scene):
 def test_warp_moves_boxes_as_the_picture_moves():
     corners = np.array([[10.0, 20, 50, 120], [200, 30, 260, 170]])
     mean, covariance = initiate(measure(corners))
-    moved, spread = warp(mean, covariance, np.array([[2.0, 0, 5], [0, 2, -7]]))
+    matrix = np.array([[2.0, 0, 5], [0, 2, -7]])
+    moved, spread = warp(mean, matrix), covariance * zoom(matrix) ** 2
     np.testing.assert_allclose(boxes(moved), corners * 2 + [5, -7, 5, -7])
     np.testing.assert_allclose(spread, covariance * 4)
 
