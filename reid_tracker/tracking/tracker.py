@@ -30,7 +30,7 @@ from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.association import Association
 from reid_tracker.tracking.box_motion import BoxMotion
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
-from reid_tracker.tracking.camera_motion import CameraMotion, warp, zoom
+from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, warp, zoom
 from reid_tracker.tracking.foresight import Foresight
 from reid_tracker.tracking.frame_arrays import FrameArrays, at_edge
 from reid_tracker.tracking.memory import VIEWS, IdentityMemory
@@ -92,6 +92,7 @@ class Tracker:
         self._table = TrackTable()
         self._calibration = AppearanceCalibration(statistics)
         self._camera = CameraMotion()
+        self._following = FollowingGain()
         self._box_motion = BoxMotion()
         self._foresight = Foresight()
         self._memory = IdentityMemory() if memory is None else memory
@@ -127,10 +128,14 @@ class Tracker:
         }
         arrays = {f"table.{name}": array.copy() for name, array in vars(self._table).items()}
         arrays |= {f"memory.{name}": getattr(self._memory, name).copy() for name in self._memory.COLUMNS}
-        for group, owner in (("box_motion", self._box_motion), ("foresight", self._foresight)):
-            arrays |= {f"{group}.{name}": array.copy() for name, array in vars(owner).items()}
+        for group, learned in self._learned().items():
+            arrays |= {f"{group}.{name}": array.copy() for name, array in vars(learned).items()}
         arrays |= {f"camera.{name}": array for name, array in vars(self._camera).items() if array is not None}
         return TrackerState(header, arrays)
+
+    def _learned(self) -> dict[str, FollowingGain | BoxMotion | Foresight]:
+        """What this scene has taught, by the name it has in a state."""
+        return {"following": self._following, "box_motion": self._box_motion, "foresight": self._foresight}
 
     @classmethod
     def restore(cls, state: TrackerState, settings: TrackerSettings | None = None) -> "Tracker":
@@ -158,7 +163,7 @@ class Tracker:
                 vars(moments).update(values)
             tracker._memory.set_numbers(header["memory"])
             owners = {"table": tracker._table, "memory": tracker._memory, "camera": tracker._camera}
-            for group, learned in (("box_motion", tracker._box_motion), ("foresight", tracker._foresight)):
+            for group, learned in tracker._learned().items():
                 for name in vars(learned):
                     setattr(learned, name, arrays[f"{group}.{name}"].copy())
             for group, owner in owners.items():
@@ -214,7 +219,8 @@ class Tracker:
         self._who.release(self._now)
         boxes = self._predict(seconds, frame, image)
         # Edges that move cut off people who stand: who is at one has not come over it.
-        if image is not None and (self._camera.stands or not self.settings.camera_motion):
+        stands = self._camera.stands or not self._following.worth or not self.settings.camera_motion
+        if image is not None and stands:
             frame.mark_cut(*image.shape[1::-1])
         detection_of = self._associate(frame, boxes, self._now, self._step)
         detection_of = self._correct(frame, detection_of)
@@ -348,23 +354,29 @@ class Tracker:
         table = self._table
         table.mean, table.covariance = kalman.predict(table.mean, table.covariance, seconds)
         table.foreseen = kalman.move(table.foreseen, seconds)
-        if self.settings.camera_motion and image is not None:
-            matrix = self._camera.estimate(image, frame.xyxy)
-            if matrix is not None:
-                table.mean, table.foreseen = warp(table.mean, matrix), warp(table.foreseen, matrix)
-                table.covariance = table.covariance * zoom(matrix) ** 2
-        elif self.settings.camera_motion:
-            self._follow_boxes(frame, seconds)
+        if self.settings.camera_motion:
+            self._follow_camera(seconds, frame, image)
         boxes: np.ndarray = kalman.boxes(table.mean).astype(np.float32)
         return boxes
 
-    def _follow_boxes(self, frame: FrameArrays, seconds: float) -> None:
-        """Shift the tracks by what the boxes tell of the camera's motion, where there is no picture."""
-        table, sure = self._table, frame.confidence >= self.settings.high_confidence
+    def _follow_camera(self, seconds: float, frame: FrameArrays, image: np.ndarray | None) -> None:
+        """Move the tracks with the camera, by the picture, or by what the boxes tell where there is none."""
+        table = self._table
+        matrix = None if image is None else self._camera.estimate(image, frame.xyxy)
+        if image is not None and matrix is None:
+            return
         seen = table.last_seen >= self._now - seconds - 1e-6
+        measured = frame.measurement[frame.confidence >= self.settings.high_confidence]
         noise = (kalman.MEASUREMENT_NOISE * np.maximum(table.mean[seen, 0, 3:4], 1.0)) ** 2
         variance = table.covariance[seen, 0, :2] + noise
-        moved = self._box_motion.estimate(table.mean[seen, 0], variance, frame.measurement[sure])
+        if matrix is not None:
+            followed = warp(table.mean, matrix)
+            self._following.learn(table.mean[seen, 0, :2], followed[seen, 0, :2], variance, measured[:, :2])
+            if self._following.worth:
+                table.mean, table.foreseen = followed, warp(table.foreseen, matrix)
+                table.covariance = table.covariance * zoom(matrix) ** 2
+            return
+        moved = self._box_motion.estimate(table.mean[seen, 0], variance, measured)
         if moved is not None:
             table.mean[:, 0, :2] += moved[0]
             table.foreseen[:, 0, :2] += moved[0]

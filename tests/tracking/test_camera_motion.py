@@ -6,7 +6,7 @@ import pytest
 from tracking_world import detections
 
 from reid_tracker.config import TrackerSettings
-from reid_tracker.tracking.camera_motion import CameraMotion, warp, zoom
+from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, warp, zoom
 from reid_tracker.tracking.kalman import boxes, initiate, measure
 from reid_tracker.tracking.tracker import Tracker
 
@@ -86,3 +86,19 @@ def test_the_tracker_survives_a_jolt_only_when_it_follows_the_camera(scene, foll
     tracker.update(detections(person), image=view(scene, 60, 100))
     after = [tracker.update(detections(person - [45, 0, 45, 0]), image=view(scene, 105, 100)) for _ in range(3)]
     assert (after[0].tracker_id.tolist() == [1] if len(after[0]) else False) is follow
+
+
+def test_a_motion_that_carries_people_away_from_their_boxes_is_not_followed_and_a_true_one_is():
+    rng = np.random.default_rng(0)
+    where, variance = rng.uniform(0, 1000, (6, 2)), np.full((6, 2), 9.0)
+    feigned, true = FollowingGain(), FollowingGain()
+    assert feigned.worth
+    for _ in range(40):
+        motion, measured = rng.normal(0, 2, 2), where + rng.normal(0, 2, (6, 2))
+        feigned.learn(where, where + motion, variance, measured)
+        true.learn(where, where + motion, variance, measured + motion)
+    assert true.worth and not feigned.worth
+    for _ in range(100):  # the camera is taken in the hand
+        motion = rng.normal(0, 4, 2)
+        feigned.learn(where, where + motion, variance, where + motion + rng.normal(0, 2, (6, 2)))
+    assert feigned.worth
