@@ -15,7 +15,7 @@ FAR, MINIMUM_PAIRS = 4.0, 4
 FREEDOM = 4.0
 ROUNDS = 3
 # Where nothing has been learned, a camera shifts so much a frame (std, body heights), believed like so many frames.
-PRIOR_SHIFT, PRIOR_FRAMES, MEMORY_FRAMES = 0.02, 30, 60
+PRIOR_SHIFT, PRIOR_FRAMES, MEMORY_FRAMES = 0.2, 30, 60
 # The running mean of the squared significance from which the camera is taken to move, each frame's share in it, and
 # the most that one frame counts. Chosen on the nine sequences of MOT15 and MOT17 at hand; 2.5 already follows people.
 MOVING, SHARE, MOST = 3.5, 0.05, 10.0
