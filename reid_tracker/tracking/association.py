@@ -15,10 +15,10 @@ SAME_HEIGHT = 0.5
 REACH_SLACK = 0.5
 # So much of the calibrated distance the next most similar must be further away in them.
 CLEAR_LEAD = 0.1
-# Calibrated distance (0 same, 1 stranger) from which someone missed for longer than STRANGER_SECONDS is not the one in
-# the box, however well it overlaps: where one person follows another in the same place, only appearance can tell. A
-# track seen a moment ago may keep such a box, since one crop in a while shows mostly somebody else.
-STRANGER_DISTANCE, STRANGER_SECONDS = 0.8, 0.25
+# Calibrated distance (0 same, 1 stranger) from which a box is not the track's, however well it overlaps: where one
+# person follows another in the same place, only appearance can tell. A track seen less than MOMENT s ago keeps such a
+# box if crops of one person have been as unlike in this scene: a single crop may show mostly somebody else.
+STRANGER_DISTANCE, MOMENT = 0.75, 0.25
 # Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
 CERTAIN_PAIRS = 32
 
@@ -101,7 +101,8 @@ class Association:
                     overlap = np.concatenate([overlap, np.zeros(len(far_i))])
                 quality = self._calibration.quality(frame.coverage[columns])
                 distance = self._calibration.distance(cosine[i, j], quality[j])
-                stranger = (distance > STRANGER_DISTANCE) & (np.maximum(unseen[i], self._step) > STRANGER_SECONDS)
+                away = np.maximum(unseen[i], self._step) > MOMENT
+                stranger = (distance > STRANGER_DISTANCE) & (away | self._calibration.unlike(cosine[i, j]))
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 # Scaled so that one limit serves pairs with and without a vector.
                 cost = np.where(np.isnan(distance), 1 - overlap, fused * (limit / s.fused_limit))

@@ -24,6 +24,9 @@ STRANGER_MEAN, STRANGER_STD = -0.11, 0.25
 COVERED_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
 COVERED = (1.0, 0.96, 0.79, 0.5, 0.5)
 LEAST_QUALITY = 0.5
+# So many standard deviations below the mean of one person's cosines lie those that the person hardly ever has. In a few
+# seconds of good light the deviation may come out too small: held at the least.
+HARDLY_EVER, LEAST_STD = 4.0, 0.02
 
 
 def return_cosine(
@@ -178,6 +181,13 @@ class AppearanceCalibration:
         assert known is not None
         expected = quality * (known.same_mean - known.stranger_mean)
         return np.clip((known.stranger_mean + expected - cosine) / expected, 0.0, 1.0)
+
+    def unlike(self, cosine: np.ndarray) -> np.ndarray:
+        """Mask of cosines (any shape) that two crops of one person hardly ever have; statistics must not be None."""
+        known = self.statistics
+        assert known is not None
+        mask: np.ndarray = cosine < known.same_mean - HARDLY_EVER * max(known.same_std, LEAST_STD)
+        return mask
 
     def cosine(self, distance: float) -> float:
         """Cosine whose calibrated distance this is, the inverse of `distance` between 0 and 1."""
