@@ -102,7 +102,8 @@ class Association:
                 quality = self._calibration.quality(frame.coverage[columns])
                 distance = self._calibration.distance(cosine[i, j], quality[j])
                 away = np.maximum(unseen[i], self._step) > MOMENT
-                stranger = (distance > STRANGER_DISTANCE) & (away | self._calibration.unlike(cosine[i, j]))
+                unlike = self._calibration.unlike(cosine[i, j]) & ~frame.cut[columns[j]]  # half a body says nothing
+                stranger = (distance > STRANGER_DISTANCE) & (away | unlike)
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 # Scaled so that one limit serves pairs with and without a vector.
                 cost = np.where(np.isnan(distance), 1 - overlap, fused * (limit / s.fused_limit))
