@@ -8,16 +8,28 @@ import numpy as np
 
 # Someone's feet are hidden by who stands in front of so much of their width.
 HIDDEN_WIDTH = 0.8
+# Rounding of float32 may not lose a pair.
+SLACK = 1.001
 
 
 def overlapping(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of a box of ``a`` [N, 4] and a box of ``b`` [M, 4] that have common area: rows, columns, int [K] each."""
-    left, top, right, bottom = np.ascontiguousarray(b.T)
-    common = a[:, 0:1] < right
-    common &= a[:, 2:3] > left
-    common &= a[:, 1:2] < bottom
-    common &= a[:, 3:4] > top
-    return pairs(common)
+    """Pairs of a box of ``a`` [N, 4] and a box of ``b`` [M, 4] that have common area, in order: rows, columns, int [K].
+
+    Only boxes of ``b`` whose left edges lie near enough are compared: in a wide crowd a twentieth of all.
+    """
+    if not len(a) or not len(b):
+        return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp)
+    order = np.argsort(b[:, 0], kind="stable")
+    left = b[order, 0]
+    first = np.searchsorted(left, a[:, 0] - (b[:, 2] - b[:, 0]).max() * SLACK - SLACK, side="right")
+    count = np.maximum(np.searchsorted(left, a[:, 2], side="left") - first, 0)
+    rows = np.repeat(np.arange(len(a)), count)
+    columns = order[np.arange(len(rows)) + np.repeat(first - (np.cumsum(count) - count), count)]
+    common = (b[columns, 2] > a[rows, 0]) & (a[rows, 1] < b[columns, 3]) & (a[rows, 3] > b[columns, 1])
+    common &= a[rows, 2] > b[columns, 0]
+    rows, columns = rows[common], columns[common]
+    ordered = np.argsort(rows * len(b) + columns)
+    return rows[ordered], columns[ordered]
 
 
 def pairs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

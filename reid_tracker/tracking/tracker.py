@@ -44,6 +44,8 @@ CERTAIN_IOU = 0.6
 SIZE_SHARE = 0.4
 # The same where it is smaller: mostly something hides a part of them.
 SHRINKING_SHARE = 0.2
+# So many people at least, where there are as many, tell of the camera's motion: more would tell no more.
+CAMERA_PEOPLE = 50
 # Whoever has been there for so long, s, is expected where the detector sees nobody for a moment.
 ESTABLISHED_SECONDS = 1.0
 # Where people are waited for less long than this, s, a gap without frames ends no track: slow streams are followed.
@@ -365,7 +367,8 @@ class Tracker:
         matrix = None if image is None else self._camera.estimate(image, frame.xyxy)
         if image is not None and matrix is None:
             return
-        seen = table.last_seen >= self._now - seconds - 1e-6
+        seen = np.flatnonzero(table.last_seen >= self._now - seconds - 1e-6)
+        seen = seen[:: max(len(seen) // CAMERA_PEOPLE, 1)]
         measured = frame.measurement[frame.confidence >= self.settings.high_confidence]
         noise = (kalman.MEASUREMENT_NOISE * np.maximum(table.mean[seen, 0, 3:4], 1.0)) ** 2
         variance = table.covariance[seen, 0, :2] + noise
