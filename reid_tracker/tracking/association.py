@@ -21,6 +21,8 @@ CLEAR_LEAD = 0.1
 STRANGER_DISTANCE, MOMENT = 0.75, 0.25
 # Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
 CERTAIN_PAIRS = 32
+# Strangers' cosines do not reach so many of their standard deviations above their mean.
+STRANGERS_REACH = 4.0
 
 
 class Association:
@@ -115,6 +117,8 @@ class Association:
         chosen = assign(i, j, cost, limit)
         if cosine is not None:
             self._learn(i, j, overlap, chosen, cosine)
+            if self._calibration.given is None and not self._calibration.learned:
+                self._learn_without_overlap(frame, columns, cosine)
         detection_of[rows[i[chosen]]] = columns[j[chosen]]
 
     def _alike_within_reach(
@@ -165,3 +169,33 @@ class Association:
         same = pairs.diagonal()
         strangers = pairs[~np.eye(len(rows), dtype=bool)]
         self._calibration.learn(same[~np.isnan(same)], strangers[~np.isnan(strangers)])
+
+    def _learn_without_overlap(self, frame: FrameArrays, columns: np.ndarray, cosine: np.ndarray) -> None:
+        """Teach the calibration where people hardly overlap from frame to frame, as at one frame a second.
+
+        Two boxes of one frame that are apart are two people. Once those are known, a track and a detection that are
+        each other's most alike, and further from strangers than strangers ever are, are one person.
+
+        Parameters
+        ----------
+        frame : FrameArrays
+            The detections.
+        columns : ndarray of int
+            Those considered.
+        cosine : ndarray [N, M]
+            Of tracks with these.
+        """
+        assert frame.embedding is not None
+        some = columns[:CERTAIN_PAIRS]
+        apart = np.ones((len(some), len(some)), dtype=bool)
+        apart[costs.overlapping(frame.xyxy[some], frame.xyxy[some])] = False
+        strangers = (frame.embedding[some] @ frame.embedding[some].T)[np.triu(apart, 1)]
+        same = np.zeros(0, dtype=np.float32)
+        known = self._calibration.moments[1]
+        if known.count >= self._calibration.MINIMUM_STRANGERS:
+            likeness = np.nan_to_num(cosine, nan=-1.0)
+            best = likeness.argmax(axis=1)
+            mutual = likeness.argmax(axis=0)[best] == np.arange(len(likeness))
+            value = likeness[np.arange(len(likeness)), best]
+            same = value[mutual & (value > known.mean + STRANGERS_REACH * known.std)]
+        self._calibration.learn(same, strangers[~np.isnan(strangers)])

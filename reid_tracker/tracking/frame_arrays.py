@@ -50,7 +50,9 @@ class FrameArrays:
         self.xyxy = xyxy[self.row]
         self.confidence = confidence[self.row]
         class_id = detections.class_id
-        self.class_id = np.zeros(len(self.row), np.int64) if class_id is None else np.asarray(class_id)[self.row]
+        self.class_id = (
+            np.zeros(len(self.row), np.int64) if class_id is None else np.asarray(class_id)[self.row].astype(np.int64)
+        )
         self.measurement = kalman.measure(self.xyxy)
         self.cut = np.zeros(len(self.xyxy), dtype=bool)
         self.embedding: np.ndarray | None = None

@@ -31,6 +31,7 @@ from reid_tracker.tracking.association import Association
 from reid_tracker.tracking.box_motion import BoxMotion
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, warp, zoom
+from reid_tracker.tracking.checks import Notes, check
 from reid_tracker.tracking.foresight import Foresight
 from reid_tracker.tracking.frame_arrays import FrameArrays, at_edge
 from reid_tracker.tracking.memory import VIEWS, IdentityMemory
@@ -97,6 +98,7 @@ class Tracker:
         self._following = FollowingGain()
         self._box_motion = BoxMotion()
         self._foresight = Foresight()
+        self._notes = Notes()
         self._memory = IdentityMemory() if memory is None else memory
         self._associate = Association(self.settings, self._table, self._calibration)
         self._who = Recognition(self.settings, self._table, self._calibration, self._memory)
@@ -212,11 +214,15 @@ class Tracker:
         Raises
         ------
         UserError
-            If time stands still or runs back, or the embeddings change their length.
+            If something given is of the wrong kind, time stands still or runs back, or the embeddings change their
+            length; the tracker is then as it was, and the frame can be given again.
         """
-        seconds = self._advance(timestamp)
+        check(detections, timestamp, image)
         frame = FrameArrays(detections)
         self._adopt_dimension(frame.embedding)
+        first = self.time is None
+        seconds = self._advance(timestamp)
+        self._notes.look(frame.xyxy, frame.confidence, 0.0 if first else seconds, self.frame_rate)
         self._expire()
         self._who.release(self._now)
         boxes = self._predict(seconds, frame, image)

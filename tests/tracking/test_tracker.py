@@ -1,5 +1,7 @@
 """What a tracker promises: who gets which number, and when."""
 
+import datetime
+
 import numpy as np
 import pytest
 import supervision as sv
@@ -356,3 +358,55 @@ def test_a_vector_that_is_not_finite_or_has_no_length_counts_as_none_and_length_
     assert expected == [1, 2, 3]
     assert numbers_of(broken) == expected
     assert numbers_of(lambda step, vectors: 20 * vectors) == expected
+
+
+SEEN = np.array([[10, 10, 50, 110, 0.9, 0.0], [200, 10, 240, 110, 0.9, 2.0]])  # as detectors give them
+
+
+@pytest.mark.parametrize(
+    ("given", "others", "said"),
+    [
+        (SEEN, {}, "detections are a ndarray"),
+        (None, {}, "detections are a NoneType"),
+        (detections(SEEN[:, :4], class_id=["person", "car"]), {}, "class_id"),
+        (detections(SEEN[:, :4], class_id=[0.5, 1.0]), {}, "class_id"),
+        (detections(SEEN[:, :4]), {"timestamp": datetime.datetime(2026, 1, 1)}, "timestamp is a datetime"),
+        (detections(SEEN[:, :4]), {"timestamp": np.zeros((4, 4, 3), np.uint8)}, "image=..."),
+        (detections(SEEN[:, :4]), {"image": np.zeros((240, 320), np.uint8)}, r"image is uint8 \[240, 320\]"),
+        (detections(SEEN[:, :4]), {"image": np.zeros((240, 320, 3))}, "image is float64"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_named_and_the_frame_can_be_given_again(given, others, said):
+    tracker = Tracker()
+    tracker.update(detections(SEEN[:, :4], class_id=SEEN[:, 5]), 0.0)
+    with pytest.raises(UserError, match=said):
+        tracker.update(given, **({"timestamp": 0.04} | others))
+    assert ids(tracker.update(detections(SEEN[:, :4], class_id=SEEN[:, 5]), 0.04)) == [1, 2]
+
+
+def test_mistakes_of_units_are_noted_once(caplog):
+    for boxes, confidence, tick, said in (
+        (SEEN[:, :4] / 1280, 0.9, 0.04, "pixels"),
+        (SEEN[:, :4], 90, 0.04, "percent"),
+        (SEEN[:, :4], 0.9, 40, "milliseconds"),
+        (SEEN[:, :4], 0.9, 0.04, None),
+    ):
+        caplog.clear()
+        tracker = Tracker(frame_rate=25)
+        for frame in range(5):
+            tracker.update(detections(boxes, confidence), frame * tick)
+        assert [said in each for each in caplog.messages] == [True] * (said is not None)
+
+
+def test_vectors_of_an_unknown_network_serve_at_one_frame_in_two_seconds():
+    rng, looks = np.random.default_rng(0), unit_vectors(5, 64)
+    tracker, places = Tracker(TrackerSettings(return_false_match_rate=0.05), frame_rate=0.5), np.arange(5) * 400.0
+    numbers: list[dict[int, int]] = []
+    for _ in range(60):
+        places = places + rng.normal(0, 60, 5)  # more than a body between two frames
+        tracked = tracker.update(detections([person(x) for x in places], embedding=seen(looks, rng)))
+        order = [int(np.abs(places - x).argmin()) for x in tracked.xyxy[:, 0]]
+        numbers.append(dict(zip(order, ids(tracked), strict=True)))
+    late = numbers[30:]
+    assert all(len(each) >= 4 for each in late)
+    assert all(len({each[who] for each in late if who in each}) == 1 for who in range(5))

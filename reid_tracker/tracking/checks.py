@@ -1,0 +1,70 @@
+"""Looks at what `Tracker.update` is given before anything moves: mistakes are errors, what looks like one is a note."""
+
+import logging
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import supervision as sv
+
+from reid_tracker.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# Frames further apart than this, s, and than so many of the stated frame rate, look like milliseconds.
+FAR_APART, MANY_FRAMES = 10.0, 100
+# Boxes that never reach beyond this many px look like shares of the picture.
+SHARE = 2.0
+
+
+def check(detections: Any, timestamp: Any, image: Any) -> None:
+    """Refuse what is of the wrong kind.
+
+    Raises
+    ------
+    UserError
+        In one sentence that names the argument and what it should be.
+    """
+    if not isinstance(detections, sv.Detections):
+        kind = type(detections).__name__
+        mend = "give supervision.Detections; an array x1, y1, x2, y2, confidence, class becomes one by "
+        mend += "Detections(xyxy=a[:, :4], confidence=a[:, 4], class_id=a[:, 5].astype(int)), no box by "
+        raise UserError(f"detections are a {kind}: {mend}Detections.empty().")
+    class_id = detections.class_id
+    if class_id is not None and not _whole(np.asarray(class_id)):
+        raise UserError("class_id holds other things than whole numbers; give the classes' numbers.")
+    if timestamp is not None and (isinstance(timestamp, bool) or not isinstance(timestamp, Real)):
+        hint = "; name the picture: image=..." if isinstance(timestamp, np.ndarray) else ""
+        raise UserError(f"timestamp is a {type(timestamp).__name__}: give seconds as a number{hint}.")
+    if image is not None:
+        shape = getattr(image, "shape", None)
+        if shape is None or len(shape) != 3 or shape[2] != 3 or image.dtype != np.uint8:
+            found = f"{image.dtype} {list(shape)}" if shape is not None else f"a {type(image).__name__}"
+            raise UserError(f"image is {found}: give uint8 [height, width, 3], blue, green, red.")
+
+
+def _whole(class_id: np.ndarray) -> bool:
+    return class_id.dtype.kind in "iu" or (
+        class_id.dtype.kind == "f" and bool((np.isfinite(class_id) & (class_id == np.round(class_id))).all())
+    )
+
+
+class Notes:
+    """Says once what looks like a mistake of units."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def look(self, xyxy: np.ndarray, confidence: np.ndarray, step: float, frame_rate: float) -> None:
+        """Look at a frame's boxes [N, 4], their confidences [N] and the seconds since the last frame."""
+        if len(xyxy) and xyxy.max() <= SHARE:
+            self._say("no box reaches beyond two pixels: boxes must be in pixels, not in shares of the picture.")
+        if len(confidence) and confidence.max() > 1:
+            self._say("a confidence is above 1: confidences must lie between 0 and 1, not in percent.")
+        if step > max(FAR_APART, MANY_FRAMES / frame_rate):
+            self._say(f"frames are {step:g} s apart: timestamps must be in seconds, not in milliseconds.")
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            logger.warning("%s", text)
