@@ -105,7 +105,7 @@ class Association:
                 distance = self._calibration.distance(cosine[i, j], quality[j])
                 away = np.maximum(unseen[i], self._step) > MOMENT
                 unlike = self._calibration.unlike(cosine[i, j]) & ~frame.cut[columns[j]]  # half a body says nothing
-                stranger = (distance > STRANGER_DISTANCE) & (away | unlike)
+                stranger = (distance > STRANGER_DISTANCE) & (away | (unlike & _rivalled(i, j, overlap, cosine.shape)))
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 # Scaled so that one limit serves pairs with and without a vector.
                 cost = np.where(np.isnan(distance), 1 - overlap, fused * (limit / s.fused_limit))
@@ -158,12 +158,7 @@ class Association:
         cosine : ndarray [N, M]
             Of all pairs.
         """
-        near = overlap > 0.1
-        rivals_i, rivals_j = (
-            np.bincount(i[near], minlength=len(cosine)),
-            np.bincount(j[near], minlength=cosine.shape[1]),
-        )
-        certain = (overlap[chosen] > 0.5) & (rivals_i[i[chosen]] == 1) & (rivals_j[j[chosen]] == 1)
+        certain = (overlap[chosen] > 0.5) & ~_rivalled(i, j, overlap, cosine.shape)[chosen]
         rows, columns = i[chosen][certain][:CERTAIN_PAIRS], j[chosen][certain][:CERTAIN_PAIRS]
         pairs = cosine[np.ix_(rows, columns)]
         same = pairs.diagonal()
@@ -199,3 +194,11 @@ class Association:
             value = likeness[np.arange(len(likeness)), best]
             same = value[mutual & (value > known.mean + STRANGERS_REACH * known.std)]
         self._calibration.learn(same, strangers[~np.isnan(strangers)])
+
+
+def _rivalled(i: np.ndarray, j: np.ndarray, overlap: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Mask [K] of the pairs of which the track or the detection overlaps another one, too; ``shape`` is N, M."""
+    near = overlap > 0.1
+    of_track, of_detection = np.bincount(i[near], minlength=shape[0]), np.bincount(j[near], minlength=shape[1])
+    mask: np.ndarray = (of_track[i] - near > 0) | (of_detection[j] - near > 0)
+    return mask
