@@ -19,6 +19,8 @@ CLEAR_LEAD = 0.1
 # person follows another in the same place, only appearance can tell. A track seen less than MOMENT s ago keeps such a
 # box if crops of one person have been as unlike in this scene: a single crop may show mostly somebody else.
 STRANGER_DISTANCE, MOMENT = 0.75, 0.25
+# Where so many of those who seem to have stayed look like others, the film was cut.
+MOST_CHANGED = 0.75
 # Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
 CERTAIN_PAIRS = 32
 # Strangers' cosines do not reach so many of their standard deviations above their mean.
@@ -105,7 +107,9 @@ class Association:
                 distance = self._calibration.distance(cosine[i, j], quality[j])
                 away = np.maximum(unseen[i], self._step) > MOMENT
                 unlike = self._calibration.unlike(cosine[i, j]) & ~frame.cut[columns[j]]  # half a body says nothing
-                stranger = (distance > STRANGER_DISTANCE) & (away | (unlike & _rivalled(i, j, overlap, cosine.shape)))
+                rivalled = _rivalled(i, j, overlap, cosine.shape)
+                unlike &= rivalled | _cut_away(unlike, ~np.isnan(distance) & ~rivalled & (overlap > 0.5))
+                stranger = (distance > STRANGER_DISTANCE) & (away | unlike)
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 # Scaled so that one limit serves pairs with and without a vector.
                 cost = np.where(np.isnan(distance), 1 - overlap, fused * (limit / s.fused_limit))
@@ -162,6 +166,9 @@ class Association:
         rows, columns = i[chosen][certain][:CERTAIN_PAIRS], j[chosen][certain][:CERTAIN_PAIRS]
         pairs = cosine[np.ix_(rows, columns)]
         same = pairs.diagonal()
+        if self._calibration.learned and self._calibration.statistics is not None:  # a post in front is not the person
+            doubtful = self._calibration.unlike(same) & (self._calibration.distance(same) > STRANGER_DISTANCE)
+            same = same[~doubtful]
         strangers = pairs[~np.eye(len(rows), dtype=bool)]
         self._calibration.learn(same[~np.isnan(same)], strangers[~np.isnan(strangers)])
 
@@ -202,3 +209,8 @@ def _rivalled(i: np.ndarray, j: np.ndarray, overlap: np.ndarray, shape: tuple[in
     of_track, of_detection = np.bincount(i[near], minlength=shape[0]), np.bincount(j[near], minlength=shape[1])
     mask: np.ndarray = (of_track[i] - near > 0) | (of_detection[j] - near > 0)
     return mask
+
+
+def _cut_away(unlike: np.ndarray, told: np.ndarray) -> bool:
+    """Whether the film was cut: nearly all who seem to be where they were, at least two, look like others [K], [K]."""
+    return bool(told.sum() >= 2 and unlike[told].mean() >= MOST_CHANGED)

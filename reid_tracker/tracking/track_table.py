@@ -42,6 +42,8 @@ class TrackTable:
         a part of them makes do for the views.
     cut : ndarray bool [N]
         Whether an edge cut them off when they were seen last.
+    unlike_since : ndarray float64 [N]
+        Since when, s, their crops look like a stranger's without a break; NaN where the last one did not.
     foreseen, foreseen_since, foreseen_stage : ndarray float64 [N, 2, 4], float64 [N], int64 [N]
         A copy of the filter's mean that is not corrected, since when (s; NaN without a copy), and how often it was
         judged (see `foresight`).
@@ -65,6 +67,7 @@ class TrackTable:
         self.sightings = np.zeros(0, dtype=np.int64)
         self.whole_since = np.zeros(0)
         self.cut = np.zeros(0, dtype=bool)
+        self.unlike_since = np.zeros(0)
         self.foreseen = np.zeros((0, 2, 4))
         self.foreseen_since = np.zeros(0)
         self.foreseen_stage = np.zeros(0, dtype=np.int64)

@@ -27,7 +27,7 @@ import supervision as sv
 from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
-from reid_tracker.tracking.association import Association
+from reid_tracker.tracking.association import STRANGER_DISTANCE, Association
 from reid_tracker.tracking.box_motion import BoxMotion
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, warp, zoom
@@ -45,6 +45,8 @@ CERTAIN_IOU = 0.6
 SIZE_SHARE = 0.4
 # The same where it is smaller: mostly something hides a part of them.
 SHRINKING_SHARE = 0.2
+# Whoever shows nothing but a stranger's crops for so long, s, has changed: from then on they count.
+DOUBT_SECONDS = 1.0
 # So many people at least, where there are as many, tell of the camera's motion: more would tell no more.
 CAMERA_PEOPLE = 50
 # Whoever has been there for so long, s, is expected where the detector sees nobody for a moment.
@@ -308,6 +310,7 @@ class Tracker:
         i, j = i[alone], j[alone]
         close = costs.iou(boxes[i], frame.xyxy[j]) >= CERTAIN_IOU
         in_view = (table.state[i] == CONFIRMED) & (table.last_seen[i] == self.time) & ~table.cut[i]
+        in_view &= np.isnan(table.unlike_since[i])
         fresh = now - table.last_described[i] < refresh_seconds - 1e-6
         same_class = table.class_id[i] == frame.class_id[j]
         certain[frame.row[j[close & in_view & fresh & same_class]]] = True
@@ -412,12 +415,31 @@ class Tracker:
         if frame.embedding is not None:
             table.last_described[rows[~np.isnan(frame.embedding[columns, 0])]] = self._now
             good = frame.shows_person_well(s)[columns]
+            good &= self._doubt(rows, frame.embedding[columns], frame.cut[columns])
             self._who.look(rows[good], frame.embedding[columns[good]], frame.cut[columns[good]], self._now, self._step)
             detection_of = self._who.recognise(detection_of, self._now)
         self._who.number(np.flatnonzero((table.state == CONFIRMED) & (table.identity == 0)))
         in_view = np.flatnonzero((table.state == CONFIRMED) & (detection_of != UNMATCHED))
         self._foresight.learn(table, in_view, self._smooth_boxes(in_view), self._now)
         return detection_of
+
+    def _doubt(self, rows: np.ndarray, fresh: np.ndarray, cut: np.ndarray) -> np.ndarray:
+        """Mask [K] of the crops ``fresh`` [K, D] of the tracks ``rows`` that may change the appearance kept.
+
+        A crop like a stranger's shows mostly what stands in front, a post or a bag, or the track is about to be taken
+        over by somebody: neither may be taken for the person. Some are ``cut`` off by an edge.
+        """
+        table, calibration = self._table, self._calibration
+        if calibration.statistics is None:
+            return np.ones(len(rows), dtype=bool)
+        cosine = np.einsum("kd,kd->k", table.embedding[rows], fresh)
+        told = ~np.isnan(cosine) & ~cut
+        doubtful = told & calibration.unlike(cosine) & (calibration.distance(cosine) > STRANGER_DISTANCE)
+        since = table.unlike_since[rows]
+        since[told & ~doubtful] = np.nan
+        since[doubtful & np.isnan(since)] = self._now
+        table.unlike_since[rows] = since
+        return ~doubtful | (self._now - since >= DOUBT_SECONDS - 1e-6)
 
     def _retire(self, detection_of: np.ndarray) -> np.ndarray:
         """Mark the missed as lost, drop those missed for too long; the detections of those who stay."""
@@ -474,6 +496,7 @@ class Tracker:
             sightings=np.ones(count, dtype=np.int64),
             whole_since=np.full(count, np.inf),
             cut=frame.cut[new],
+            unlike_since=np.full(count, np.nan),
             foreseen=mean,
             foreseen_since=np.full(count, np.nan),
             foreseen_stage=np.zeros(count, dtype=np.int64),

@@ -410,3 +410,20 @@ def test_vectors_of_an_unknown_network_serve_at_one_frame_in_two_seconds():
     late = numbers[30:]
     assert all(len(each) >= 4 for each in late)
     assert all(len({each[who] for each in late if who in each}) == 1 for who in range(5))
+
+
+def test_a_stranger_s_crop_for_a_moment_changes_nothing_and_for_good_it_does():
+    rng, (look, left, post) = np.random.default_rng(0), unit_vectors(3, 64)
+    tracker = Tracker(frame_rate=10)
+
+    def show(vector: np.ndarray, frames: int) -> float:
+        """Likeness of the views kept to what hid the person."""
+        for _ in range(frames):
+            boxes, looks = [person(100), person(400)], np.array([vector, left])
+            assert ids(tracker.update(detections(boxes, embedding=seen(looks, rng)))) == [1, 2]
+        return float((tracker.views(1) @ post).max())
+
+    assert show(look, 40) < 0.5
+    assert show(post, 8) < 0.5  # something stands in front
+    assert show(look, 10) < 0.5
+    assert show(post, 25) > 0.8  # another coat
