@@ -106,7 +106,8 @@ class Association:
                 quality = self._calibration.quality(frame.coverage[columns])
                 distance = self._calibration.distance(cosine[i, j], quality[j])
                 away = np.maximum(unseen[i], self._step) > MOMENT
-                unlike = self._calibration.unlike(cosine[i, j]) & ~frame.cut[columns[j]]  # half a body says nothing
+                whole = ~frame.cut & (frame.coverage < 0.5)  # half a body says nothing
+                unlike = self._calibration.unlike(cosine[i, j]) & whole[columns[j]]
                 rivalled = _rivalled(i, j, overlap, cosine.shape)
                 unlike &= rivalled | _cut_away(unlike, ~np.isnan(distance) & ~rivalled & (overlap > 0.5))
                 stranger = (distance > STRANGER_DISTANCE) & (away | unlike)

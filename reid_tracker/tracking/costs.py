@@ -65,10 +65,10 @@ def enlarge(xyxy: np.ndarray, fraction: np.ndarray) -> np.ndarray:
 def _in_front(xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Overlapping pairs of boxes [N, 4]: rows of who is behind and of who stands in front, int [K] each.
 
-    On level ground the one whose feet are lower in the picture stands in front.
+    On level ground the one whose feet are lower in the picture stands in front; of two on one line either may.
     """
     behind, front = overlapping(xyxy, xyxy)
-    lower = xyxy[front, 3] > xyxy[behind, 3]
+    lower = (xyxy[front, 3] >= xyxy[behind, 3]) & (behind != front)
     return behind[lower], front[lower]
 
 
