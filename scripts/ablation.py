@@ -55,7 +55,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 # What these variants put in the place of a part of the tracker.
 REPLACED: dict[str, tuple[Any, str, Any]] = {
     "trust": (kalman, "trust", np.ones_like),
-    "feet": (costs, "reveal_feet", lambda xyxy, height: xyxy),
+    "feet": (costs, "reveal_feet", lambda xyxy, height, pairs: xyxy),
     "shrinking": (tracker, "SHRINKING_SHARE", tracker.SIZE_SHARE),
 }
 

@@ -146,6 +146,8 @@ class Association:
         same_height = np.abs(np.log(measurement[j, 3] / np.maximum(height, 1.0))) < SAME_HEIGHT
         possible = same_height & ((offset**2).sum(axis=1) < reach**2)
         i, j = i[possible], j[possible]
+        if not i.size:
+            return i, j
         # Of two who come into question each must be clearly the most alike: without overlap nobody is guessed.
         lead = np.minimum(costs.lead(i, cosine[i, j]), costs.lead(j, cosine[i, j]))
         clear = lead >= self._calibration.cosine(0.0) - self._calibration.cosine(CLEAR_LEAD)

@@ -7,6 +7,8 @@ its standard error is about 1 in the long run; under a moving one it is many tim
 
 import numpy as np
 
+from reid_tracker.tracking import costs
+
 # A box at most this far (body heights) from where a track is expected, of much the same height (log ratio), may be its.
 NEAR, SAME_HEIGHT = 1.5, 0.3
 # At most this many standard deviations from the shift of all; of three or fewer people no shift is believed.
@@ -58,20 +60,24 @@ class BoxMotion:
         if len(expected) < MINIMUM_PAIRS or len(measured) < MINIMUM_PAIRS:
             return None
         height = np.maximum(expected[:, 3], 1.0)
-        apart = measured[None, :, :2] - expected[:, None, :2]
-        possible = (np.abs(apart) < NEAR * height[:, None, None]).all(axis=2)
-        possible &= np.abs(np.log(np.maximum(measured[:, 3], 1.0) / height[:, None])) < SAME_HEIGHT
-        i, j = np.nonzero(possible)
+        reach = (NEAR * height)[:, None]
+        possible = np.abs(measured[:, 0] - expected[:, :1]) < reach
+        possible &= np.abs(measured[:, 1] - expected[:, 1:2]) < reach
+        i, j = costs.pairs(possible)
+        alike = np.abs(np.log(np.maximum(measured[j, 3], 1.0) / height[i])) < SAME_HEIGHT
+        i, j = i[alike], j[alike]
+        apart, variance = measured[j, :2] - expected[i, :2], variance[i]
         ruler = np.median(height) ** 2
         prior = self.variance * ruler
         shift = np.zeros(2)
         for _ in range(ROUNDS):
-            distance = ((apart[i, j] - shift) ** 2 / variance[i]).sum(axis=1)
+            off = (apart - shift) ** 2 / variance
+            distance = off[:, 0] + off[:, 1]
             pairs = _closest(i, j, distance)
             if len(pairs) < MINIMUM_PAIRS:
                 return None
-            departure = apart[i[pairs], j[pairs]]
-            weight = ((FREEDOM + 2) / (FREEDOM + distance[pairs]))[:, None] / variance[i[pairs]]
+            departure = apart[pairs]
+            weight = ((FREEDOM + 2) / (FREEDOM + distance[pairs]))[:, None] / variance[pairs]
             precision = weight.sum(axis=0) + 1 / prior
             shift = (weight * departure).sum(axis=0) / precision
         uncertain = 1 / precision
@@ -92,9 +98,7 @@ class BoxMotion:
 
 def _closest(i: np.ndarray, j: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Positions in ``i`` and ``j`` of the pairs that are each other's closest, and not too far."""
-    order = np.argsort(distance, kind="stable")
-    order = order[distance[order] <= FAR**2]
-    first_i, first_j = np.zeros(len(order), dtype=bool), np.zeros(len(order), dtype=bool)
-    first_i[np.unique(i[order], return_index=True)[1]] = True
-    first_j[np.unique(j[order], return_index=True)[1]] = True
-    return order[first_i & first_j]
+    least_i, least_j = np.full(i.max(initial=-1) + 1, FAR**2), np.full(j.max(initial=-1) + 1, FAR**2)
+    np.minimum.at(least_i, i, distance)
+    np.minimum.at(least_j, j, distance)
+    return np.flatnonzero((distance == least_i[i]) & (distance == least_j[j]))

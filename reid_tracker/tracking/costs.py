@@ -62,7 +62,7 @@ def enlarge(xyxy: np.ndarray, fraction: np.ndarray) -> np.ndarray:
     return np.concatenate([xyxy[:, :2] - margin, xyxy[:, 2:] + margin], axis=1)
 
 
-def _in_front(xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def in_front(xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Overlapping pairs of boxes [N, 4]: rows of who is behind and of who stands in front, int [K] each.
 
     On level ground the one whose feet are lower in the picture stands in front; of two on one line either may.
@@ -72,21 +72,21 @@ def _in_front(xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return behind[lower], front[lower]
 
 
-def coverage(xyxy: np.ndarray) -> np.ndarray:
-    """Share of each box [N, 4] that one other box in front of it covers, [N]."""
-    behind, front = _in_front(xyxy)
+def coverage(xyxy: np.ndarray, pairs: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    """Share of each box [N, 4] that one other box in front of it covers, [N]; ``pairs`` are `in_front` if known."""
+    behind, front = in_front(xyxy) if pairs is None else pairs
     covered = np.zeros(len(xyxy))
     np.maximum.at(covered, behind, intersection(xyxy[behind], xyxy[front]) / area(xyxy[behind]))
     return covered
 
 
-def reveal_feet(xyxy: np.ndarray, height: np.ndarray) -> np.ndarray:
+def reveal_feet(xyxy: np.ndarray, height: np.ndarray, pairs: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
     """Boxes [N, 4] of which somebody in front hides the lower part, drawn down to where their feet should be.
 
     ``height`` [N] is how tall, px, each is known to be. A hidden edge is somewhere behind who hides it: no box ends
-    above where it was seen to, nor below the feet of who stands in front.
+    above where it was seen to, nor below the feet of who stands in front. ``pairs`` are `in_front` if known.
     """
-    behind, front = _in_front(xyxy)
+    behind, front = in_front(xyxy) if pairs is None else pairs
     hidden = np.minimum(xyxy[behind, 2], xyxy[front, 2]) - np.maximum(xyxy[behind, 0], xyxy[front, 0])
     wide = hidden >= HIDDEN_WIDTH * (xyxy[behind, 2] - xyxy[behind, 0])
     lowest = xyxy[:, 3].copy()

@@ -203,7 +203,7 @@ class IdentityMemory:
     def wake(self, identities: np.ndarray | Iterable[int]) -> None:
         """Take identities that are back in sight from the dormant ones."""
         awake = np.fromiter(identities, dtype=np.int64)
-        if awake.size:
+        if awake.size and len(self):
             self._remove(np.isin(self.identity, awake))
 
     def forget(self, before: float) -> None:

@@ -400,7 +400,8 @@ class Tracker:
         rows = np.flatnonzero(detection_of != UNMATCHED)
         columns = detection_of[rows]
         weight = kalman.trust(frame.confidence[columns])
-        measurement = kalman.measure(costs.reveal_feet(frame.xyxy[columns], table.size[rows, 1]))
+        whole = costs.reveal_feet(frame.xyxy[columns], table.size[rows, 1], frame.in_front(columns))
+        measurement = kalman.measure(whole)
         table.mean[rows], table.covariance[rows] = kalman.update(
             table.mean[rows], table.covariance[rows], measurement, weight
         )
