@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
 
 import cv2
 import numpy as np
 import supervision as sv
-from PIL import Image, ImageDraw, ImageFont
 from supervision.detection.utils.boxes import spread_out_boxes
 
 from reid_tracker.counting import Counts, describe
@@ -27,8 +27,12 @@ SPREAD_LABELS = 50
 TRAIL_POINTS = 256
 """Most points that one trail keeps, whatever the frame rate."""
 FONT = Path(cast(Any, find_spec("matplotlib")).origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-"""Latin, Greek, Cyrillic, Arabic, Hebrew and more; OpenCV's own fonts know no letter beyond ASCII. Only the file is
-used: importing matplotlib takes a third of a second."""
+"""Latin, Greek, Cyrillic, Arabic, Hebrew and more; OpenCV's own fonts know no letter beyond ASCII. Matplotlib draws it:
+Pillow 13.0.0 corrupts the heap on some of its letters, and names come from outside."""
+UNKNOWN_LETTER = "\N{WHITE SQUARE}"
+"""Drawn for letters that the font lacks."""
+
+_DRAWING = Lock()  # the font is one object for all threads
 
 
 class Annotator:
@@ -217,13 +221,28 @@ def identity_color(identity: int) -> tuple[int, int, int]:
 @lru_cache(1024)
 def _label(words: str, color: tuple[int, int, int], size: int) -> np.ndarray:
     """Words on a colour (red, green, blue), uint8 [h, w, 3] BGR: black or white, whichever stands out (Rec. 601)."""
-    font, padding = ImageFont.truetype(FONT, size), max(2, size // 5)
-    ascent, descent = font.getmetrics()
-    shape = (round(font.getlength(words)) + 2 * padding, ascent + descent + padding)
-    label = Image.new("RGB", shape, color)
-    ink = "black" if np.dot(color, (0.299, 0.587, 0.114)) > 128 else "white"
-    ImageDraw.Draw(label).text((padding, padding // 2), words, ink, font)
-    return np.array(label)[:, :, ::-1]
+    (font, known), padding = _font(), max(2, size // 5)
+    ascent, descent = (round(abs(part) * size / font.units_per_EM) for part in (font.ascender, font.descender))
+    with _DRAWING:
+        font.set_size(size, 72)
+        font.set_text("".join(letter if ord(letter) in known else UNKNOWN_LETTER for letter in words))
+        font.draw_glyphs_to_bitmap(antialiased=True)
+        ink, below = np.array(font.get_image()), round(font.get_descent() / 64)
+    top = padding // 2 + ascent + below - len(ink)
+    shade = np.zeros((ascent + descent + padding, ink.shape[1] + 2 * padding))
+    _paste(shade, ink / 255, padding, top)
+    ground = np.array(color[::-1])
+    drawn = 0 if np.dot(ground, (0.114, 0.587, 0.299)) > 128 else 255
+    return (ground + (drawn - ground) * shade[:, :, None]).round().astype(np.uint8)
+
+
+@lru_cache(1)
+def _font() -> tuple[Any, frozenset[int]]:
+    """The font and the letters it knows; at the first label, as importing matplotlib takes a third of a second."""
+    from matplotlib.ft2font import FT2Font
+
+    font = FT2Font(FONT)
+    return font, frozenset(font.get_charmap())
 
 
 def _paste(scene: np.ndarray, label: np.ndarray, left: int, top: int) -> None:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import supervision as sv
@@ -182,3 +185,21 @@ def test_a_label_wider_than_the_picture_does_not_leave_it() -> None:
     annotator = Annotator(label=lambda number: "a name of many words " * 5)
     for box in ([300, 200, 319, 239], [0, 0, 20, 10]):
         assert annotator.draw(GREY, tracks_of({1: box}), NOTHING, 0.0).shape == GREY.shape
+
+
+def test_no_letter_of_the_font_ends_the_process() -> None:
+    """Each at the sizes in use, in a process of its own: what corrupts the heap shows as an abort."""
+    program = r"""
+from matplotlib.ft2font import FT2Font
+from reid_tracker.video.annotate import FONT, _label
+letters = "".join(map(chr, sorted(FT2Font(FONT).get_charmap())))
+for size in (12, 14, 22, 45):
+    for start in range(0, len(letters), 40):
+        _label.__wrapped__(letters[start : start + 40], (255, 0, 0), size)
+for name in ("\u1e77", "\u1e18\u1e76", "\u2029", "\0\n", "\ud800", "\u65e5\u672c", "e" + 50 * "\u0301", ""):
+    for _ in range(200):
+        _label.__wrapped__(name, (255, 0, 0), 12)
+print("survived")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "survived"), done.stderr
