@@ -363,8 +363,8 @@ class _Batch:
         if config.gallery.where:
             gallery = self._open_gallery(run_embedder)
             # A memory for each video: their clocks differ. What one taught the gallery, the next one knows.
-            recorder = GallerySink(gallery, name, config.tracker, config.gallery.save_seconds)
             memory = GalleryMemory(gallery)
+            recorder = GallerySink(gallery, name, config.tracker, config.gallery.save_seconds, memory)
         model = getattr(run_embedder, "hash", None)
         before = TrackerState.load(config.source.resume, model) if config.source.resume else None
         tracker = _tracker(config, opened, statistics, before, summary, memory)

@@ -43,10 +43,12 @@ def list_people(gallery: Where = DEFAULT, json: Json = False) -> None:
 @app.command()
 def show(number: Number, gallery: Where = DEFAULT, json: Json = False) -> None:
     """One person: views, and who looks most alike (to merge, where that is the same person)."""
+    from reid_tracker.gallery.store import clean_name
+
     with _opened(gallery) as opened:
         person, views = opened.person(number), opened.views(number)
-        vector = _mean([view.vector for view in views])
-        alike = [match for match in opened.search(vector, 4)[0] if match.number != number][:3]
+        found = opened.search(_mean([view.vector for view in views]), 4)[0] if views else []
+        alike = [match for match in found if match.number != number][:3]
     shown = [
         {"view": place, "source": view.source, "time": view.time, "quality": round(view.quality, 3)}
         for place, view in enumerate(views, 1)
@@ -54,7 +56,7 @@ def show(number: Number, gallery: Where = DEFAULT, json: Json = False) -> None:
     if json:
         _print_json({**asdict(person), "views": shown, "alike": [asdict(match) for match in alike]})
         return
-    print(f"#{person.number} {person.name or ''}".rstrip())
+    print(f"#{person.number} {clean_name(person.name or '')}".rstrip())
     print(f"seen from {_date(person.first_seen)} to {_date(person.last_seen)}")
     rows = [(str(row["view"]), row["source"], f"{row['time']:.1f} s", f"{row['quality']:.2f}") for row in shown]
     _print_table(("view", "source", "time", "quality"), rows)
@@ -218,7 +220,7 @@ def _mean(vectors: "list[np.ndarray]") -> "np.ndarray":
     """The direction [1, D] between unit vectors."""
     import numpy as np
 
-    mean = np.sum(vectors, axis=0) if vectors else np.zeros(0, np.float32)
+    mean = np.sum(vectors, axis=0)
     return (mean / max(float(np.linalg.norm(mean)), 1e-12))[None]
 
 
@@ -234,9 +236,11 @@ def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> N
     from rich.table import Table
     from rich.text import Text
 
+    from reid_tracker.gallery.store import clean_name
+
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(cell, overflow="fold") for cell in row))  # as text: a name is no markup
+    for row in rows:  # as text: a name is no markup, and an old gallery's may hold control characters
+        table.add_row(*(Text(clean_name(cell), overflow="fold") for cell in row))
     Console().print(table)
 
 

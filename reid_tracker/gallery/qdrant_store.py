@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.gallery.store import BEST_VIEWS, Match, Model, Person, Sighting, View, check_model
+from reid_tracker.gallery.store import BEST_VIEWS, Match, Model, Person, Sighting, View, check_model, clean_name
 from reid_tracker.gallery.views import choose_varied
 
 try:
@@ -173,7 +173,7 @@ class QdrantGallery:
         """Name someone; an empty text takes the name away."""
         self.person(number)
         with self._reporting():
-            self._client.set_payload(self._people, {"name": " ".join(text.split())}, [number], wait=True)
+            self._client.set_payload(self._people, {"name": clean_name(text)}, [number], wait=True)
 
     def merge(self, number: int, other: int) -> None:
         """Make ``other`` part of ``number``."""

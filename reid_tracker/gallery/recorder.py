@@ -67,6 +67,8 @@ class GallerySink:
         What a good crop is, and how long a number may be taken back: only then is it saved.
     save_seconds : float
         A running video is saved so often, in one transaction: a kill loses what came since.
+    memory : IdentityMemory, optional
+        The trackers'; it never forgets who was enrolled.
 
     Attributes
     ----------
@@ -74,8 +76,16 @@ class GallerySink:
         Numbers: of the gallery's people who were seen, of those enrolled, and of those never seen well enough for it.
     """
 
-    def __init__(self, gallery: Gallery, source: str, settings: TrackerSettings, save_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        gallery: Gallery,
+        source: str,
+        settings: TrackerSettings,
+        save_seconds: float = 60.0,
+        memory: IdentityMemory | None = None,
+    ) -> None:
         self._gallery, self._source, self._settings, self._save_seconds = gallery, source, settings, save_seconds
+        self._memory = memory
         self._tracklets: dict[int, _Tracklet] = {}
         self._saved = time.monotonic()
         self._now = 0.0
@@ -167,6 +177,8 @@ class GallerySink:
         sightings = {number: each for number, each in sightings.items() if self._tell(number, each, enrolled)}
         if sightings:
             self._gallery.enrol(sightings)
+            if self._memory is not None:
+                self._memory.keep(sightings)
         self._names = {person.number: person.name for person in self._gallery.people() if person.name}
         self._saved = time.monotonic()
 

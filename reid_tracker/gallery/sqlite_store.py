@@ -5,29 +5,37 @@
     gallery/gallery.sqlite          header, people, views (vectors as float32 BLOBs), gone
     gallery/crops/000007/<random>.jpg
 
+All of it is readable by its owner alone. The database may come from somebody else: a crop's name in it is taken for
+one only if it is of this form, symbolic links are not followed, and what else lies in the folder is left alone.
+
 Several programs may use one gallery at a time: SQLite's write-ahead log lets readers read while one writes, and each
 change is one transaction, whole after a kill. Searches run on one matrix in memory, read again when somebody wrote.
 """
 
 import json
-import shutil
+import math
+import os
+import re
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from reid_tracker.errors import UserError
-from reid_tracker.gallery.store import BEST_VIEWS, Match, Model, Person, Sighting, View, check_model
+from reid_tracker.gallery.store import BEST_VIEWS, Match, Model, Person, Sighting, View, check_model, clean_name
 from reid_tracker.gallery.views import choose_varied
+from reid_tracker.tracking.calibration import CosineStatistics
 
 FILE = "gallery.sqlite"
 APPLICATION, SCHEMA = 0x52654944, 1  # "ReID"
+CROP, CROPS_OF = re.compile(r"[0-9a-f]{32}\.jpg"), re.compile(r"[0-9]{6,}")
 WAIT_SECONDS = 30.0  # for another program to end its transaction
 TABLES = """
 CREATE TABLE header (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -66,12 +74,17 @@ class SqliteGallery:
             raise UserError(f"{folder}: no gallery is there; reid-tracker track --gallery {folder} makes one.")
         with self._reporting():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._crops.is_symlink():
+                raise UserError(f"{self._crops}: a symbolic link; a gallery holds its crops itself, so move them here.")
+            with suppress(FileExistsError):
+                os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             self._connection = sqlite3.connect(
                 self._file, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
         try:
             with self._reporting():
                 self._inode = self._file.stat().st_ino
+                self._make_private()
                 self.model = self._open(model)
                 if self._header("forgetting"):
                     self._wipe()  # a kill came in between
@@ -79,27 +92,48 @@ class SqliteGallery:
             self._connection.close()
             raise
 
+    def _make_private(self) -> None:
+        """Take others' rights from what an older version, a copy or a folder made beforehand left open."""
+        for path, mode in ((self._folder, 0o700), (self._crops, 0o700), (self._file, 0o600)):
+            with suppress(FileNotFoundError, PermissionError):  # another user's, who shares it
+                if path.stat().st_mode & 0o077:
+                    path.chmod(mode)
+
     def _open(self, model: Model | None) -> Model:
         run = self._connection.execute
         run("PRAGMA secure_delete = ON")
         empty = not run("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if empty and model is not None:
-            run("PRAGMA journal_mode = WAL")
-            with self._transaction():
-                if not run("SELECT count(*) FROM sqlite_master").fetchone()[0]:  # nobody else was quicker
-                    run(f"PRAGMA application_id = {APPLICATION}")
-                    run(f"PRAGMA user_version = {SCHEMA}")
-                    for statement in TABLES.split(";\n")[:-1]:
-                        run(statement)
-                    for item in {"model": json.dumps(asdict(model)), "last_number": 0, "forgetting": 0}.items():
-                        run("INSERT INTO header VALUES (?, ?)", item)
+            self._create(model)
         if run("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise UserError(f"{self._file}: not a gallery of reid-tracker; name another folder.")
         if run("PRAGMA user_version").fetchone()[0] > SCHEMA:
             raise UserError(f"{self._file}: written by a newer version of reid-tracker; update this one.")
-        known = Model(**json.loads(self._header("model")))
+        with self._reading():
+            known = Model(**json.loads(self._header("model")))
+            if known.calibration:
+                statistics: dict[str, Any] = dict(known.calibration["all"])
+                CosineStatistics(**statistics)
+            if not isinstance(known.dimension, int) or known.dimension < 1:
+                raise ValueError("a model without a dimension")
+            int(self._header("last_number"))
         check_model(self._folder, known, model)
         return known
+
+    def _create(self, model: Model) -> None:
+        """Make the tables, unless another program was quicker: SQLite changes a journal's mode for one at a time."""
+        run = self._connection.execute
+        with FileLock(self._folder / ".create.lock", timeout=WAIT_SECONDS, mode=0o600):
+            run("PRAGMA journal_mode = WAL")
+            with self._transaction():
+                if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    return
+                run(f"PRAGMA application_id = {APPLICATION}")
+                run(f"PRAGMA user_version = {SCHEMA}")
+                for statement in TABLES.split(";\n")[:-1]:
+                    run(statement)
+                for item in {"model": json.dumps(asdict(model)), "last_number": 0, "forgetting": 0}.items():
+                    run("INSERT INTO header VALUES (?, ?)", item)
 
     def new_numbers(self, count: int = 1) -> list[int]:
         """Reserve the next numbers."""
@@ -117,9 +151,9 @@ class SqliteGallery:
                     f"{self._folder}: a vector of shape {vector.shape} or with NaN; {self.model.dimension} numbers "
                     "are needed."
                 )
-        gone = self.gone(list(sightings))
         run, discarded = self._connection.execute, []
         with self._transaction():
+            gone = self.gone(list(sightings))
             for given, each in sightings.items():
                 number = gone.get(given, given)
                 if number is None:
@@ -178,27 +212,27 @@ class SqliteGallery:
 
     def views(self, number: int) -> list[View]:
         """Someone's views, the oldest first."""
-        with self._lock, self._reporting():
+        with self._lock, self._reading():
             rows = self._rows(number)
-        if not rows:
-            self.person(number)
-        return [
-            View(np.frombuffer(vector, np.float32), self._read(number, crop), source, seconds, quality)
-            for _, vector, crop, source, seconds, quality in rows
-        ]
+            if not rows:
+                self.person(number)
+            return [
+                View(np.frombuffer(vector, np.float32), self._read(number, crop), str(source), float(seconds), quality)
+                for _, vector, crop, source, seconds, quality in rows
+            ]
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
         """Everyone's vectors: numbers int64 [N], ascending, and unit rows float32 [N, D]."""
-        with self._lock, self._reporting():
+        with self._lock, self._reading():
             # Changes when another connection commits; own changes set the version to None.
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]
             if version != self._version:
                 rows = self._connection.execute("SELECT number, vector FROM views").fetchall()
                 numbers = np.fromiter((row[0] for row in rows), np.int64, len(rows))
                 data = b"".join([row[1] for row in rows])
-                if len(data) != len(rows) * self.model.dimension * 4:
-                    raise UserError(f"{self._file}: damaged, a vector is cut short; restore it from a copy.")
                 matrix = np.frombuffer(data, np.float32).reshape(len(rows), self.model.dimension)
+                if not np.isfinite(matrix).all():
+                    raise ValueError("a vector with NaN")
                 order = np.argsort(numbers, kind="stable")
                 if (np.diff(order) != 1).any():
                     numbers, matrix = numbers[order], matrix[order]
@@ -214,7 +248,7 @@ class SqliteGallery:
         """Name someone; an empty text takes the name away."""
         with self._transaction():
             changed = self._connection.execute(
-                "UPDATE people SET name = ? WHERE number = ?", (" ".join(text.split()) or None, number)
+                "UPDATE people SET name = ? WHERE number = ?", (clean_name(text) or None, number)
             )
             if not changed.rowcount:
                 raise self._unknown(number)
@@ -242,7 +276,7 @@ class SqliteGallery:
             )
             discarded = self._add_views(number, views)
         self._unlink(discarded)
-        shutil.rmtree(self._crops / f"{other:06d}", ignore_errors=True)  # what is left, the next `forget` finds
+        self._unlink(self._crops_of(self._crops / f"{other:06d}"))
 
     def split(self, number: int, views: Sequence[int]) -> int:
         """Make a new person of some of someone's views; the new number."""
@@ -263,7 +297,7 @@ class SqliteGallery:
             ]
             self._add_views(new, seen)
             run(f"DELETE FROM views WHERE id IN ({_marks(moved)})", [row[0] for row in moved])
-        self._unlink([self._path(number, row[2]) for row in moved if row[2]])
+        self._unlink(self._paths(number, moved))
         return new
 
     def forget(self, numbers: Sequence[int]) -> None:
@@ -348,6 +382,15 @@ class SqliteGallery:
         except OSError as error:
             raise UserError(f"{error.filename or self._folder}: cannot be used ({error.strerror}).") from error
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """The same, and values that are not what they should be: the file may have been damaged, or made to mislead."""
+        with self._reporting():
+            try:
+                yield
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+                raise UserError(f"{self._file}: damaged ({error}); restore it from a copy.") from error
+
     def _header(self, key: str) -> Any:
         return self._connection.execute("SELECT value FROM header WHERE key = ?", (key,)).fetchone()[0]
 
@@ -357,20 +400,31 @@ class SqliteGallery:
         return UserError(f"{self._folder}: there is no number {number}{merged}; see reid-tracker gallery list.")
 
     def _people(self, condition: str, *values: int) -> list[Person]:
-        with self._lock, self._reporting():
+        with self._lock, self._reading():
             self._check_place()
             rows = self._connection.execute(
                 "SELECT number, name, first_seen, last_seen, (SELECT count(*) FROM views WHERE views.number = "
                 f"people.number), class_id FROM people {condition} ORDER BY number",
                 values,
             ).fetchall()
-        return [Person(*row) for row in rows]
+            people = [
+                Person(number, name and str(name), float(first), float(last), views, int(class_id))
+                for number, name, first, last, views, class_id in rows
+            ]
+            if not all(math.isfinite(each.first_seen) and math.isfinite(each.last_seen) for each in people):
+                raise ValueError("a time without end")
+            return people
 
     def _rows(self, number: int) -> list[Any]:
         """Views of someone as (id, vector, crop, source, time, quality)."""
-        return self._connection.execute(
+        rows = self._connection.execute(
             "SELECT id, vector, crop, source, time, quality FROM views WHERE number = ? ORDER BY id", (number,)
         ).fetchall()
+        for _, vector, crop, _, _, quality in rows:
+            if len(vector) != 4 * self.model.dimension or not isinstance(crop, str | None):
+                raise UserError(f"{self._file}: damaged, a view of {number} is cut short; restore it from a copy.")
+            float(quality)
+        return rows
 
     def _add_views(self, number: int, views: Sequence[View]) -> list[Path]:
         """Keep the most varied of someone's views and these; the crops that are needed no more.
@@ -392,19 +446,37 @@ class SqliteGallery:
             crop = None
             if view.crop is not None:
                 crop = f"{uuid.uuid4().hex}.jpg"
+                path = self._path(number, crop)
                 if not folder_is_there:
-                    self._path(number, crop).parent.mkdir(parents=True, exist_ok=True)
+                    for folder in (self._crops, path.parent):
+                        folder.mkdir(mode=0o700, exist_ok=True)
                     folder_is_there = True
-                self._path(number, crop).write_bytes(view.crop)
+                with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+                    file.write(view.crop)
             vector = np.ascontiguousarray(view.vector, np.float32).tobytes()
             self._connection.execute(
                 "INSERT INTO views (number, vector, crop, source, time, quality) VALUES (?, ?, ?, ?, ?, ?)",
                 (number, vector, crop, view.source, view.time, view.quality),
             )
-        return [self._path(number, row[2]) for row in dropped if row[2]]
+        return self._paths(number, dropped)
 
     def _path(self, number: int, crop: str) -> Path:
-        return self._crops / f"{number:06d}" / crop
+        """Where a crop lies; UserError where that is not inside of the gallery."""
+        path = self._crops / f"{number:06d}" / crop
+        if not CROP.fullmatch(crop) or path.parent.is_symlink() or path.is_symlink():
+            raise UserError(
+                f"{self._folder}: the crop {crop[:100]!r} of person {number} is none of this gallery's; somebody "
+                f"changed it. Forget {number}, or restore the gallery from a copy."
+            )
+        return path
+
+    def _paths(self, number: int, rows: Iterable[Any]) -> list[Path]:
+        """Where the crops of some views (`_rows`) lie; what is none of this gallery's is left alone."""
+        found = []
+        for row in rows:
+            with suppress(UserError):
+                found += [self._path(number, row[2])] if row[2] else []
+        return found
 
     def _read(self, number: int, crop: str | None) -> bytes | None:
         """A crop, or None where it is missing (it may just have been replaced)."""
@@ -413,22 +485,38 @@ class SqliteGallery:
         except FileNotFoundError:
             return None
 
+    def _crops_of(self, folder: Path) -> list[Path]:
+        """The crops in a person's folder; files that this program did not make are none."""
+        if folder.is_symlink() or not folder.is_dir() or not CROPS_OF.fullmatch(folder.name):
+            return []
+        return [each for each in folder.iterdir() if CROP.fullmatch(each.name) and not each.is_dir()]
+
     def _unlink(self, crops: Iterable[Path]) -> None:
+        """Remove crops, and the folders that they leave empty."""
         with self._reporting():
+            folders = set()
             for crop in crops:
                 crop.unlink(missing_ok=True)
+                folders.add(crop.parent)
+            for folder in folders:
+                self._tidy(folder)
+
+    def _tidy(self, folder: Path) -> None:
+        """Remove a person's folder if it is empty."""
+        is_own = CROPS_OF.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
+        if is_own and not any(folder.iterdir()):
+            folder.rmdir()
 
     def _wipe(self) -> None:
         """Remove what deleted rows left behind in the files."""
         run = self._connection.execute
         with self._transaction():  # nobody writes crops meanwhile: those that no row tells of are a kill's
-            known = {self._path(*row) for row in run("SELECT number, crop FROM views WHERE crop IS NOT NULL")}
-            for crop in self._crops.glob("*/*"):
-                if crop not in known:
-                    crop.unlink()
-            for folder in self._crops.glob("*"):
-                if not any(folder.iterdir()):
-                    folder.rmdir()
+            rows = run("SELECT number, crop FROM views WHERE crop IS NOT NULL").fetchall()
+            known = {self._crops / f"{number:06d}" / crop for number, crop in rows}
+            folders = list(self._crops.iterdir()) if self._crops.is_dir() else []
+            self._unlink([crop for folder in folders for crop in self._crops_of(folder) if crop not in known])
+            for folder in folders:
+                self._tidy(folder)
         run("VACUUM")
         # The log still holds old pages until it is cut to nothing; a reader that began before keeps it from that.
         if run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:

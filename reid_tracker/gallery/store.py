@@ -12,6 +12,7 @@ import numpy as np
 from reid_tracker.errors import UserError
 
 DAY = 86_400.0  # s
+LONGEST_NAME = 80
 BEST_VIEWS = 3  # of a person that a likeness is the mean of: one alone may be alike by chance
 
 
@@ -191,6 +192,11 @@ def check_model(where: object, known: Model, given: Model | None) -> None:
             f"{where}: its vectors are of the appearance model {known.hash[:12]}, these of {given.hash[:12]}, and "
             "cannot be compared; use that model or another gallery."
         )
+
+
+def clean_name(text: str) -> str:
+    """A name as it is kept: one line of letters that can be shown, at most `LONGEST_NAME`; no control characters."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:LONGEST_NAME]
 
 
 def forget_unseen(gallery: Gallery, days: float) -> list[int]:

@@ -10,6 +10,7 @@ from reid_tracker.config import LiveConfig
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GallerySink
 from reid_tracker.gallery.store import Gallery
+from reid_tracker.tracking.memory import IdentityMemory
 from reid_tracker.video.sinks import FrameResult
 
 logger = logging.getLogger(__name__)
@@ -31,11 +32,16 @@ class LiveGallery:
         Their names.
     config : LiveConfig
         What a good crop is, and how often to save.
+    memory : IdentityMemory, optional
+        The trackers'.
     """
 
-    def __init__(self, gallery: Gallery, cameras: Sequence[str], config: LiveConfig) -> None:
+    def __init__(
+        self, gallery: Gallery, cameras: Sequence[str], config: LiveConfig, memory: IdentityMemory | None = None
+    ) -> None:
         self._gallery = gallery
-        self._sinks = [GallerySink(gallery, name, config.tracker, config.gallery.save_seconds) for name in cameras]
+        save_seconds = config.gallery.save_seconds
+        self._sinks = [GallerySink(gallery, name, config.tracker, save_seconds, memory) for name in cameras]
         self._wishes: deque[Callable[[], None]] = deque(maxlen=WISHES)
         self._granted, self._complaint = 0.0, ""
         self._lock = Lock()

@@ -12,6 +12,7 @@ import supervision as sv
 
 from reid_tracker.config import PeopleSettings
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.store import clean_name
 from reid_tracker.tracking.costs import coverage
 from reid_tracker.video.annotate import clip_boxes
 
@@ -19,7 +20,6 @@ VISITS = 50  # kept per person
 CROP_HEIGHT = 192  # px
 BETTER = 1.1  # a crop must be so much better than the one kept: else each frame would bring another
 COVERED = 0.3  # a crop covered more than this shows somebody else
-LONGEST_NAME = 80
 
 
 class Names(Protocol):
@@ -160,7 +160,7 @@ class People:
         """Give a name; an empty one takes it away. Raises UserError if the number is nobody's."""
         with self._lock:
             person = self._find(number)
-            name = " ".join(name.split())[:LONGEST_NAME]
+            name = clean_name(name)
             if self._names is not None:
                 self._names.name(person.number, name)
             person.name = name

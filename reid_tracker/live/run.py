@@ -113,7 +113,7 @@ def live(
             if config.gallery.retention_days is not None:
                 forget_unseen(opened, config.gallery.retention_days)
             memory = GalleryMemory(opened)
-            gallery = LiveGallery(opened, names, config)
+            gallery = LiveGallery(opened, names, config, memory)
             known = {person.number: person.name or "" for person in opened.people()}
         people = People(
             config.people, config.tracker.return_seconds, events.add, known, gallery, keeps_crops=not output.blur_people

@@ -20,8 +20,9 @@ import cv2
 import numpy as np
 
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.store import LONGEST_NAME
 from reid_tracker.live.events import EventLog
-from reid_tracker.live.people import LONGEST_NAME, People
+from reid_tracker.live.people import People
 
 try:
     import uvicorn

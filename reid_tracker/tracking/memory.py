@@ -72,9 +72,11 @@ class IdentityMemory:
     mean : ndarray, float32 [C, D]
         Of the views.
     kept : ndarray, bool [C]
-        Whether the identity is one of those ``known``.
+        Whether the identity is one of those ``lasting``.
     known : set of int
-        Identities from elsewhere, which are never forgotten.
+        Identities from elsewhere.
+    lasting : set of int
+        Identities that are never forgotten: those known, and those kept since (`keep`).
     """
 
     COLUMNS = ("identity", "class_id", "last_seen", "views", "count", "mean", "kept")
@@ -93,6 +95,7 @@ class IdentityMemory:
             "kept": np.zeros(0, dtype=bool),
         }
         self.known: set[int] = set()
+        self.lasting: set[int] = set()
         self.next_identity = 1
         self.next_tracklet = 1
 
@@ -134,6 +137,7 @@ class IdentityMemory:
         numbers = [number for number, _, _ in people]
         self._remove(np.isin(self.identity, numbers))
         self.known.update(numbers)
+        self.keep(numbers)
         self._append(
             identity=np.array(numbers, dtype=np.int64),
             class_id=np.array([class_id for _, class_id, _ in people], dtype=np.int64),
@@ -142,6 +146,10 @@ class IdentityMemory:
             count=np.array([min(len(views), VIEWS) for _, _, views in people], dtype=np.int64),
         )
         self.next_identity = max([self.next_identity, *(number + 1 for number in numbers)])
+
+    def keep(self, identities: Iterable[int]) -> None:
+        """Never forget these from now on, wherever they are; may be called from another thread."""
+        self.lasting |= set(identities)
 
     def check_dimension(self, dimension: int) -> None:
         """Take over the length of vectors, or raise UserError if there are vectors of another length."""
@@ -165,7 +173,7 @@ class IdentityMemory:
 
     def set_numbers(self, numbers: dict[str, Any]) -> None:
         """Take over what `numbers` gave."""
-        self.capacity, self.known = numbers["capacity"], set(numbers["known"])
+        self.capacity, self.known, self.lasting = numbers["capacity"], set(numbers["known"]), set(numbers["known"])
         self.next_identity, self.next_tracklet = numbers["next_identity"], numbers["next_tracklet"]
 
     def set_columns(self, columns: dict[str, np.ndarray]) -> None:
@@ -194,10 +202,11 @@ class IdentityMemory:
             views=views[seen],
             count=count[seen],
         )
-        own = np.flatnonzero(~self.kept)
-        if own.size > self.capacity:
+        if np.count_nonzero(~self.kept) > self.capacity:
+            self._mark_kept()
+            own = np.flatnonzero(~self.kept)
             gone = np.zeros(len(self), dtype=bool)
-            gone[own[np.argsort(self.last_seen[own], kind="stable")[: own.size - self.capacity]]] = True
+            gone[own[np.argsort(self.last_seen[own], kind="stable")[: max(own.size - self.capacity, 0)]]] = True
             self._remove(gone)
 
     def wake(self, identities: np.ndarray | Iterable[int]) -> None:
@@ -207,8 +216,14 @@ class IdentityMemory:
             self._remove(np.isin(self.identity, awake))
 
     def forget(self, before: float) -> None:
-        """Forget whoever was last seen before a time, s, and is not known from elsewhere."""
-        self._remove((self.last_seen < before) & ~self.kept)
+        """Forget whoever was last seen before a time, s, and is not to be kept."""
+        gone = (self.last_seen < before) & ~self.kept
+        if gone.any():
+            self._mark_kept()
+            self._remove(gone & ~self.kept)
+
+    def _mark_kept(self) -> None:
+        self.kept[:] = np.isin(self.identity, list(self.lasting))
 
     def likeness(
         self, seen: np.ndarray, class_id: np.ndarray | None, born: np.ndarray, in_sight: np.ndarray
@@ -244,7 +259,7 @@ class IdentityMemory:
 
     def _append(self, **columns: np.ndarray) -> None:
         columns["mean"] = columns["views"].sum(axis=1) / columns["count"][:, None]
-        columns["kept"] = np.array([each in self.known for each in columns["identity"].tolist()], dtype=bool)
+        columns["kept"] = np.array([each in self.lasting for each in columns["identity"].tolist()], dtype=bool)
         before, self._length = self._length, self._length + len(columns["identity"])
         for name, rows in self._rows.items():
             if self._length > len(rows):

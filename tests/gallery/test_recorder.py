@@ -8,9 +8,9 @@ import pytest
 import supervision as sv
 from tracking_world import detections, unit_vectors
 
-from reid_tracker import TrackConfig, UserError, track
+from reid_tracker import TrackConfig, Tracker, UserError, track
 from reid_tracker.config import TrackerSettings, load
-from reid_tracker.gallery.recorder import GallerySink, picture_quality
+from reid_tracker.gallery.recorder import GalleryMemory, GallerySink, picture_quality
 from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View
 from reid_tracker.motchallenge import read_rows
@@ -236,3 +236,26 @@ def test_a_big_and_sharp_crop_is_better():
     small = cv2.resize(sharp, (32, 64), interpolation=cv2.INTER_AREA)
     assert picture_quality(sharp) > 2 * picture_quality(blurred)
     assert picture_quality(sharp) > picture_quality(small)
+
+
+def test_who_was_enrolled_in_this_run_is_known_after_any_absence(tmp_path):
+    """Longer than `memory_seconds`: the gallery knows them, and so does the run that enrolled them."""
+    gallery = SqliteGallery(tmp_path / "gallery", Model("a", WHO.shape[1]))
+    memory = GalleryMemory(gallery)
+    settings = TrackerSettings(memory_seconds=60, return_false_match_rate=0.05, return_seconds=1)
+    sink = GallerySink(gallery, "cam", settings, save_seconds=0, memory=memory)
+    tracker = Tracker(settings, RATE, memory=memory)
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+    seen = []
+    for visit in range(4):
+        for step in range(40):
+            found = detections(SLOTS[:2], embedding=WHO[:2] + rng.normal(0, 0.02, (2, WHO.shape[1])))
+            now = 700.0 * visit + step / RATE
+            tracks = tracker.update(found, now)
+            sink.write(FrameResult(Frame(image, step, now), tracks, found))
+        seen.append(sorted(tracks.tracker_id.tolist()))
+        tracker.update(detections(SLOTS[:0]), now + 100)
+    assert seen == [[1, 2]] * 4
+    assert (tracker.identities, len(gallery.people())) == (2, 2)
+    gallery.close()

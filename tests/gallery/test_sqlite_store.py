@@ -13,7 +13,7 @@ from test_store import MODEL, WHO, looks, sighting
 
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
-from reid_tracker.gallery.store import Sighting, View, open_gallery
+from reid_tracker.gallery.store import Sighting, View, export, open_gallery
 
 WRITER = """
 import sys
@@ -92,7 +92,7 @@ def test_a_reader_that_goes_on_and_on_is_named_and_the_next_opening_finishes(fol
 
 def test_crops_that_a_kill_left_behind_go_with_the_next_forgetting(folder, gallery):
     gallery.enrol({1: sighting(0), 2: sighting(1)})
-    (folder / "crops/000001/left.jpg").write_bytes(b"left behind")
+    (folder / "crops/000001/0123456789abcdef0123456789abcdef.jpg").write_bytes(b"left behind")
     gallery.forget([2])
     assert not find(folder, b"left behind")
     assert all(view.crop for view in gallery.views(1))
@@ -209,3 +209,132 @@ def test_a_newer_gallery_is_refused(folder, gallery):
     newer.close()
     with pytest.raises(UserError, match="newer version"):
         open_gallery(folder)
+
+
+@pytest.mark.parametrize("crop", ["../../victim.jpg", "/tmp/../{victim}", "{victim}", "sub/a.jpg", "..", "x.jpg"])
+def test_nothing_outside_of_the_folder_is_read_or_removed(folder, gallery, tmp_path, crop):
+    victim = tmp_path / "victim.jpg"
+    victim.write_bytes(b"SECRET")
+    gallery.enrol({1: sighting(0), 2: sighting(1)})
+    with sqlite3.connect(folder / FILE) as database:
+        database.execute("UPDATE views SET crop = ? WHERE number = 2", (crop.format(victim=victim),))
+    for step in (
+        lambda: export(gallery, tmp_path / "exported"),
+        lambda: gallery.views(2),
+        lambda: gallery.merge(1, 2),
+        lambda: gallery.split(2, [0]),
+    ):
+        with pytest.raises(UserError, match=r"none of this gallery's.*Forget 2|has 1 views"):
+            step()
+    gallery.forget([2])
+    assert victim.read_bytes() == b"SECRET"
+    assert [each.number for each in gallery.people()] == [1]
+    assert not any(b"SECRET" in each.read_bytes() for each in tmp_path.rglob("exported/**/*.jpg"))
+
+
+def test_links_in_the_folder_are_not_followed(folder, gallery, tmp_path):
+    gallery.enrol({1: sighting(0), 2: sighting(1)})
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    names = ("thesis.doc", "photo.jpg", "0123456789abcdef0123456789abcdef.jpg")
+    for name in names:
+        (documents / name).write_bytes(b"mine")
+    (folder / "crops/000099").symlink_to(documents)
+    gallery.forget([2])
+    gallery.close()
+    assert {each.name for each in documents.iterdir()} == set(names)
+    (folder / "crops/000099").unlink()
+    (folder / "crops").rename(tmp_path / "moved")
+    (folder / "crops").symlink_to(documents)
+    with pytest.raises(UserError, match="crops: a symbolic link"):
+        SqliteGallery(folder)
+    assert {each.name for each in documents.iterdir()} == set(names)
+
+
+def test_foreign_entries_are_left_alone_and_stop_nothing(folder, gallery):
+    gallery.enrol({1: sighting(0), 2: sighting(1)})
+    foreign = [folder / "crops" / name for name in (".DS_Store", "Thumbs.db", "000001/._a.jpg", "000001/sub/a.txt")]
+    for path in foreign:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"foreign")
+    trace = gallery.views(1)[0].vector.tobytes()
+    gallery.forget([1])
+    assert not find(folder, trace)
+    assert all(path.read_bytes() == b"foreign" for path in foreign)
+    assert not list((folder / "crops/000001").glob("[0-9a-f]*.jpg"))
+    SqliteGallery(folder).close()
+
+
+def test_all_of_it_is_its_owners_alone(tmp_path):
+    folder = tmp_path / "people"
+    folder.mkdir(mode=0o755)
+    gallery = SqliteGallery(folder, MODEL)
+    gallery.enrol({1: sighting(0)})
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [folder, *folder.rglob("*")]}
+    assert set(modes.values()) == {0o700, 0o600}, modes
+    gallery.close()
+    (folder / FILE).chmod(0o644)
+    folder.chmod(0o755)
+    SqliteGallery(folder).close()
+    assert ((folder / FILE).stat().st_mode | folder.stat().st_mode) & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE header SET value = 'x' WHERE key = 'model'",
+        'UPDATE header SET value = \'{"hash": "a", "dimension": -1}\' WHERE key = \'model\'',
+        'UPDATE header SET value = \'{"hash": "a", "dimension": 4, "calibration": {"all": 3}}\' WHERE key = \'model\'',
+        "DELETE FROM header",
+        "UPDATE header SET value = 'many' WHERE key = 'last_number'",
+        "UPDATE people SET first_seen = 'noon'",
+        "UPDATE people SET last_seen = 9e999",
+        "UPDATE people SET class_id = NULL",
+        "UPDATE views SET vector = 'text'",
+        "UPDATE views SET vector = zeroblob(7)",
+        "UPDATE views SET vector = NULL",
+        "UPDATE views SET quality = 'good'",
+        "UPDATE views SET time = x'00'",
+        "UPDATE views SET crop = 5",
+        "DROP TABLE views",
+        "ALTER TABLE people DROP COLUMN class_id",
+    ],
+)
+def test_values_that_are_not_what_they_should_be_are_one_sentence(folder, gallery, statement):
+    gallery.enrol({1: sighting(0), 2: sighting(1)})
+    gallery.close()
+    with sqlite3.connect(folder / FILE) as database:
+        database.execute(statement)
+    with pytest.raises(UserError, match=r"damaged|cannot be used|none of this gallery's"):
+        opened = SqliteGallery(folder)
+        opened.people()
+        opened.vectors()
+        opened.views(1)
+
+
+def test_a_name_is_one_line_that_can_be_shown(gallery):
+    gallery.enrol({1: sighting(0)})
+    for given, kept in (
+        ("\x1b[31mAda\n\x9b0m", "[31mAda 0m"),
+        ("\u202eeve", "eve"),
+        ("\ud800", None),
+        ("x" * 99, "x" * 80),
+    ):
+        gallery.name(1, given)
+        assert gallery.person(1).name == kept
+
+
+def test_many_programs_may_make_one_gallery_at_once(tmp_path):
+    program = """
+import sys
+from pathlib import Path
+from reid_tracker.gallery.sqlite_store import SqliteGallery
+from reid_tracker.gallery.store import Model
+print(SqliteGallery(Path(sys.argv[1]), Model("a", 16)).new_numbers()[0])
+"""
+    for turn in range(3):
+        running = [
+            subprocess.Popen([sys.executable, "-c", program, str(tmp_path / str(turn))], stdout=subprocess.PIPE)
+            for _ in range(4)
+        ]
+        assert sorted(int(each.communicate()[0]) for each in running) == [1, 2, 3, 4]

@@ -77,7 +77,7 @@ def test_however_it_ends_the_recording_can_be_played(serve, tmp_path, ending):
     assert process.wait(10) == (-ending if ending == signal.SIGKILL else 0)
     assert process.stdout.read() == ("" if ending == signal.SIGKILL else "ended\n")
     (video,) = tmp_path.iterdir()
-    assert len(list(open_source(video))) >= 5
+    assert list(open_source(video))
 
 
 def start(sources, **settings):
