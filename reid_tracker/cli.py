@@ -119,7 +119,8 @@ def track(
         str | None, typer.Option(help="Class names or numbers, comma-separated, or 'all'. Default: person.")
     ] = None,
     conf: Annotated[float | None, typer.Option(help="Drop boxes below this confidence.")] = None,
-    imgsz: Annotated[int | None, typer.Option(help="Longer side that the detector sees, px.")] = None,
+    imgsz: Annotated[int | None, typer.Option(help="Longer side that the detector sees, px [chosen].")] = None,
+    speed: Annotated[str | None, typer.Option(help="Sizes the detector chooses from: auto, fast, accurate.")] = None,
     embedder: Annotated[str | None, typer.Option(help="Appearance network [bundled].")] = None,
     appearance: Annotated[
         bool | None, typer.Option("--appearance/--no-appearance", help="Use appearance, or motion only.")
@@ -192,6 +193,7 @@ def track(
         "detector.classes": classes.split(",") if classes else None,
         "detector.confidence": conf,
         "detector.image_size": imgsz,
+        "detector.speed": speed,
         "embedder.model": embedder,
         "embedder.enabled": appearance,
         "count.lines": line or None,

@@ -69,7 +69,10 @@ class DetectorSettings(Settings):
         None, "Class names or numbers to track; null = person where the model knows one, otherwise all."
     )
     confidence: float = setting(0.1, "Boxes below this are never seen by the tracker.", ge=0, le=1)
-    image_size: int | None = setting(None, "Longer side the network sees, px; null = the model's own.", ge=32)
+    image_size: int | None = setting(None, "Longer side the network sees, px; null = chosen for each video.", ge=32)
+    speed: Literal["auto", "fast", "accurate"] = setting(
+        "auto", "Sizes to choose from: up to the model's own (fast), 1.5 times (auto) or twice that (accurate)."
+    )
 
 
 class EmbedderSettings(Settings):
@@ -260,6 +263,9 @@ class CaptureSettings(Settings):
         0.25, "Wait before the first new try; each further wait is twice as long.", gt=0
     )
     retry_most_seconds: float = setting(2.0, "Longest wait between two tries; they never end.", gt=0)
+    least_fps: float = setting(
+        10.0, "The detector takes smaller sizes where it could not look at every camera so often; 0 = never.", ge=0
+    )
 
 
 class PeopleSettings(Settings):

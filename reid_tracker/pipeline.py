@@ -358,6 +358,8 @@ class _Batch:
         opened = open_source(job.path, **config.source.model_dump(exclude={"roi", "resume"}))
         summary.notes += opened.notes
         run_detector = self._models.detector_for(job.path, opened)
+        if hasattr(run_detector, "restart"):
+            run_detector.restart()
         run_embedder, statistics = self._models.embedder_for(run_detector, opened)
         recorder, memory = None, None
         if config.gallery.where:
@@ -399,6 +401,7 @@ class _Batch:
             if recorder is not None:
                 summary.recognised, summary.enrolled = len(recorder.recognised), len(recorder.new)
                 summary.notes.append(recorder.summary())
+            summary.notes += [each.note for each in sinks.values() if isinstance(each, VideoSink) and each.note]
             if claimed_state is not None:
                 self._save_state(tracker, counter, model, claimed_state, summary)
             if history is not None and not summary.interrupted:
@@ -406,6 +409,7 @@ class _Batch:
                 again = _counter(self._shapes, before, summary, follow=False)
                 _refine(history, config, opened, claimed, job.refined, summary, again)
         summary.notes += [note for note in opened.notes if note not in summary.notes]
+        summary.notes += run_detector.notes() if hasattr(run_detector, "notes") else []
 
     def _open_gallery(self, embedder: AppearanceModel | None) -> Gallery:
         config = self._config
@@ -685,6 +689,7 @@ class Models:
                 confidence=settings.confidence,
                 image_size=settings.image_size,
                 device=self._config.device,
+                speed=settings.speed,
             )
         return self._detector
 

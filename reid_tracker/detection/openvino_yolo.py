@@ -1,5 +1,6 @@
 """An exported YOLO run by OpenVINO itself: no PyTorch to load, and the picture is prepared inside the graph."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ class OpenVinoYolo:
     names : dict of int to str
         All classes of the model.
     stride : int
+    dynamic : bool
+        Whether ``size`` may be changed at any time.
     size : (int, int)
         Height and width of the input, px; a dynamic export pads no further than the frame needs.
     classes : list of int, optional
@@ -61,8 +64,8 @@ class OpenVinoYolo:
         self.stride: int = metadata["stride"]
         self.size: tuple[int, int] = metadata["size"]
         self.classes: list[int] | None = None
-        self._dynamic, self._confidence = metadata["dynamic"], confidence
-        if image_size is not None and self._dynamic:
+        self.dynamic, self._confidence = metadata["dynamic"], confidence
+        if image_size is not None and self.dynamic:
             self.size = (-(-image_size // self.stride) * self.stride,) * 2
         silence_runtimes()
         import openvino
@@ -111,13 +114,17 @@ class OpenVinoYolo:
         boxes = np.clip(boxes, 0, [width, height, width, height])
         return np.concatenate([boxes, confidence[rows, None], classes[rows, None]], axis=1).astype(np.float32)
 
+    def batch(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The boxes of several pictures, one after another."""
+        return [self(image) for image in images]
+
     def _letterbox(self, image: np.ndarray) -> tuple[np.ndarray, float, int, int]:
         """Scale and pad as ultralytics does: the picture, its scale, and what was added left and above."""
         height, width = image.shape[:2]
         scale = min(self.size[0] / height, self.size[1] / width)
         inner_width, inner_height = round(width * scale), round(height * scale)
         missing_width, missing_height = self.size[1] - inner_width, self.size[0] - inner_height
-        if self._dynamic:
+        if self.dynamic:
             missing_width, missing_height = missing_width % self.stride, missing_height % self.stride
         left, top = round(missing_width / 2 - 0.1), round(missing_height / 2 - 0.1)
         if (height, width) != (inner_height, inner_width):

@@ -3,6 +3,7 @@
 import difflib
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import supervision as sv
 
 from reid_tracker.detection.detector import usable_boxes
 from reid_tracker.detection.openvino_yolo import OpenVinoYolo, read_metadata
+from reid_tracker.detection.size import FittingSize, Speed
 from reid_tracker.device import pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.offline import import_ultralytics, process_unchanged
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TASKS_WITH_BOXES = ("detect", "segment", "pose")
+SIZES_AT_ONCE = 3  # compiled networks for each shape of frame: its size, the largest, the one before
 EXTRAS = {"openvino": "reid-tracker[openvino]", "onnxruntime": "reid-tracker[onnx]"}
 
 
@@ -41,7 +44,9 @@ class YoloDetector:
         Weaker detections are dropped. Keep it low: association gives weak boxes a second chance.
     image_size : int, optional
         Longer side in pixels to which frames are scaled for the network; more finds smaller people, in more time. By
-        default the size that the model was trained or exported for. Most exports have one fixed size.
+        default chosen for each video (`FittingSize`); an export of one fixed size keeps that.
+    speed : {"auto", "fast", "accurate"}
+        Which sizes there are to choose from.
     device : str
         "auto", "cpu", "cuda", "cuda:1" or "mps". Automatic is a GPU for checkpoints and TensorRT engines, the CPU for
         other exports. Checkpoints run in half precision on CUDA.
@@ -51,7 +56,8 @@ class YoloDetector:
     class_names : dict of int to str
         The classes that are looked for.
     image_size : tuple of int
-        Height and width of the network's input. A checkpoint pads no further than a frame's own shape needs.
+        Height and width of the network's input that the model was made for, or that was asked for. A checkpoint pads
+        no further than a frame's own shape needs.
 
     Raises
     ------
@@ -68,6 +74,7 @@ class YoloDetector:
         confidence: float = 0.1,
         image_size: int | None = None,
         device: str = "auto",
+        speed: Speed = "auto",
     ) -> None:
         if not 0 <= confidence <= 1:
             raise UserError(f"Confidence {confidence:g}: must be between 0 and 1.")
@@ -87,6 +94,9 @@ class YoloDetector:
             raise UserError(f"Image size {image_size}: {path.name} was exported for {width} x {height} only.")
         self.class_names = _select_classes(classes, self._run.names, path)
         self._run.classes = list(self.class_names)
+        self._fitting: FittingSize | None = None
+        if image_size is None and self._run.dynamic:
+            self._fitting = FittingSize(max(self.image_size), int(self._run.stride), speed)
 
     def detect(self, frame: "Frame") -> sv.Detections:
         """Find the objects of one frame.
@@ -116,14 +126,43 @@ class YoloDetector:
             if frame.image is None:
                 raise UserError(f"Frame {frame.index}: no pixels for a YOLO to look at; use recorded detections.")
             images.append(frame.image)
-        run = self._run
-        found = run.batch(images) if isinstance(run, _Ultralytics) else [run(image) for image in images]
+        found = self._run.batch(images) if self._fitting is None else self._fit(self._fitting, images)
         return [self._name(boxes) for boxes in found]
+
+    def _fit(self, fitting: FittingSize, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Boxes of pictures, each at the size that fits it."""
+        found: list[np.ndarray] = [np.zeros((0, 6), np.float32)] * len(images)
+        sizes = [fitting.size(*image.shape[:2]) for image in images]
+        for size in dict.fromkeys(sizes):
+            places = [place for place, each in enumerate(sizes) if each == size]
+            self._run.size = (size, size)
+            began = time.perf_counter()
+            boxes = self._run.batch([images[place] for place in places])
+            seconds = (time.perf_counter() - began) / len(places)
+            for place, rows in zip(places, boxes, strict=True):
+                found[place] = rows
+                height, width = images[place].shape[:2]
+                fitting.learn(height, width, size, rows, seconds)
+        return found
 
     def expect_shapes(self, count: int) -> None:
         """Be ready for frames of so many shapes in turn, as from several cameras."""
         if isinstance(self._run, OpenVinoYolo):
-            self._run.shapes = max(self._run.shapes, count)
+            self._run.shapes = max(self._run.shapes, SIZES_AT_ONCE * count)
+
+    def restart(self) -> None:
+        """Begin another video: the size is chosen anew."""
+        if self._fitting is not None:
+            self._fitting.restart()
+
+    def keep_up(self, seconds: float) -> None:
+        """From now on use only sizes at which a frame takes no longer than this."""
+        if self._fitting is not None:
+            self._fitting.budget = seconds
+
+    def notes(self) -> list[str]:
+        """Sentences for the user about the sizes that were chosen."""
+        return self._fitting.describe() if self._fitting is not None else []
 
     def _name(self, boxes: np.ndarray) -> sv.Detections:
         boxes = boxes[usable_boxes(boxes[:, :4], boxes[:, 4])]
@@ -133,7 +172,7 @@ class YoloDetector:
 
 
 class _Ultralytics:
-    """Any YOLO, run by ultralytics; of `OpenVinoYolo` it differs in taking several pictures at once."""
+    """Any YOLO, run by ultralytics; to its users the same as `OpenVinoYolo`."""
 
     def __init__(self, path: Path, confidence: float, image_size: int | None, device: str) -> None:
         self.classes: list[int] | None = None
@@ -150,8 +189,19 @@ class _Ultralytics:
             self.batch([np.zeros((64, 64, 3), np.uint8)])
         network = self._yolo.predictor.model
         height, width = self._yolo.predictor.imgsz
-        self.size: tuple[int, int] = height, width
+        self._size: tuple[int, int] = height, width
+        self.dynamic = path.suffix == ".pt"
         self.names, self.stride = network.names, network.stride
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input, px."""
+        return self._size
+
+    @size.setter
+    def size(self, size: tuple[int, int]) -> None:
+        self._size = size
+        self._options["imgsz"] = max(size)
 
     def batch(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Find boxes, with one call of the network for each shape of image: float32 [N, 6], xyxy, confidence, class."""

@@ -62,7 +62,7 @@ class LiveLoop:
     cameras : sequence of Camera
     detector : Detector
         One that has ``detect_batch`` gets the frames of all cameras at once; one that has ``expect_shapes`` is told how
-        many cameras there are.
+        many cameras there are, and one that has ``keep_up`` how many seconds a frame may take.
     embedder : AppearanceModel, optional
         Likewise with ``embed_batch``.
     config : LiveConfig
@@ -97,6 +97,8 @@ class LiveLoop:
         self._detector, self._embedder = detector, embedder
         if hasattr(detector, "expect_shapes"):
             detector.expect_shapes(len(cameras))
+        if hasattr(detector, "keep_up") and config.capture.least_fps:
+            detector.keep_up(1 / config.capture.least_fps / len(cameras))
         self._smooth = config.output.smooth_boxes
         self._bridge = Bridge(config.output.bridge_seconds, people.shown)
         self._refresh_seconds = config.embedder.refresh_seconds
