@@ -24,6 +24,7 @@ from reid_tracker.writing import write_whole
 
 KEYFRAME_SECONDS = 2.0
 """Longest distance of two keyframes: how exactly a player can seek."""
+LONGEST_GAP = 3600.0  # s between two frames of a video
 FRAGMENT_SECONDS = 0.5
 """Length of a fragment: what a kill or a full disk may lose, beside the frames that the encoder holds back."""
 TIME_BASE = Fraction(1, 90_000)
@@ -72,7 +73,8 @@ class VideoSink:
     """Annotated H.264 mp4 that browsers play, each frame at its own time.
 
     The file is a fragmented mp4: a fragment (FRAGMENT_SECONDS at most) is complete in itself, so a kill or a full disk
-    leaves all finished ones playable. Odd sizes are padded by a pixel, as 4:2:0 colour needs even ones.
+    leaves all finished ones playable. Odd sizes are padded by a pixel, as 4:2:0 colour needs even ones. A gap longer
+    than an hour is left out, as an mp4 cannot tell of much longer ones; ``note`` then says so.
 
     Parameters
     ----------
@@ -98,10 +100,11 @@ class VideoSink:
         self._container: Any = None
         self._stream: Any = None
         self._file: _VideoFile | None = None
-        self._start = self._keyframe = 0.0
+        self._start = self._keyframe = self._latest = 0.0
         self._pts = -1
         self._numbers = _Numbers()
         self.last_frame = 0
+        self.note = ""
 
     def write(self, result: FrameResult) -> None:
         """Draw and encode one frame."""
@@ -113,6 +116,12 @@ class VideoSink:
             image = self._annotator.draw(image, result.tracks, result.detections, frame.timestamp, result.counts)
         height, width = image.shape[:2]
         image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        if self.last_frame and frame.timestamp - self._latest > LONGEST_GAP:
+            hours = (frame.timestamp - self._latest) / LONGEST_GAP
+            self.note = self.note or f"{self._path.name}: {hours:.1f} h without a frame are left out of the video."
+            self._start += frame.timestamp - self._latest - 1 / self._frame_rate
+            self._keyframe = -np.inf
+        self._latest = frame.timestamp
         with _naming(self._path):
             self._encode(image, frame.timestamp)
         self.last_frame = frame.index + 1

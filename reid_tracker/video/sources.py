@@ -17,9 +17,12 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import read_sequence_info
+from reid_tracker.video.clock import Clock
 
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 VIDEO_ENDINGS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".264", ".h264"}
+LEAP = 10.0
+"""Seconds between two packets from which a file's stated duration is not to be trusted."""
 DEFAULT_FPS = 25.0
 """Frames per second of a folder of pictures when nobody says otherwise."""
 
@@ -31,7 +34,8 @@ ROTATIONS = {
 }
 
 # One frame as a reader sees it: index, seconds (None: not told), and how to get its pixels if they are wanted.
-_Read = tuple[int, float | None, Callable[[], np.ndarray | None]]
+_Load = Callable[[], np.ndarray | None]
+_Read = tuple[int, float | None, _Load]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,12 @@ class _Cut:
         """How many of these frames are taken."""
         return math.ceil(np.count_nonzero(self.contains(indices, timestamps)) / self.stride)
 
+    def count_of(self, frames: int, rate: float) -> int:
+        """How many are taken of so many frames at even steps."""
+        first = max(self.first_index, math.ceil(max(self.first_time, 0.0) * rate), 0)
+        last = min(self.last_index, frames - 1, self.last_time * rate)
+        return max(math.ceil((math.floor(last) - first + 1) / self.stride), 0)
+
 
 class Source:
     """The frames of one video, folder or sequence; iterate as often as wanted, each time from the start.
@@ -138,14 +148,10 @@ class Source:
 
     def __iter__(self) -> Iterator[Frame]:
         self.corrupt_frames, self.corrupt_after = 0, None
-        position, repaired, index, previous = 0, 0, -1, None
+        position, index, clock = 0, -1, Clock[_Load](self._rate)
         frames = self._read()
         try:
-            for index, timestamp, load in frames:
-                if timestamp is None or (previous is not None and timestamp <= previous):
-                    timestamp = 0.0 if previous is None else previous + 1 / self._rate
-                    repaired += 1
-                previous = timestamp
+            for index, timestamp, load in clock.run(frames):
                 if self._cut.is_past(index, timestamp):
                     break
                 if not self._cut.contains(index, timestamp):
@@ -166,8 +172,11 @@ class Source:
             if self.corrupt_frames:
                 lost = f"{self.corrupt_frames} damaged frame{'s' * (self.corrupt_frames > 1)}"
                 self._note(f"{self.name}: {lost}, the first after frame {self.corrupt_after}.")
-            if repaired:
-                self._note(f"{self.name}: {repaired} frames had no increasing timestamp; nominal steps were used.")
+            if clock.repaired:
+                self._note(f"{self.name}: {clock.repaired} frames had no increasing timestamp; theirs were estimated.")
+            if clock.sets:
+                times = "" if clock.sets == 1 else f" and {clock.sets - 1} times later"
+                self._note(f"{self.name}: its clock was set after frame {clock.first_set}{times}; time goes on evenly.")
         if position == 0:
             raise UserError(self._describe_nothing_wanted(f"looked at up to frame {index + 1}"))
 
@@ -323,14 +332,15 @@ class _VideoFile(Source):
             # The header's count is exact, unless it counts empty chunks (AVI) or what an edit list trims (mp4).
             if stream.frames and (not count or stream.frames <= 1.05 * count + 1):
                 count = stream.frames
+        if count > path.stat().st_size:  # fewer bytes than frames: a clock that was set made the film seem so long
+            count = 0
         if count:
             # Refuse at once what is far out; what is off by a few frames shows while reading.
             if cut.first_index > 1.1 * count + 10 or cut.first_time > 1.1 * count / self._rate + 1:
                 raise UserError(
                     self._describe_nothing_wanted(f"it has about {count} frames, {count / self._rate:.1f} s")
                 )
-            indices = np.arange(count)
-            self.frame_count = cut.count(indices, indices / self._rate) or None
+            self.frame_count = cut.count_of(count, self._rate) or None
 
     def _read(self) -> Generator[_Read, None, None]:
         index, origin, latest, is_damaged = -1, None, -math.inf, False
@@ -377,11 +387,13 @@ class _VideoFile(Source):
         """Yield each picture (``av.VideoFrame``), or None where a packet cannot be decoded; note packet times."""
         stream.thread_type = "AUTO"
         self._is_cut_short = False
-        reached, file_size = 0.0, self._path.stat().st_size
+        reached, file_size, latest, is_even = 0.0, self._path.stat().st_size, None, True
         try:
             for packet in container.demux():
                 if packet.pts is not None:
-                    reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                    now = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                    is_even = is_even and (latest is None or abs(now - latest) < LEAP)
+                    reached, latest = max(reached, now), now
                 if packet.stream_index != stream.index or not packet.size:
                     continue
                 if packet.is_corrupt and (packet.pos or 0) + packet.size >= file_size:
@@ -391,9 +403,12 @@ class _VideoFile(Source):
                 if time is not None and not packet.is_discard:
                     heappush(pending, time)
                 yield from _decode_packet(stream, packet)
-            # Cut between packets a file just ends; the margin covers rounding and encoder delay in its stated duration.
-            stated = ((container.start_time or 0) + (container.duration or 0)) / av.time_base
-            self._is_cut_short |= reached < stated - 2 / self._rate - 0.25
+            # Cut between packets a file just ends; the margin covers rounding and encoder delay in its stated duration,
+            # which says nothing where the clock leaps.
+            # Matroska's counts from 0, not from where the film begins.
+            start = 0 if "matroska" in container.format.name else container.start_time or 0
+            stated = (start + (container.duration or 0)) / av.time_base
+            self._is_cut_short |= is_even and reached < stated - 2 / self._rate - 0.25
         except av.error.FFmpegError:
             self._is_cut_short = True
         yield from _decode_packet(stream, None)

@@ -274,3 +274,15 @@ def test_crop_that_cannot_be_written_leaves_nothing_half(tmp_path: Path, monkeyp
         sink.write(result(0, 0.0))
     sink.close()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_gap_that_an_mp4_cannot_hold_is_left_out_and_told_of(tmp_path: Path) -> None:
+    """Seven hours would put all frames behind it a tick apart."""
+    times = [index / 25 + 25_200 * (index >= 10) for index in range(20)]
+    sink = VideoSink(tmp_path / "gap.mp4", 25)
+    for index, time in enumerate(times):
+        sink.write(result(index, time))
+    sink.close()
+    assert sink.note == "gap.mp4: 7.0 h without a frame are left out of the video."
+    found = [frame.timestamp for frame in open_source(tmp_path / "gap.mp4")]
+    np.testing.assert_allclose(found, [index / 25 for index in range(20)], atol=1e-3)

@@ -122,6 +122,30 @@ def test_raw_stream_has_no_clock(make_clip: MakeClip, name: str, codec: str, for
     assert [frame.timestamp for frame in timed] == [i / 10 for i in range(30)]
 
 
+@pytest.mark.parametrize(
+    ("gap", "note"),
+    [
+        (0, ""),
+        (7_200, ""),
+        (1.7e9, "its clock was set after frame 30"),
+    ],
+)
+def test_a_film_whose_clock_leaps_is_whole(make_clip: MakeClip, tmp_path: Path, gap: float, note: str) -> None:
+    """Read to its end, at true times, without a word of damage, however long the header says that it is."""
+    clip, leaping = make_clip("clip.mp4", [40 * i for i in range(60)], codec="mpeg4", b_frames=0), tmp_path / "leap.mkv"
+    with av.open(str(clip)) as original, av.open(str(leaping), "w") as container:
+        stream = container.add_stream_from_template(original.streams.video[0])
+        for number, packet in enumerate(packet for packet in original.demux(video=0) if packet.size):
+            shift = int((1280 + gap * (number >= 30)) / packet.time_base)
+            packet.stream, packet.dts, packet.pts = stream, packet.pts + shift, packet.pts + shift
+            container.mux(packet)
+    source = open_source(leaping)
+    times = np.array([frame.timestamp for frame in source])
+    kept = gap if gap < 86_400 else 0
+    assert np.allclose(times, [i / 25 + kept * (i >= 30) for i in range(60)], atol=1e-3)
+    assert [each.split("; ")[0] for each in source.notes] == ([f"leap: {note}"] if note else [])
+
+
 def test_times_that_do_not_increase_are_repaired_and_counted(make_clip: MakeClip, tmp_path: Path) -> None:
     clip = make_clip("clip.mp4", [40 * i for i in range(7)], codec="mpeg4", b_frames=0)
     with av.open(str(clip)) as original, av.open(str(tmp_path / "odd.mp4"), "w") as container:
@@ -135,7 +159,7 @@ def test_times_that_do_not_increase_are_repaired_and_counted(make_clip: MakeClip
     source = open_source(tmp_path / "odd.mp4")
     times = [frame.timestamp for frame in source]
     assert np.allclose(times, [0, 0.04, 0.08, 0.12, 0.16, 0.20, 0.24])
-    assert source.notes == ["odd: 2 frames had no increasing timestamp; nominal steps were used."]
+    assert source.notes == ["odd: 2 frames had no increasing timestamp; theirs were estimated."]
 
 
 # --- start, end, stride ---
