@@ -1,5 +1,6 @@
 """The command line: parse, call one function of the package, print."""
 
+import io
 import logging
 import re
 import signal
@@ -19,6 +20,7 @@ from reid_tracker.writing import check_writable
 
 if TYPE_CHECKING:  # the rest of the package is imported by the command that needs it: --help stays quick
     from rich.table import Table
+    from rich.text import Text
 
     from reid_tracker.pipeline import RunSummary
 
@@ -41,15 +43,18 @@ Overwrite = Annotated[
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one sentence and status 2, SIGTERM and SIGHUP as Ctrl-C does."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal or pipe that knows fewer letters ends no run
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("Note: %(message)s"))
+    handler.setFormatter(_Printable("Note: %(message)s"))
     log = logging.getLogger("reid_tracker")
     log.addHandler(handler)
     try:
         with _ending_as_ctrl_c_does():
             app()
     except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {_printable(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -287,7 +292,7 @@ def live(
     table = _table("source", "received", "tracked", "dropped", "reconnects", "delay ms")
     for camera, meter in zip(loop.cameras, loop.meters, strict=True):
         figures = (camera.received, meter.frames, camera.dropped, camera.reconnects, round(1000 * meter.delay()))
-        table.add_row(camera.name, *map(str, figures))
+        table.add_row(_name(camera.name), *map(str, figures))
     _print_table(table)
 
 
@@ -352,6 +357,7 @@ def _split_pair(pair: str, flag: str, form: str) -> tuple[str, str]:
 def _run_track(sources: list[str], config: Any) -> None:
     """Run with a progress bar, or lines where there is no terminal, and print the summary."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from reid_tracker.pipeline import BatchError
@@ -377,10 +383,10 @@ def _run_track(sources: list[str], config: Any) -> None:
             if id(source) not in tasks:
                 shown.update(source.notes)
                 for note in source.notes:
-                    console.print(f"Note: {note}", highlight=False, markup=False)
-                tasks[id(source)] = bar.add_task(source.name, total=source.frame_count, rate="-")
+                    console.print(f"Note: {_printable(note)}", highlight=False, markup=False)
+                tasks[id(source)] = bar.add_task(escape(_printable(source.name)), total=source.frame_count, rate="-")
             if lines is not None:
-                lines.advance(tasks[id(source)], source.name, done, source.frame_count)
+                lines.advance(tasks[id(source)], _printable(source.name), done, source.frame_count)
                 return
             task = bar.tasks[bar.task_ids.index(tasks[id(source)])]
             bar.update(task.id, completed=done, rate=f"{task.speed:.1f}" if task.speed else "-")
@@ -394,7 +400,7 @@ def _run_track(sources: list[str], config: Any) -> None:
     if interrupted is not None:
         for each in summaries:
             if each.error:
-                print(f"Failed: {each.source}: {each.error}", file=sys.stderr)
+                print(f"Failed: {_printable(f'{each.source}: {each.error}')}", file=sys.stderr)
         print(f"Interrupted: {_describe_interruption(interrupted)}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
     if failure is not None:
@@ -419,7 +425,7 @@ def _print_summaries(summaries: "list[RunSummary]", shown: set[str]) -> None:
         frames = max(each.frames, 1)
         rate = each.frames / each.seconds if each.seconds else 0.0
         milliseconds = [f"{1000 * each.stage_seconds[stage] / frames:.1f}" for stage in stages]
-        table.add_row(each.source, str(each.frames), str(each.identities), f"{rate:.1f}", *milliseconds)
+        table.add_row(_name(each.source), str(each.frames), str(each.identities), f"{rate:.1f}", *milliseconds)
     _print_table(table)
     for each in summaries:
         for line in (
@@ -427,7 +433,25 @@ def _print_summaries(summaries: "list[RunSummary]", shown: set[str]) -> None:
             *(f"Note: {note}" for note in each.notes if note not in shown),
             *each.outputs,
         ):
-            print(line)
+            print(_printable(line))
+
+
+def _printable(text: object) -> str:
+    """What may be shown in a terminal: a file's name may hold what moves its cursor or colours it."""
+    kept = (each if each.isprintable() or each == "\n" or "\udc80" <= each <= "\udcff" else "?" for each in str(text))
+    return "".join(kept)  # bytes that are no text stay: they are how a file is found again
+
+
+def _name(text: str) -> "Text":
+    """A table's first cell: no markup, whatever brackets it holds."""
+    from rich.text import Text
+
+    return Text(_printable(text))
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _printable(super().format(record))
 
 
 def _table(first: str, *numbers: str) -> "Table":
@@ -490,7 +514,7 @@ def _print_figures(figures: dict[str, dict[str, float]], wanted: tuple[str, ...]
     table = _table("sequence", *(name.removeprefix("CLR_") for name in shown))
     for sequence, row in figures.items():
         cells = [f"{row[name]:.0f}" if name in COUNTS else f"{100 * row[name]:.2f}" for name in shown]
-        table.add_row(sequence, *cells, style="bold" if sequence == "COMBINED_SEQ" else None)
+        table.add_row(_name(sequence), *cells, style="bold" if sequence == "COMBINED_SEQ" else None)
     _print_table(table)
 
 
@@ -562,14 +586,14 @@ def _print_retrieval(figures: dict[str, Any]) -> None:
         rows["re-ranked"] = figures["reranked"]
     table = _table("", *names)
     for name, row in rows.items():
-        table.add_row(name, *(f"{100 * row[figure]:.1f}" for figure in names))
+        table.add_row(_name(name), *(f"{100 * row[figure]:.1f}" for figure in names))
     _print_table(table)
     if "corruptions" in figures:
         severities = list(figures["robustness"])
         table = _table("rank1 / mAP at severity", *severities)
         for kind, by_severity in figures["corruptions"].items():
             cells = (by_severity[severity] for severity in severities)
-            table.add_row(kind, *(f"{100 * cell['rank1']:.1f} / {100 * cell['mAP']:.1f}" for cell in cells))
+            table.add_row(_name(kind), *(f"{100 * cell['rank1']:.1f} / {100 * cell['mAP']:.1f}" for cell in cells))
         kept = (f"{100 * figures['robustness'][severity]:.0f} %" for severity in severities)
         table.add_row("mAP kept, mean", *kept, style="bold")
         _print_table(table)
@@ -657,7 +681,7 @@ def _print_robustness(figures: dict[str, Any], severities: list[str]) -> None:
     for kind, row in figures["corruptions"].items():
         cells = (row[severity] for severity in severities)
         shown = (f"{100 * each['HOTA']:.1f} / {100 * each['IDF1']:.1f} / {100 * each['kept']:.0f} %" for each in cells)
-        table.add_row(kind, *shown)
+        table.add_row(_name(kind), *shown)
     if mean := figures["blur_and_light"]:
         shown = (f"{100 * mean[severity]:.0f} %" for severity in severities)
         table.add_row("IDF1 kept, mean of blur and light", *shown, style="bold")
@@ -718,7 +742,7 @@ def train(
     names = ("rank1", "rank5", "mAP", "mINP")
     table = _table("", *names)
     for name, row in figures.items():
-        table.add_row(name, *(f"{100 * row[figure]:.1f}" for figure in names))
+        table.add_row(_name(name), *(f"{100 * row[figure]:.1f}" for figure in names))
     if figures:
         _print_table(table)
     print(output / "appearance.safetensors")

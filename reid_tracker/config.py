@@ -174,6 +174,7 @@ class OutputSettings(Settings):
     overwrite: bool = setting(
         False, "true = replace files that this program did not write, or wrote of another source; never an input."
     )
+    private: bool = setting(True, "true = only this user may read what is written; false = as the umask says.")
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in the video.")
     save_state: str | None = setting(None, "File for what the tracker knows after the last frame, to resume from.")
     smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")
@@ -286,6 +287,7 @@ class LiveOutputSettings(Settings):
     show: bool = setting(False, "A window on this machine's screen.")
     record: str | None = setting(None, "Folder of annotated videos, <source>-<date and time>.mp4; null = none.")
     segment_seconds: float = setting(300.0, "Length of one of these files.", gt=0)
+    private: bool = setting(True, "true = only this user may read what is written; false = as the umask says.")
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in every picture.")
     smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")
     bridge_seconds: float = setting(

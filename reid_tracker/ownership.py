@@ -145,17 +145,19 @@ def claim(
     of: Sequence[str] = (),
     overwrite: bool = False,
     folders: Iterable[Path | str] = (),
+    private: bool = False,
 ) -> "Iterator[Claim]":
     """Own some outputs for the time of a run; parameters as for `check_outputs`.
 
-    What was begun and not completed when the block ends is kept where it is.
+    With ``private`` only this user may read what is made, whatever the umask. What was begun and not completed when the
+    block ends is kept where it is.
 
     Raises
     ------
     UserError
         If one of them must not be written, another run is writing it, or a folder cannot be made.
     """
-    claimed = Claim(_listed(files), _listed(folders), inputs, of, overwrite)
+    claimed = Claim(_listed(files), _listed(folders), inputs, of, overwrite, private)
     try:
         yield claimed
     finally:
@@ -165,8 +167,16 @@ def claim(
 class Claim:
     """Outputs that this run owns; made by `claim`."""
 
-    def __init__(self, files: list[Path], folders: list[Path], inputs: Inputs, of: Sequence[str], overwrite: bool):
-        self._of = list(of)
+    def __init__(
+        self,
+        files: list[Path],
+        folders: list[Path],
+        inputs: Inputs,
+        of: Sequence[str],
+        overwrite: bool,
+        private: bool = False,
+    ):
+        self._of, self._private = list(of), private
         self._folders = set(folders)
         self._places: dict[Path, Path] = {}
         self._inodes: dict[Path, int] = {}
@@ -221,9 +231,9 @@ class Claim:
                 _remove(place)
             if grows:
                 if output in self._folders:
-                    place.mkdir(exist_ok=True)
+                    place.mkdir(mode=0o700 if self._private else 0o777, exist_ok=True)
                 else:
-                    os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+                    _make(place, self._private)
                 self._inodes[place] = place.stat().st_ino
                 # A kill may come at any time: what is unfinished is known by its inode.
                 record["files"][_key(place)] = {"of": self._of, "marks": [f"inode {self._inodes[place]}"]}
@@ -241,6 +251,9 @@ class Claim:
         for output in chosen:
             self._check_there(self._places[output])
             with _naming(output):
+                if self._private:  # also what others made anew in its place
+                    for each in (self._places[output], *self._places[output].rglob("*")):
+                        each.chmod(0o700 if each.is_dir() else 0o600)
                 marks[output] = _mark(self._places[output])
         for parent in dict.fromkeys(each.parent for each in chosen):
             with _record(parent) as record:
@@ -354,7 +367,12 @@ class _Check:
             raise UserError(f"{path}: is there already and {reason}; name another place, or give --overwrite.")
 
 
-def create_new(path: Path) -> Path:
+def _make(path: Path, private: bool) -> None:
+    """Make an empty file that is not there yet."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666))
+
+
+def create_new(path: Path, private: bool = False) -> Path:
     """Make an empty file that was not there before, numbered where the name is taken; no other program has it.
 
     Raises
@@ -367,7 +385,7 @@ def create_new(path: Path) -> Path:
         with _naming(candidate):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.close(os.open(candidate, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+                _make(candidate, private)
                 return candidate
             except FileExistsError:
                 number += 1

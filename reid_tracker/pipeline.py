@@ -375,9 +375,10 @@ class _Batch:
             summary.notes.append(f"{name} has no pictures: no video is written.")
         job.outputs = _wanted(config, name, opened.has_pixels)
         job.refined = _wanted(config, f"{name}_refined", opened.has_pixels, refined=True)
+        private = config.output.private
         with ExitStack() as claims:
-            claimed = claims.enter_context(claim(*_arguments(job, self._inputs, config)))
-            claimed_state = claims.enter_context(claim(*self._state)) if self._state else None
+            claimed = claims.enter_context(claim(*_arguments(job, self._inputs, config), private=private))
+            claimed_state = claims.enter_context(claim(*self._state, private=private)) if self._state else None
             sinks = _open_sinks(config.output, claimed, job.outputs, opened, counter, recorder)
             history = History() if config.refine.enabled else None
             others = [each for each in (recorder, history) if each is not None]

@@ -426,3 +426,17 @@ def test_a_review_that_contradicts_itself(run, three_people, tmp_path, review, w
     refused(run(*command, "--review", tmp_path / "review.csv"), *words)
     refused(run(*command[:1], tmp_path / "none.txt", *command[2:]), "none.txt")
     assert not (tmp_path / "crops").exists()
+
+
+@pytest.mark.parametrize("name", ["[cam1]", "[bold]", "a\udcffb", "\x1b[31mred\x07", "é日本"])
+def test_any_file_name_works_and_is_shown_harmless(clip, tmp_path, name):
+    """In a terminal that knows ASCII only."""
+    video = tmp_path / f"{name}.mp4"
+    video.write_bytes(clip.read_bytes())
+    fixed = ["--detections", clip.with_name("det.txt"), "--no-appearance", "--no-camera-motion", "--mot", "--jsonl"]
+    command = [sys.executable, "-m", "reid_tracker", "track", video, *fixed, "-o", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False)
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
+    assert b"\x1b[31m" not in done.stdout + done.stderr and b"\x07" not in done.stdout + done.stderr
+    assert (name.strip("\x1b\x07").encode("ascii", "backslashreplace")[-4:]) in done.stdout
+    assert {each.name for each in (tmp_path / "out").iterdir()} >= {f"{name}.txt", f"{name}.jsonl"}

@@ -16,7 +16,7 @@ from reid_tracker import TrackConfig, UserError, track
 from reid_tracker.config import LiveOutputSettings, load
 from reid_tracker.live.outputs import Recorder
 from reid_tracker.motchallenge import read_rows
-from reid_tracker.ownership import claim
+from reid_tracker.ownership import FOLDER, claim
 from reid_tracker.video.sources import open_source
 
 
@@ -509,3 +509,19 @@ def wait_for(condition, seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_results_that_show_people_are_their_owners_alone(
+    command: Run, clip: Path, tmp_path: Path, private: bool
+) -> None:
+    """Unless others may read them: then as the umask says."""
+    out = tmp_path / "out"
+    wanted = ["--video", "--mot", "--jsonl", "--crops", "--save-state", out / "state", "--zone", "a=0,0 90,0 90,90"]
+    for _ in range(2):  # the second run replaces the first one's
+        status, _, error = command.track(clip, out, *wanted, "--set", f"output.private={str(private).lower()}")
+        assert status == 0, error
+        made = [each for each in out.rglob("*") if FOLDER not in each.parts]
+        assert len(made) >= 8
+        others = {each.stat().st_mode & 0o077 for each in made}
+        assert (others == {0}) == private

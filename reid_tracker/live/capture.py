@@ -18,7 +18,8 @@ import numpy as np
 
 from reid_tracker.config import CaptureSettings
 from reid_tracker.errors import UserError
-from reid_tracker.video.sources import Frame, invents_times, to_upright_bgr
+from reid_tracker.video.sources import Frame, invents_times
+from reid_tracker.video.upright import Upright
 
 logger = logging.getLogger(__name__)
 
@@ -259,7 +260,7 @@ def _read_stream(source: LiveSource, timeout: float, stopping: Event) -> Generat
                 raise UserError(f"{source.name}: there is no video in it.")
             stream = container.streams.video[0]
             stream.thread_type = "SLICE"  # threads by frames would hold back as many frames as there are threads
-            has_times = not invents_times(container)
+            has_times, upright = not invents_times(container), Upright(stream)
             # Playlists come in pieces of seconds: like a file, they are played at their own pace.
             pace = _Pace(stopping) if source.kind == "file" or container.format.name == "hls" else None
             for packet in container.demux(stream):
@@ -267,7 +268,7 @@ def _read_stream(source: LiveSource, timeout: float, stopping: Event) -> Generat
                     seconds = float(picture.time) if has_times and picture.time is not None else None
                     if pace is not None and seconds is not None:
                         pace.wait(seconds)
-                    yield seconds, partial(to_upright_bgr, picture)
+                    yield seconds, upright(picture)
                 if stopping.is_set():
                     return
     except (OSError, av.error.FFmpegError) as error:

@@ -117,6 +117,7 @@ class Recorder:
 
     def __init__(self, settings: LiveOutputSettings, name: str) -> None:
         self._folder, self._seconds = Path(settings.record or ".").expanduser(), settings.segment_seconds
+        self._private = settings.private
         self._name = re.sub(r"[^\w.-]+", "_", name).strip("_") or "camera"
         self._sink: VideoSink | None = None
         self._path: Path | None = None
@@ -132,7 +133,7 @@ class Recorder:
                 self.close()
                 self._until, self._size = now + self._seconds, shape
                 name = f"{self._name}-{time.strftime('%Y%m%d-%H%M%S')}.mp4"
-                self._path = create_new(self._folder / name)
+                self._path = create_new(self._folder / name, self._private)
                 self._sink = VideoSink(self._path, 30.0)
             if self._sink is not None:
                 self._sink.write(result)

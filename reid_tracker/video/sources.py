@@ -18,20 +18,18 @@ import numpy as np
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import read_sequence_info
 from reid_tracker.video.clock import Clock
+from reid_tracker.video.upright import Upright, fit
 
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 VIDEO_ENDINGS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".264", ".h264"}
+LISTS = {"hls", "dash", "concat"}
+"""Formats that name files rather than hold a film."""
+MORE_PICTURES = {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".dng", ".raw", ".cr2", ".nef"}
+"""Endings of pictures that OpenCV does not read."""
 LEAP = 10.0
 """Seconds between two packets from which a file's stated duration is not to be trusted."""
 DEFAULT_FPS = 25.0
 """Frames per second of a folder of pictures when nobody says otherwise."""
-
-ROTATIONS = {
-    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
-    -90: cv2.ROTATE_90_CLOCKWISE,
-    180: cv2.ROTATE_180,
-    -180: cv2.ROTATE_180,
-}
 
 # One frame as a reader sees it: index, seconds (None: not told), and how to get its pixels if they are wanted.
 _Load = Callable[[], np.ndarray | None]
@@ -145,6 +143,7 @@ class Source:
         self.corrupt_after: int | None = None
         self._rate = rate
         self._cut = cut
+        self._other_sizes: list[tuple[int, ...]] = []
 
     def __iter__(self) -> Iterator[Frame]:
         self.corrupt_frames, self.corrupt_after = 0, None
@@ -165,7 +164,7 @@ class Source:
                     self._add_damage(index)
                     continue
                 if image is not None and image.shape[:2] != (self.height, self.width):
-                    raise UserError(self._describe_other_size(index, image))
+                    image = self._take_other_size(index, image)
                 yield Frame(image, index, timestamp)
         finally:
             frames.close()
@@ -192,10 +191,16 @@ class Source:
         self.corrupt_frames += count
         self.corrupt_after = index if self.corrupt_after is None else self.corrupt_after
 
-    def _describe_other_size(self, index: int, image: np.ndarray) -> str:
-        size = f"{image.shape[1]}x{image.shape[0]}"
+    def _take_other_size(self, index: int, image: np.ndarray) -> np.ndarray:
+        """Go on with a picture of another size than those before."""
         before = f"{self.width}x{self.height}"
-        return f"{self.name}: from frame {index + 1} on the picture is {size} instead of {before}; cut the file there."
+        if image.shape not in self._other_sizes:
+            self._other_sizes.append(image.shape)
+            self._note(
+                f"{self.name}: from frame {index + 1} on the picture is {image.shape[1]}x{image.shape[0]} instead of "
+                f"{before}; it is scaled to that."
+            )
+        return fit(image, self.width, self.height)
 
     def _describe_nothing_wanted(self, extent: str) -> str:
         return f"{self.name}: no frame lies between start and end ({extent})."
@@ -292,20 +297,40 @@ class _Pictures(Source):
             )
         paths = [path for _, path in entries if path]
         self.has_pixels = bool(paths)
+        if not paths:
+            return
         for path in paths:
             with suppress(_UnreadableError):
                 self.height, self.width = _load_picture(path).shape[:2]
-                return
-        if paths:
+                self._look_closer(path)
+                break
+        else:
             raise UserError(f"{folder}: none of its {len(paths)} pictures can be read.")
+        left_out = len(_list_files(paths[0].parent, MORE_PICTURES))
+        if left_out:
+            self._note(
+                f"{self.name}: {left_out} pictures are of kinds that cannot be read; convert them to JPEG or PNG."
+            )
+
+    def _look_closer(self, path: Path) -> None:
+        """Tell of what a picture holds beyond what is read of it."""
+        if (pages := cv2.imcount(str(path))) > 1:
+            self._note(f"{path}: has {pages} pages, of which the first is read; save each as a picture of its own.")
+        raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if raw is not None and raw.dtype != np.uint8:
+            self._note(
+                f"{path}: {8 * raw.dtype.itemsize} bits a pixel, of which the upper 8 are read; where it looks black, "
+                "stretch the pictures to 8 bits first."
+            )
 
     def _read(self) -> Generator[_Read, None, None]:
         for index, path in self._entries:
             yield index, index / self._rate, partial(_load_picture, path) if path else lambda: None
 
-    def _describe_other_size(self, index: int, image: np.ndarray) -> str:
+    def _take_other_size(self, index: int, image: np.ndarray) -> np.ndarray:
         path, size = dict(self._entries)[index], f"{image.shape[1]}x{image.shape[0]}"
-        return f"{path}: {size}, where the pictures before are {self.width}x{self.height}; one folder holds one size."
+        before = f"{self.width}x{self.height}"
+        raise UserError(f"{path}: {size}, where the pictures before are {before}; one folder holds one size.")
 
 
 class _VideoFile(Source):
@@ -323,7 +348,10 @@ class _VideoFile(Source):
             first = next((picture for picture in self._decode(container, stream, []) if picture is not None), None)
             if first is None:
                 raise UserError(f"{path}: not one frame of it can be decoded.")
-            self.height, self.width = to_upright_bgr(first).shape[:2]
+            self.height, self.width = Upright(stream)(first)().shape[:2]
+            films = [each for each in container.streams.video if not _is_cover(each)]
+            if len(films) > 1:
+                self._note(f"{path.name} holds {len(films)} films: stream {stream.index} is used, the others are not.")
             self._has_times = first.pts is not None
             if fps is None and (not self._has_times or invents_times(container)):
                 self._fps = rate
@@ -332,7 +360,9 @@ class _VideoFile(Source):
             # The header's count is exact, unless it counts empty chunks (AVI) or what an edit list trims (mp4).
             if stream.frames and (not count or stream.frames <= 1.05 * count + 1):
                 count = stream.frames
-        if count > path.stat().st_size:  # fewer bytes than frames: a clock that was set made the film seem so long
+        if count > _size_of(
+            container, path
+        ):  # fewer bytes than frames: a clock that was set made the film seem so long
             count = 0
         if count:
             # Refuse at once what is far out; what is off by a few frames shows while reading.
@@ -347,6 +377,7 @@ class _VideoFile(Source):
         pending: list[int] = []  # heap of the times of packets whose picture has not come out yet
         with _open_container(self._path) as container:
             stream = container.streams.best("video")
+            upright = Upright(stream)
             for picture in self._decode(container, stream, pending):
                 is_damaged = is_damaged or picture is None or picture.is_corrupt
                 if picture is None:
@@ -376,7 +407,7 @@ class _VideoFile(Source):
                     timestamp = index / self._fps
                 elif picture.pts is not None:
                     timestamp = float((picture.pts - origin) * stream.time_base)
-                yield index, timestamp, partial(to_upright_bgr, picture)
+                yield index, timestamp, upright(picture)
             # One packet may be left over in a sound file (DivX packs two pictures into one and pads with an empty one).
             if pending and (is_damaged or len(pending) > 1):
                 self._add_damage(index + 1, len(pending))
@@ -387,15 +418,16 @@ class _VideoFile(Source):
         """Yield each picture (``av.VideoFrame``), or None where a packet cannot be decoded; note packet times."""
         stream.thread_type = "AUTO"
         self._is_cut_short = False
-        reached, file_size, latest, is_even = 0.0, self._path.stat().st_size, None, True
+        reached, file_size, latest, is_even = 0.0, _size_of(container, self._path), None, True
         try:
             for packet in container.demux():
                 if packet.pts is not None:
-                    now = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                    is_even = is_even and (latest is None or abs(now - latest) < LEAP)
-                    reached, latest = max(reached, now), now
+                    reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                 if packet.stream_index != stream.index or not packet.size:
                     continue
+                if packet.dts is not None:
+                    now = float(packet.dts * packet.time_base)
+                    is_even, latest = is_even and (latest is None or 0 <= now - latest < LEAP), now
                 if packet.is_corrupt and (packet.pos or 0) + packet.size >= file_size:
                     self._is_cut_short = True  # torn by the end of the file: decoding it would spoil the ones before
                     break
@@ -471,15 +503,28 @@ def _load_picture(path: Path) -> np.ndarray:
     return image
 
 
+def _size_of(container: Any, path: Path) -> float:
+    """Bytes of a film; those of a playlist say nothing about it."""
+    return math.inf if set(container.format.name.split(",")) & LISTS else path.stat().st_size
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a stream is the picture on a record's sleeve."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
 def _open_container(path: Path) -> Any:
     """Open a video file; what a playlist names, FFmpeg opens only if that is a file too."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is read more than once, which a pipe or device cannot be; save it to a file first.")
     try:
         if path.stat().st_size == 0:
             raise UserError(f"{path}: this file is empty.")
         container = av.open(f"file:{path}", metadata_errors="replace")
     except (OSError, av.error.FFmpegError) as error:
         raise UserError(f"{path}: not a video that can be read ({error.strerror or error}).") from error
-    if not container.streams.video or container.format.name == "tty":  # FFmpeg renders any text as a film
+    is_text = container.format.name == "tty"  # FFmpeg renders any text as a film
+    if is_text or all(_is_cover(each) for each in container.streams.video):
         container.close()
         raise UserError(f"{path}: there is no video in this file.")
     return container
@@ -508,13 +553,6 @@ def _decode_packet(stream: Any, packet: Any) -> list[Any]:
         return []
     except av.error.FFmpegError:
         return [None]
-
-
-def to_upright_bgr(picture: Any) -> np.ndarray:
-    """Pixels of a decoded picture, turned as its display matrix asks."""
-    image = picture.to_ndarray(format="bgr24")
-    turn = ROTATIONS.get(picture.rotation)
-    return image if turn is None else cv2.rotate(image, turn)
 
 
 def _parse_bound(value: str | int | None, name: str) -> int | float | None:

@@ -6,6 +6,7 @@ import wave
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from reid_tracker.errors import UserError
 from reid_tracker.video.sources import expand_sources, open_source
+from reid_tracker.video.upright import Upright
 
 MakeClip = Callable[..., Path]
 WIDTH, HEIGHT, BITS = 160, 96, 10
@@ -254,20 +256,105 @@ def test_start_just_beyond_the_end_is_refused_after_reading(make_clip: MakeClip)
 # --- rotation ---
 
 
-@pytest.mark.parametrize("turn", [0, 90, 180, 270])
-def test_rotation_metadata_is_honoured(make_clip: MakeClip, turn: int) -> None:
-    path = make_clip("clip.mp4")
+def set_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
+    """The track header's matrix (a, b, u, c, d, v, x, y, w): a point (p, q) is shown at (a p + c q, b p + d q)."""
     data = bytearray(path.read_bytes())
-    # The track header's matrix (a, b, u, c, d, v, x, y, w): a point (p, q) is shown at (a p + c q, b p + d q).
-    a, b, c, d = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[turn]  # clockwise
     at = data.index(b"tkhd") + 4 + 40
     data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_rotation_and_mirroring_are_honoured(make_clip: MakeClip, turn: int, mirror: bool) -> None:
+    path = make_clip("clip.mp4")
+    a, b, c, d = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[turn]  # clockwise
+    set_matrix(path, *((-a, -b, c, d) if mirror else (a, b, c, d)))  # mirrored left-right before it is turned
     source = open_source(path)
     frame = list(source)[5]
     assert (source.height, source.width) == frame.image.shape[:2]
     assert frame.image.shape[:2] == ((WIDTH, HEIGHT) if turn in (90, 270) else (HEIGHT, WIDTH))
-    assert read_number(np.rot90(frame.image, turn // 90)) == 5  # turned back counter-clockwise
+    back = np.rot90(frame.image, turn // 90)  # turned back counter-clockwise
+    assert read_number(back[:, ::-1] if mirror else back) == 5
+
+
+def test_an_orientation_holds_until_the_next_one() -> None:
+    """H.264 tells it once, not with every frame."""
+    image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, axis=2)
+    turned = SimpleNamespace(type=SimpleNamespace(name="DISPLAYMATRIX"), data=(0, 1, 0, -1, 0))
+
+    class Told(SimpleNamespace):
+        def __bytes__(self) -> bytes:
+            return np.array(self.data, np.int32).tobytes()
+
+    def picture(*told: SimpleNamespace) -> SimpleNamespace:
+        return SimpleNamespace(side_data=told, to_ndarray=lambda format: image)
+
+    upright = Upright(SimpleNamespace(sample_aspect_ratio=None))
+    shown = [upright(each)() for each in (picture(), picture(Told(**vars(turned))), picture(), picture())]
+    assert (shown[0] == image).all()
+    assert all((each == np.rot90(image, -1)).all() for each in shown[1:])
+
+
+@pytest.mark.parametrize(("aspect", "size"), [("32/15", (512, 120)), ("1/2", (240, 240)), ("15/1", (240, 120))])
+def test_pixels_are_made_square(tmp_path: Path, aspect: str, size: tuple[int, int]) -> None:
+    """By stretching the shorter side; a shape that no camera has is not believed."""
+    with av.open(str(tmp_path / "wide.mkv"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 240, 120, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(aspect)
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((120, 240, 3), np.uint8), format="bgr24")))
+        container.mux(stream.encode(None))
+    source = open_source(tmp_path / "wide.mkv")
+    assert (source.width, source.height) == size
+    assert {frame.image.shape[1::-1] for frame in source} == {size}
+
+
+def test_a_film_that_changes_its_size_goes_on(tmp_path: Path) -> None:
+    for name, size, count in (("a.ts", (160, 120), 10), ("b.ts", (320, 120), 8)):
+        with av.open(str(tmp_path / name), "w", format="mpegts") as container:
+            stream = container.add_stream("mpeg2video", rate=25)
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            for _ in range(count):
+                image = np.full((size[1], size[0], 3), 200, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+            container.mux(stream.encode(None))
+    both = tmp_path / "both.ts"
+    both.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    source = open_source(both)
+    frames = list(source)
+    assert len(frames) >= 17 and {frame.image.shape for frame in frames} == {(120, 160, 3)}
+    assert frames[-1].image[60, 80].min() > 150 and frames[-1].image[10, 80].max() < 50  # whole, with black bars
+    assert sum("is 320x120 instead of 160x120; it is scaled to that" in note for note in source.notes) == 1
+
+
+def test_a_playlist_is_as_long_as_its_films(make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip("clip.ts")
+    frames = len(list(open_source(clip)))
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:2", "#EXTINF:1.2,", clip.name, "#EXT-X-DISCONTINUITY", "#EXTINF:1.2,"]
+    (tmp_path / "list.m3u8").write_text("\n".join([*lines, clip.name, "#EXT-X-ENDLIST", ""]))
+    source = open_source(tmp_path / "list.m3u8")
+    assert len(list(source)) == 2 * frames
+    assert not any("damaged" in note for note in source.notes)
+
+
+def test_pipes_and_covers_are_one_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(UserError, match=r"pipe\.mp4: is read more than once, which a pipe or device cannot be"):
+        open_source(tmp_path / "pipe.mp4")
+
+
+def test_what_is_not_read_of_pictures_is_told(tmp_path: Path) -> None:
+    (tmp_path / "tiff").mkdir()
+    cv2.imwritemulti(str(tmp_path / "tiff/scan.tiff"), [draw_number(1), draw_number(2)])
+    (tmp_path / "tiff/photo.HEIC").write_bytes(b"x")
+    (tmp_path / "thermal").mkdir()
+    cv2.imwrite(str(tmp_path / "thermal/1.png"), np.full((48, 64), 300, np.uint16))
+    notes = open_source(tmp_path / "tiff", fps=5).notes
+    assert "scan.tiff: has 2 pages, of which the first is read" in notes[0]
+    assert "1 pictures are of kinds that cannot be read" in notes[1]
+    assert "16 bits a pixel, of which the upper 8 are read" in open_source(tmp_path / "thermal", fps=5).notes[0]
 
 
 # --- folders ---
