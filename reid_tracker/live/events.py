@@ -8,7 +8,7 @@ An event is an object::
 ========== ==========================================================================================================
 key        meaning
 ========== ==========================================================================================================
-id         counts from 1 and never repeats in a run
+id         grows by one with each event, from the milliseconds since 1970 at the start: it never repeats, in no run
 event      "appeared": someone new; "reidentified": someone known is back, or before another camera; "left": out of a
            camera's sight for some seconds
 time       when it happened (UTC), which is a little before it is told: newcomers may yet turn out to be known
@@ -21,8 +21,10 @@ away, from of "reidentified" only, and only if seen before in this run: seconds 
 
 import json
 import logging
+import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections import Counter, deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -30,6 +32,7 @@ from http.client import HTTPException
 from queue import Full, Queue
 from threading import Event, Lock, Thread
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from reid_tracker.errors import UserError
 from reid_tracker.live.capture import masked
@@ -42,17 +45,35 @@ TRIES = 6
 FIRST_WAIT, TIMEOUT = 0.5, 5.0  # s
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A POST that is sent on arrives as a GET without the event: that is not delivered."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
+
+
 class EventLog:
     """The last events of a run.
+
+    Parameters
+    ----------
+    last : int, optional
+        Number of the last event before; by default so many that whoever had events of an earlier run misses none.
 
     Attributes
     ----------
     counts : Counter
         Events by kind.
+    last : int
+        Number of the last one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, last: int | None = None) -> None:
         self.counts: Counter[str] = Counter()
+        self.last = round(1000 * time.time()) if last is None else last
         self._events: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._listeners: list[Callable[[dict[str, Any]], None]] = []
         self._lock = Lock()
@@ -61,7 +82,8 @@ class EventLog:
         """Number an event, keep it, tell everyone who listens; its time is given in s since 1970."""
         moment = datetime.fromtimestamp(event["time"], UTC).isoformat(timespec="milliseconds")
         with self._lock:
-            event = {"id": self.counts.total() + 1, **event, "time": moment.replace("+00:00", "Z")}
+            self.last += 1
+            event = {"id": self.last, **event, "time": moment.replace("+00:00", "Z")}
             self.counts[event["event"]] += 1
             self._events.append(event)
         for listener in self._listeners:
@@ -92,9 +114,19 @@ class Webhook:
     """
 
     def __init__(self, url: str, first_wait: float = FIRST_WAIT) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise UserError(f"webhook {masked(url)}: give a URL that begins with http:// or https://.")
+        try:
+            parts = urlsplit(url)
+            is_known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            is_known = False
+        if not is_known:
+            raise UserError(f"webhook {masked(url)}: give a URL such as http://HOST/PATH, https too.")
         self.url = url
+        self._headers = {"Content-Type": "application/json"}
+        who, _, place = parts.netloc.rpartition("@")
+        if who:
+            self._headers["Authorization"] = f"Basic {b64encode(unquote(who).encode()).decode()}"
+        self._address = parts._replace(netloc=place).geturl()
         self.delivered = self.lost = 0
         self._failed = False
         self._first_wait = first_wait
@@ -123,9 +155,9 @@ class Webhook:
     def _deliver(self, body: bytes) -> None:
         wait, reason = self._first_wait, ""
         for _ in range(TRIES):
-            request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+            request = urllib.request.Request(self._address, body, self._headers)
             try:
-                with urllib.request.urlopen(request, timeout=TIMEOUT):
+                with _OPENER.open(request, timeout=TIMEOUT):
                     self.delivered += 1
                     return
             except urllib.error.HTTPError as error:

@@ -27,6 +27,7 @@ from reid_tracker.live.people import People
 try:
     import uvicorn
     from fastapi import Body, FastAPI, Request, WebSocket, WebSocketDisconnect
+    from fastapi.exceptions import RequestValidationError
     from fastapi.responses import (
         FileResponse,
         JSONResponse,
@@ -35,6 +36,8 @@ try:
         StreamingResponse,
     )
     from fastapi.staticfiles import StaticFiles
+
+    from reid_tracker.live.limits import REQUEST_BYTES, LimitedProtocol
 except ImportError as error:
     raise UserError(
         "The page needs a package that is missing; install it with: pip install 'reid-tracker[live]'"
@@ -47,6 +50,8 @@ CLIENTS = 32  # sockets and event streams at a time
 IN_FLIGHT = 2  # pictures of a camera that a client has not confirmed yet: a slow one gets fewer, never old ones
 STATE_SECONDS = 0.5  # between two states
 SILENT_SECONDS = 20.0  # after which a client that confirms nothing is let go
+LONGEST_MESSAGE = 64  # bytes of what a client confirms
+LONGEST_ID = 18  # digits of the last event that a client had
 STATE = -1  # stands for the state where cameras have their place
 HEADERS = {
     b"content-security-policy": b"default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'",
@@ -137,7 +142,13 @@ class Page:
         events.listen(lambda event: self._wake())
         app = _Guard(self._routes(), token, is_local(listener.getsockname()[0]))
         config = uvicorn.Config(
-            app, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="off", ws_max_size=1 << 16
+            app,
+            log_level="error",
+            access_log=False,
+            timeout_graceful_shutdown=1,
+            lifespan="off",
+            http=LimitedProtocol,
+            ws_max_size=LONGEST_MESSAGE,
         )
         self._server = uvicorn.Server(config)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -194,6 +205,11 @@ class Page:
         async def _refuse(_: Request, error: UserError) -> JSONResponse:
             return JSONResponse({"error": str(error)}, 409)
 
+        @app.exception_handler(RequestValidationError)
+        async def _refuse_form(_: Request, error: RequestValidationError) -> JSONResponse:
+            where = ", ".join(sorted({".".join(map(str, each["loc"])) for each in error.errors()}))
+            return JSONResponse({"error": f"This cannot be read ({where})."}, 400)
+
         @app.get("/")
         async def index() -> FileResponse:
             return FileResponse(STATIC / "index.html")
@@ -227,8 +243,12 @@ class Page:
             if len(self._clients) >= CLIENTS:
                 return PlainTextResponse("too many clients\n", 503)
             last = request.headers.get("last-event-id", "")
-            start = int(last) if last.isdecimal() else self._events.counts.total() if after is None else after
-            return StreamingResponse(self._follow(start), media_type="text/event-stream")
+            if last.isdecimal() and len(last) <= LONGEST_ID:
+                after = int(last)
+            changed = asyncio.Event()
+            self._clients.add(changed)
+            start = self._events.last if after is None else after
+            return _EventStream(self._follow(start, changed), lambda: self._clients.discard(changed))
 
         @app.get("/metrics")
         async def metrics() -> PlainTextResponse:
@@ -237,22 +257,17 @@ class Page:
         app.add_api_websocket_route("/socket", self._serve_client)
         return app
 
-    async def _follow(self, last: int) -> AsyncIterator[str]:
+    async def _follow(self, last: int, changed: asyncio.Event) -> AsyncIterator[str]:
         """Events as server-sent events: those after a number that are kept, then each as it happens."""
-        changed = asyncio.Event()
-        self._clients.add(changed)
-        try:
-            while not self._server.should_exit:
-                for event in self._events.after(last):
-                    last = event["id"]
-                    yield f"id: {last}\nevent: {event['event']}\ndata: {json.dumps(event)}\n\n"
-                changed.clear()
-                try:
-                    await asyncio.wait_for(changed.wait(), 15)
-                except TimeoutError:
-                    yield ": still here\n\n"
-        finally:
-            self._clients.discard(changed)
+        while not self._server.should_exit:
+            changed.clear()  # first: what comes while these are sent must not be missed
+            for event in self._events.after(last):
+                last = event["id"]
+                yield f"id: {last}\nevent: {event['event']}\ndata: {json.dumps(event)}\n\n"
+            try:
+                await asyncio.wait_for(changed.wait(), 15)
+            except TimeoutError:
+                yield ": still here\n\n"
 
     async def _serve_client(self, socket: WebSocket) -> None:
         """Send states and pictures as fast as the client confirms them."""
@@ -300,11 +315,13 @@ class Page:
             while True:
                 key = int(await socket.receive_text())
                 client.heard = time.monotonic()
-                if client.flying[key]:
+                if client.flying.get(key):
                     arrived = client.flying[key].popleft()
                     if key != STATE:
                         self.screen_delay += 0.1 * (client.heard - arrived - self.screen_delay)
                     client.changed.set()
+        except ValueError:
+            await socket.close(1003, "not the number of a camera")
         finally:
             client.changed.set()
 
@@ -340,6 +357,15 @@ class Page:
         return "\n".join(lines) + "\n"
 
 
+def _is_place(url: str) -> bool:
+    """Whether host and port of an address can be told."""
+    try:
+        parts = urlsplit(url)
+        return parts.port is None or parts.hostname is not None
+    except ValueError:
+        return False
+
+
 class _Client:
     """What a client has been sent and has not confirmed: the arrivals of those frames, by camera."""
 
@@ -350,6 +376,24 @@ class _Client:
 
     def may_get(self, key: int, most: int) -> bool:
         return len(self.flying[key]) < most
+
+
+class _EventStream(StreamingResponse):
+    """Server-sent events; a client that reads nothing for so long is let go, and its place is free again."""
+
+    def __init__(self, events: AsyncIterator[str], free: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._free = free
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_in_time(message: Any) -> None:
+            await asyncio.wait_for(send(message), SILENT_SECONDS)
+
+        try:
+            with suppress(TimeoutError):
+                await super().__call__(scope, receive, send_in_time)
+        finally:
+            self._free()
 
 
 class _Guard:
@@ -366,7 +410,12 @@ class _Guard:
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         host = headers.get(b"host", "")
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        length = headers.get(b"content-length", "0")
+        if not (_is_place(f"//{host}") and _is_place(origin or "") and length.isdecimal()):
+            await self._refuse(scope, send, 400, "a header cannot be read")
+        elif b"transfer-encoding" in headers or len(length) > 9 or int(length) > REQUEST_BYTES:
+            await self._refuse(scope, send, 413, "too much at once")
+        elif origin is not None and urlsplit(origin).netloc != host:
             await self._refuse(scope, send, 403, "this request comes from another site")
         elif self._token and not self._knows_token(headers, query):
             await self._refuse(scope, send, 401, LOGIN if scope.get("path") == "/" else "a token is needed")

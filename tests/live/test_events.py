@@ -1,5 +1,6 @@
 """The log of events and those who are told."""
 
+import base64
 import json
 import threading
 import time
@@ -24,7 +25,7 @@ def receiver():
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             status = answers.pop(0) if answers else 200
-            got.append((status, body["id"], self.headers["Content-Type"]))
+            got.append((status, body["id"], self.headers["Content-Type"], self.headers["Authorization"]))
             self.send_response(status)
             self.end_headers()
 
@@ -40,7 +41,7 @@ def receiver():
 
 def test_events_are_numbered_timed_and_kept_so_far(monkeypatch):
     monkeypatch.setattr(events, "KEPT", 5)
-    log, heard = EventLog(), []
+    log, heard = EventLog(0), []
     log.listen(heard.append)
     for _ in range(7):
         log.add(APPEARED)
@@ -53,7 +54,7 @@ def test_a_webhook_is_tried_again_until_it_takes_the_event(receiver):
     url, answers, got = receiver
     answers += [500, 503]
     hook = Webhook(url, first_wait=0.01)
-    log = EventLog()
+    log = EventLog(0)
     log.listen(hook.put)
     log.add(APPEARED)
     log.add(APPEARED)
@@ -84,5 +85,34 @@ def test_a_dead_webhook_costs_nobody_else_anything(monkeypatch, caplog):
     hook.close(0.5)
     assert hook.delivered == 0 and caplog.text.count("could not be delivered") == 1
     assert "secret" not in caplog.text and "pw" not in caplog.text
-    with pytest.raises(UserError, match="begins with http"):
-        Webhook("ftp://host/hook")
+    for wrong in ("ftp://host/hook", "http://[x", "http://host:port/", "http://host:99999/", "http:///hook", "host"):
+        with pytest.raises(UserError, match="give a URL such as http"):
+            Webhook(wrong)
+
+
+def test_a_webhook_that_is_sent_elsewhere_is_not_followed(receiver):
+    """It would arrive as a GET, without the event."""
+    url, answers, got = receiver
+    answers += [302, 307]
+    hook = Webhook(url, first_wait=0.01)
+    for number in (1, 2, 3):
+        hook.put({**APPEARED, "id": number})
+    wait_until(lambda: hook.delivered == 1)
+    assert [each[:2] for each in got] == [(302, 1), (307, 2), (200, 3)] and hook.lost == 2
+    hook.close()
+
+
+def test_a_webhook_s_user_and_password_go_into_the_header(receiver):
+    url, _, got = receiver
+    hook = Webhook(url.replace("//", "//ada:s%2Fx@"), first_wait=0.01)
+    hook.put({**APPEARED, "id": 1})
+    wait_until(lambda: hook.delivered == 1)
+    assert got[0][3] == "Basic " + base64.b64encode(b"ada:s/x").decode()
+    hook.close()
+
+
+def test_events_of_a_later_run_have_larger_numbers():
+    first = EventLog()
+    first.add(APPEARED)
+    time.sleep(0.01)
+    assert EventLog().last > first.last

@@ -5,6 +5,8 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from reid_tracker.errors import UserError
-from reid_tracker.live import server
+from reid_tracker.live import limits, server
 from reid_tracker.live.events import EventLog
 from reid_tracker.live.people import People
 from reid_tracker.live.server import Page, is_local, listen, parse_address
@@ -27,7 +29,7 @@ class Site:
     """A page that shows what the test tells it."""
 
     def __init__(self, token="", host="127.0.0.1"):
-        self.events = EventLog()
+        self.events = EventLog(0)
         self.people = People(emit=self.events.add)
         self.port = free_port()
         cameras = [{"name": 'hall "A"', "reconnects": 2, **FIGURES}, {"name": "yard", "reconnects": 0, **FIGURES}]
@@ -123,7 +125,7 @@ def test_names_and_merges_are_kept_or_refused_in_a_sentence(site):
     assert (kept["person"], kept["name"]) == (1, "Ada")
     status, text, _ = site.ask("/people/7/name", {"name": "Bob"})
     assert status == 409 and json.loads(text)["error"] == "person 7: nobody has this number; reload the page."
-    assert site.ask("/people/1/name", {"name": 1000 * "x"})[0] == 422
+    assert site.ask("/people/1/name", {"name": 1000 * "x"})[0] == 400
     status, jpeg, headers = site.ask("/people/1/crop")
     assert status == 200 and jpeg[:2] == b"\xff\xd8" and headers["Content-Type"] == "image/jpeg"
     assert site.ask("/people/9/crop")[0] == 404
@@ -222,3 +224,97 @@ def test_addresses():
         listen(*taken.getsockname()[:2])
     with pytest.raises(UserError, match="cannot listen there"):
         listen("192.0.2.1", 8000)
+
+
+def raw(site, *lines, body=b"", wait=5.0):
+    """Send a request as it is; the answer's first line, empty where there is none."""
+    with socket.create_connection(("127.0.0.1", site.port), timeout=wait) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        return connection.makefile("rb").readline().decode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Host: a:99999", "Host: [", "Host: 127.0.0.1\r\nOrigin: http://[", "Host: 127.0.0.1\r\nOrigin: http://a:99999"],
+)
+def test_headers_that_cannot_be_read_are_refused(site, header):
+    assert " 400 " in raw(site, "GET /state HTTP/1.1", header)
+
+
+def test_a_body_that_is_too_long_is_refused_before_it_is_read(guarded):
+    for token in ("", f"Authorization: Bearer {TOKEN}"):
+        lines = ["POST /people/1/name HTTP/1.1", "Host: 127.0.0.1", *([token] if token else [])]
+        assert " 413 " in raw(guarded, *lines, "Content-Length: 400000000")
+        assert " 413 " in raw(guarded, *lines, "Transfer-Encoding: chunked", body=b"5\r\nhello\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("body", [b'{"name": "\\ud800"}', b'{"name": NaN}', b'{"name": 1e999}', b"{", b"[[[", b"\xff"])
+def test_a_name_that_cannot_be_one_is_refused_in_a_sentence(site, body):
+    site.see([1])
+    lines = ["POST /people/1/name HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json"]
+    answer = raw(site, *lines, f"Content-Length: {len(body)}", body=body)
+    assert " 400 " in answer or " 204 " in answer
+    assert site.people.label(1) == "#1"
+    assert site.ask("/people/1/merge", {"other": 10**400})[0] in (400, 409)
+    assert site.ask("/events?after=" + 5000 * "9")[0] == 400
+
+
+def test_a_long_number_of_the_last_event_counts_as_none(site):
+    request = urllib.request.Request(f"http://127.0.0.1:{site.port}/events", headers={"Last-Event-ID": 5000 * "9"})
+    with urllib.request.urlopen(request, timeout=5) as stream:
+        assert stream.status == 200
+
+
+def test_requests_that_never_end_make_room_and_are_ended(guarded, monkeypatch):
+    """Without any token: whoever has one is answered meanwhile, and nothing of them is left."""
+    monkeypatch.setattr(limits, "CONNECTIONS", 20)
+    monkeypatch.setattr(limits, "REQUEST_SECONDS", 1.5)
+    begun = b"GET /state HTTP/1.1\r\nHost: x\r\nX: "
+    half = [socket.create_connection(("127.0.0.1", guarded.port)) for _ in range(100)]
+    slow_body = b"POST /people/1/name HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 50\r\n\r\nx"
+    for number, each in enumerate(half):
+        with suppress(OSError):
+            each.sendall(begun if number % 2 else slow_body)
+    for _ in range(5):
+        assert guarded.ask("/state", authorization=f"Bearer {TOKEN}")[0] == 200
+    wait_until(lambda: not limits.LimitedProtocol.waiting, 10)
+    for each in half:
+        each.settimeout(2)
+        with suppress(ConnectionError):
+            while each.recv(1000):
+                pass
+        each.close()
+
+
+def test_a_socket_that_sends_anything_costs_nothing(site):
+    for text in ("9" * 60, "x", "1" * 65):
+        with site.socket() as client, suppress(ConnectionClosed):
+            client.recv()
+            for _ in range(50):
+                client.send(text)
+    with site.socket() as client:
+        client.recv()
+        for number in range(300):
+            client.send(str(number))
+        wait_until(lambda: site.ask("/state")[0] == 200)
+    wait_until(lambda: not site.page._clients)
+
+
+def test_event_clients_have_an_end_however_many_come_at_once(site, monkeypatch):
+    monkeypatch.setattr(server, "CLIENTS", 5)
+    with ThreadPoolExecutor(30) as pool:
+        streams = list(pool.map(lambda _: open_stream(site), range(30)))
+    assert sum(each is not None for each in streams) == 5
+    for each in filter(None, streams):
+        each.close()
+    site.see([1])
+    site.see([1], time.monotonic() + 2)
+    wait_until(lambda: not site.page._clients, 20)
+
+
+def open_stream(site):
+    try:
+        return urllib.request.urlopen(f"http://127.0.0.1:{site.port}/events", timeout=10)
+    except urllib.error.HTTPError as error:
+        assert error.status == 503
+        return None
