@@ -229,15 +229,17 @@ def live(
         typer.Option(
             "--source",
             "-s",
-            help="0, /dev/video0, rtsp://..., http://... (MJPEG, HLS), a file with --realtime; repeatable.",
+            help="0, /dev/video0, rtsp://..., http://... (MJPEG, HLS), a file with --realtime; NAME=... names it; "
+            "repeatable. Write / ? # % @ of a password as %2F %3F %23 %25 %40.",
         ),
     ],
     config: Annotated[
         Path | None, typer.Option(help="Settings (YAML), see 'reid-tracker config live'; flags override it.")
     ] = None,
     serve: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="The page [127.0.0.1:8000 if no other output is asked for].")
+        str | None, typer.Option(metavar="HOST:PORT", help="The page [127.0.0.1:8000, or another port if in use].")
     ] = None,
+    no_serve: Annotated[bool, typer.Option("--no-serve", help="No page.")] = False,
     token: Annotated[
         str | None,
         typer.Option(
@@ -267,7 +269,7 @@ def live(
 
     Recordings are named by camera and time; a second run adds to them, and none replaces a file.
     """
-    from reid_tracker.config import LiveConfig, load
+    from reid_tracker.config import NO_PAGE, LiveConfig, load
     from reid_tracker.live.run import live as run
 
     overrides: dict[str, Any] = {
@@ -276,7 +278,7 @@ def live(
         "detector.model": detector,
         "embedder.model": embedder,
         "embedder.enabled": appearance,
-        "output.serve": serve,
+        "output.serve": NO_PAGE if no_serve else serve,
         "output.show": show,
         "output.record": str(record) if record else None,
         "output.webhooks": webhook,

@@ -276,11 +276,16 @@ class PeopleSettings(Settings):
     most: int = setting(1000, "People kept for the page; the one unseen for longest goes first.", ge=1)
 
 
+NO_PAGE = "none"
+
+
 class LiveOutputSettings(Settings):
-    """What comes of it. With nothing asked for: the page on this machine."""
+    """What comes of it: the page on this machine, and what is asked for."""
 
     serve: str | None = setting(
-        None, "HOST:PORT of the page, 127.0.0.1:8000 or :8000 for this machine only; any other host needs a token."
+        None,
+        "HOST:PORT of the page; any host but this machine needs a token. null = port 8000 of this machine, or another "
+        "where that is in use; none = no page.",
     )
     jpeg_quality: int = setting(80, "Of the page's pictures, 1..100. Lower it for slow networks.", ge=1, le=100)
     webhooks: list[str] = setting([], "URLs to which every event is posted as JSON.")

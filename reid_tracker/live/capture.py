@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -27,6 +27,8 @@ SCHEMES = ("rtsp", "rtsps", "http", "https")
 # What a playlist or a server may send FFmpeg on to: not the files of this machine.
 PROTOCOLS = "http,https,httpproxy,tcp,tls,udp,rtp,rtsp,rtsps,crypto"
 FORGIVEN = 1.0  # s by which a stream's own clock may lag behind this machine's, or leap, before it is set anew
+NAMED = re.compile(r"([\w .-]+)=(.+)", re.DOTALL)
+SNAPSHOT_SECONDS = 1.0  # between two pictures of a URL that gives one at a time
 LEAP = 10.0  # s between two pictures from which the clock of a file or playlist was set anew
 DEVICES = Path("/dev")
 
@@ -44,7 +46,7 @@ class LiveSource:
     address : str
         A device's path, a URL or a file.
     name : str
-        What it is called everywhere: without the password and the query that a URL may hold.
+        What it is called everywhere: as the user named it, else without the password and the query that a URL may hold.
     kind : {"device", "stream", "file"}
     """
 
@@ -54,18 +56,21 @@ class LiveSource:
 
     @classmethod
     def parse(cls, text: str, realtime: bool = False) -> "LiveSource":
-        """Tell what a source is: ``0``, ``/dev/video0``, a URL, or with ``realtime`` a video file.
+        """Tell what a source is: ``0``, ``/dev/video0``, a URL, or with ``realtime`` a video file; ``NAME=`` before it.
 
         Raises
         ------
         UserError
             If it is none of them.
         """
+        named = NAMED.fullmatch(text)
+        if named is not None and not Path(text).expanduser().exists():
+            return replace(cls.parse(named[2], realtime), name=named[1].strip())
         if re.fullmatch(r"\d+", text):
             return cls(f"/dev/video{text}" if sys.platform == "linux" else text, f"camera {text}", "device")
         if text.startswith("/dev/"):
             return cls(text, text, "device")
-        if "://" in text:
+        if re.match(r"\w+:/", text) and not Path(text).expanduser().exists():
             shown = masked(text)
             scheme, _, place = shown.partition("://")
             if scheme.lower() not in SCHEMES or not place.strip("/"):
@@ -73,8 +78,9 @@ class LiveSource:
             return cls(text, place.rstrip("/"), "stream")
         path = Path(text).expanduser()
         if not path.is_file():
+            shown = masked(text) if "@" in text else text
             raise UserError(
-                f"{text}: no such file; give a camera's number, a device, a URL, or a file with --realtime."
+                f"{shown}: no such file; give a camera's number, a device, a URL, or a file with --realtime."
             )
         if not realtime:
             raise UserError(f"{text}: a file does not run live; add --realtime, or use reid-tracker track.")
@@ -169,6 +175,14 @@ class Camera:
         if first is None:
             raise UserError(f"{self.name}: sends no picture.")
         self.offer(*first)
+        self._begin(pictures)
+
+    def wait(self, reason: str) -> None:
+        """Begin as lost: it is tried until it is there."""
+        self.error = reason
+        self._begin(None)
+
+    def _begin(self, pictures: Generator[Picture, None, None] | None) -> None:
         self._thread = Thread(target=self._run, args=(pictures,), daemon=True, name=self.name)
         self._thread.start()
 
@@ -217,7 +231,7 @@ class Camera:
     def _run(self, pictures: Generator[Picture, None, None] | None) -> None:
         wait = self._settings.retry_first_seconds
         while not self._stopping.is_set():
-            reason = f"{self.name}: the stream ended."
+            reason, count, is_film = f"{self.name}: the stream ended.", int(pictures is not None), False
             try:
                 pictures = pictures or self._open()
                 for seconds, load in pictures:
@@ -226,20 +240,28 @@ class Camera:
                     if self.status == "lost":
                         self.reconnects += 1
                         logger.warning("%s is back.", self.name)
-                    wait = self._settings.retry_first_seconds
+                    wait, count = self._settings.retry_first_seconds, count + 1
                     self.offer(seconds, load)
+            except _FilmEndedError:
+                is_film = True
             except UserError as error:
-                reason = str(error)
+                reason, count = str(error), 0
+            except Exception as error:  # whatever a driver or decoder raises must not end this thread unnoticed
+                reason, count = f"{self.name}: cannot be read ({type(error).__name__}).", 0
+                logger.exception("%s", reason)
             finally:
                 if pictures is not None:
                     pictures.close()
                 pictures = None
             if self._stopping.is_set():
                 return  # closed, not lost
-            if self._source.kind == "file":
+            if is_film or self._source.kind == "file":
                 self.status = "ended"
                 self._arrival.set()
                 return
+            if count == 1:  # a URL that gives one picture at a time
+                self._stopping.wait(SNAPSHOT_SECONDS)
+                continue
             if self.status == "live":
                 logger.warning("%s It is tried again until it is back.", reason)
             self.status, self.error = "lost", reason
@@ -247,9 +269,14 @@ class Camera:
             wait = min(2 * wait, self._settings.retry_most_seconds)
 
 
+class _FilmEndedError(Exception):
+    """A URL of a film, not of a camera, was played to its end."""
+
+
 def _read_stream(source: LiveSource, timeout: float, stopping: Event) -> Generator[Picture, None, None]:
     """Read a URL or a file through FFmpeg."""
-    options = {"analyzeduration": "200000", "rtsp_transport": "tcp"}  # microseconds: short, to be back soon
+    # Microseconds: short, to be back soon. UDP loses pictures; it is for cameras that offer nothing else.
+    options = {"analyzeduration": "200000", "rtsp_flags": "prefer_tcp"}
     address = f"file:{source.address}"
     if source.kind == "stream":
         options["protocol_whitelist"] = PROTOCOLS
@@ -262,7 +289,10 @@ def _read_stream(source: LiveSource, timeout: float, stopping: Event) -> Generat
             stream.thread_type = "SLICE"  # threads by frames would hold back as many frames as there are threads
             has_times, upright = not invents_times(container), Upright(stream)
             # Playlists come in pieces of seconds: like a file, they are played at their own pace.
-            pace = _Pace(stopping) if source.kind == "file" or container.format.name == "hls" else None
+            is_picture = container.format.name == "image2" or container.format.name.endswith("_pipe")
+            is_served = source.address.startswith("http") and bool(container.duration) and not is_picture
+            is_film = source.kind == "file" or is_served
+            pace = _Pace(stopping) if is_film or container.format.name == "hls" else None
             for packet in container.demux(stream):
                 for picture in _decode(packet):
                     seconds = float(picture.time) if has_times and picture.time is not None else None
@@ -271,6 +301,8 @@ def _read_stream(source: LiveSource, timeout: float, stopping: Event) -> Generat
                     yield seconds, upright(picture)
                 if stopping.is_set():
                     return
+            if is_film:
+                raise _FilmEndedError
     except (OSError, av.error.FFmpegError) as error:
         raise UserError(f"{source.name}: {_reason(error, timeout)}") from error
 
@@ -313,7 +345,8 @@ def _reason(error: Exception, timeout: float) -> str:
     for kind, text in known.items():
         if isinstance(error, kind):
             return text
-    return f"cannot be read ({getattr(error, 'strerror', None) or error}); check the address."
+    told = getattr(error, "strerror", None) or type(error).__name__  # the text of an error may hold the password
+    return f"cannot be read ({told}); check the address, and write / ? # % @ of a password as %2F %3F %23 %25 %40."
 
 
 def _read_device(address: str, name: str) -> Generator[Picture, None, None]:
@@ -352,5 +385,17 @@ def _describe_cameras() -> str:
 
 
 def masked(url: str) -> str:
-    """Give a URL without its user, password and query: it may be shown to others."""
-    return re.sub(r"//.*@", "//", url.partition("?")[0])
+    """Give a URL without what may be secret: it may be shown to others.
+
+    That is all up to the last @, even where a password holds a / or ? that was not written as %2F or %3F, and all
+    behind a ?, # or ; and every part of the path that sets something, as some cameras take a password there.
+    """
+    scheme, place = re.match(r"(?:(\w+):/*)?(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]  # always matches
+    host, *path = re.split(r"[?#;]", place.rpartition("@")[2])[0].split("/")
+    told = [host.partition("=")[0] if "=" in host else host]
+    for part in path:
+        if "=" in part or "&" in part:
+            break
+        told.append(part)
+    shown = "".join(each for each in "/".join(told) if each.isprintable())
+    return f"{scheme}://{shown}" if scheme else shown

@@ -42,8 +42,8 @@ class Outputs:
 
     Attributes
     ----------
-    skipped : int
-        Results left out.
+    skipped, failed : int
+        Results left out, and those that something was wrong with.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class Outputs:
         self._waiting: deque[tuple[int, FrameResult, float]] = deque()
         self._is_open = True
         self._changed = Condition()
-        self.skipped = 0
+        self.skipped = self.failed = 0
+        self._complaint = ""
         self._thread = Thread(target=self._run, daemon=True, name="outputs")
         self._thread.start()
 
@@ -93,15 +94,23 @@ class Outputs:
                 if not self._waiting:
                     return
                 camera, result, arrived = self._waiting.popleft()
-            frame = result.frame
-            assert frame.image is not None
-            drawn = self._annotators[camera].draw(frame.image, result.tracks, result.detections, frame.timestamp)
-            for show in self._show:
-                show(camera, drawn, arrived)
-            if self._gallery is not None:
-                self._gallery.write(camera, result)
-            if self._recorders:
-                self._recorders[camera].write(replace(result, frame=replace(frame, image=drawn)))
+            try:
+                self._make(camera, result, arrived)
+            except Exception as error:  # one result less must not end the recordings of all cameras unnoticed
+                if str(error) != self._complaint:
+                    logger.exception("A result could not be drawn or stored.")
+                self._complaint, self.failed = str(error), self.failed + 1
+
+    def _make(self, camera: int, result: FrameResult, arrived: float) -> None:
+        frame = result.frame
+        assert frame.image is not None
+        drawn = self._annotators[camera].draw(frame.image, result.tracks, result.detections, frame.timestamp)
+        if self._recorders:
+            self._recorders[camera].write(replace(result, frame=replace(frame, image=drawn)))
+        for show in self._show:
+            show(camera, drawn, arrived)
+        if self._gallery is not None:
+            self._gallery.write(camera, result)
 
 
 class Recorder:

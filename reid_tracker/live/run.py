@@ -1,23 +1,28 @@
 """Put together what `reid-tracker live` runs: cameras, networks, loop, page, recordings, webhooks."""
 
+import logging
 import os
 import re
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from threading import Event, current_thread, main_thread
+from types import ModuleType
 from typing import Any
 
 import cv2
 import numpy as np
 
-from reid_tracker.config import LiveConfig
+from reid_tracker.config import NO_PAGE, LiveConfig, LiveOutputSettings
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GalleryMemory
@@ -29,6 +34,10 @@ from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.outputs import Outputs, Show
 from reid_tracker.live.people import People
 from reid_tracker.pipeline import AppearanceModel, Models, model_of
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PAGE = "127.0.0.1:8000"
 
 
 def live(
@@ -81,13 +90,12 @@ def live(
     with ExitStack() as stack:
         stack.enter_context(_signals(stopping, arrival))
         listener = address = None
-        if output.serve or not (output.show or output.record or output.webhooks):
-            from reid_tracker.live import server
-
-            host, port = server.parse_address(output.serve or "127.0.0.1:8000")
+        server = _server(output)
+        if server is not None:
+            host, port = server.parse_address(output.serve or DEFAULT_PAGE)
             token = _token(token, server.is_local(host))
-            listener = stack.enter_context(server.listen(host, port))
-            shown = f"[{host}]" if ":" in host else host
+            listener = stack.enter_context(server.listen(host, port, or_any=output.serve is None))
+            shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
             address = f"http://{shown}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
         events = EventLog()
         hooks = [Webhook(url) for url in output.webhooks]
@@ -99,11 +107,13 @@ def live(
         for camera in cameras:
             stack.callback(camera.stop)
         is_file = [each.kind == "file" for each in parsed]
-        _start(camera for camera, waits in zip(cameras, is_file, strict=True) if not waits)
+        _start([camera for camera, waits in zip(cameras, is_file, strict=True) if not waits])
         models = Models(config, detector, embedder)
         run_detector = models.detector()
         run_embedder, statistics = models.embedder()
-        _start(camera for camera, waits in zip(cameras, is_file, strict=True) if waits)  # to be seen from the beginning
+        _start(
+            [camera for camera, waits in zip(cameras, is_file, strict=True) if waits]
+        )  # to be seen from the beginning
         gallery = memory = None
         known: dict[int, str] = {}
         names = [camera.name for camera in cameras]
@@ -123,7 +133,8 @@ def live(
         outputs = Outputs(names, output, people.label, show, gallery)
         stack.callback(outputs.close)
         loop = LiveLoop(cameras, run_detector, run_embedder, config, people, outputs.put, statistics, memory)
-        if listener is not None:
+        page = None
+        if server is not None and listener is not None:
             page = server.Page(
                 listener,
                 token or "",
@@ -138,15 +149,53 @@ def live(
         for taken in filter(None, (camera.take() for camera in cameras)):
             run_detector.detect(taken[0])  # a network's first look at a shape may take seconds
         started(address)
-        loop.run(arrival, stopping, window.refresh if window else lambda: None)
+        loop.run(arrival, stopping, partial(_look_after, page, window))
         people.tick(np.inf)  # everyone leaves
     return loop
 
 
-def _start(cameras: Iterable[Camera]) -> None:
-    """Connect to all at once; raises UserError about one that is not there."""
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(Camera.start, cameras))
+def _server(output: LiveOutputSettings) -> ModuleType | None:
+    """What serves the page; None where none is wanted, or it is not installed and something else is asked for."""
+    if output.serve == NO_PAGE:
+        return None
+    try:
+        return import_module("reid_tracker.live.server")
+    except UserError as error:
+        if output.serve is not None or not (output.show or output.record or output.webhooks):
+            raise
+        logger.warning("No page is served: %s", error)
+        return None
+
+
+def _look_after(page: Any, window: "_Window | None") -> None:
+    """Between two rounds: draw the window, and end the run where the page's thread has ended with an error."""
+    if page is not None and not page.is_alive():
+        raise UserError("The page has ended with an error (above); start again, or go on without it by --no-serve.")
+    if window is not None:
+        window.refresh()
+
+
+def _start(cameras: Sequence[Camera]) -> None:
+    """Connect to all at once; those that are not there are waited for, unless none is: then the address is wrong."""
+
+    def start(camera: Camera) -> UserError | None:
+        try:
+            camera.start()
+        except UserError as error:
+            return error
+        return None
+
+    if not cameras:
+        return
+    with ThreadPoolExecutor(len(cameras)) as pool:
+        errors = list(pool.map(start, cameras))
+    for camera, error in zip(cameras, errors, strict=True):
+        if error is None:
+            continue
+        if all(errors):
+            raise error
+        logger.warning("%s It is tried again until it is there.", error)
+        camera.wait(str(error))
 
 
 def _token(given: str | None, is_local: bool) -> str:
@@ -188,6 +237,7 @@ def _measure(outputs: Outputs, hooks: Sequence[Webhook]) -> dict[str, float]:
     """What /metrics says besides."""
     figures = {
         "reid_tracker_results_not_drawn_total": outputs.skipped,
+        "reid_tracker_results_failed_total": outputs.failed,
         "reid_tracker_webhook_delivered_total": sum(hook.delivered for hook in hooks),
         "reid_tracker_webhook_lost_total": sum(hook.lost for hook in hooks),
         "process_cpu_seconds_total": time.process_time(),

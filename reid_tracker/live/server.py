@@ -86,12 +86,14 @@ def is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Take a port; raises UserError if that is not possible."""
+def listen(host: str, port: int, or_any: bool = False) -> socket.socket:
+    """Take a port, or any other where it is in use and that is allowed; raises UserError if that is not possible."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except OSError as error:
+        if or_any and error.errno == errno.EADDRINUSE:
+            return listen(host, 0)
         reasons = {
             errno.EADDRINUSE: "the port is in use by another program; choose another",
             errno.EACCES: "this port needs rights that this user lacks; choose one above 1023",
@@ -165,6 +167,10 @@ class Page:
         self._number += 1
         self._pictures[camera] = (self._number, bytes([camera]) + jpeg, arrived)
         self._wake()
+
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
         """End the server."""

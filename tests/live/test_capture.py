@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,6 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from live_world import SIZE, ColorDetector, ColorEmbedder, picture, wait_until
@@ -272,11 +274,18 @@ def test_a_device_without_permission_is_told(tmp_path):
         ("rtsp://u:p%40@10.0.0.5:554/h264?key=x", "stream", "10.0.0.5:554/h264"),
         ("http://cam.local/", "stream", "cam.local"),
         ("https://u:a/b@c@host/x", "stream", "host/x"),
+        ("rtsp://host/user=admin&password=S3cret&channel=1", "stream", "host"),
+        ("rtsp://user:S3?cr//et@host/main", "stream", "host/main"),
+        ("rtsp://host/live;pw=S3cret", "stream", "host/live"),
+        ("rtsp://host/live#S3cret", "stream", "host/live"),
+        ("hall=rtsp://u:S3cret@host/x", "stream", "hall"),
+        ("front door=0", "device", "front door"),
     ],
 )
 def test_sources_are_known_by_what_is_given(text, kind, name):
     source = LiveSource.parse(text)
     assert (source.kind, source.name) == (kind, name)
+    assert source.address == text.partition("=")[2] if name in ("hall",) else "S3cret" not in source.name
 
 
 @pytest.mark.parametrize(
@@ -284,6 +293,9 @@ def test_sources_are_known_by_what_is_given(text, kind, name):
     [
         ("ftp://u:secret@host/x", "ftp://host/x: write a URL as"),
         ("rtsp://", "write a URL as SCHEME://HOST"),
+        ("ftp:/u:secret@host", "ftp://host: write a URL as"),
+        ("u:secret@host/x", "host/x: no such file"),
+        ("hall=ftp://u:secret@host", "write a URL as"),
         ("nothing.mp4", "nothing.mp4: no such file"),
         (__file__, "a file does not run live; add --realtime"),
     ],
@@ -298,3 +310,43 @@ def test_a_playlist_may_not_lead_to_this_machines_files(walkers, tmp_path):
     (tmp_path / "trap.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nfile://{Path(walkers)}\n")
     with file_server(tmp_path) as server, pytest.raises(UserError):
         connect(f"http://127.0.0.1:{server.server_port}/trap.m3u8")
+
+
+def test_a_film_on_a_server_is_played_at_its_own_pace_and_ends(walkers):
+    with file_server(walkers.parent) as server:
+        camera = connect(f"http://127.0.0.1:{server.server_port}/{walkers.name}")
+        began = time.monotonic()
+        wait_until(lambda: camera.status == "ended", 30)
+        assert time.monotonic() - began > 1.0 and camera.reconnects == 0
+        camera.stop()
+
+
+def test_a_url_that_gives_single_pictures_is_a_quiet_camera(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(capture, "SNAPSHOT_SECONDS", 0.05)
+    cv2.imwrite(str(tmp_path / "snapshot.jpg"), picture(3))
+    with file_server(tmp_path) as server:
+        camera = connect(f"http://127.0.0.1:{server.server_port}/snapshot.jpg")
+        wait_until(lambda: camera.received > 4, 20)
+        assert (camera.status, camera.reconnects, caplog.text) == ("live", 0, "")
+        (tmp_path / "snapshot.jpg").unlink()
+        wait_until(lambda: camera.status == "lost", 20)
+        camera.stop()
+
+
+def test_whatever_a_driver_raises_is_a_lost_camera_and_tried_again(monkeypatch):
+    turns = []
+
+    def opened(source, timeout, stopping):
+        turns.append(len(turns))
+        yield None, still(0)
+        yield None, still(1)
+        if len(turns) < 3:
+            raise RuntimeError("the driver fell over")
+        stopping.wait()
+
+    monkeypatch.setattr(LiveSource, "open", opened)
+    camera = Camera(LiveSource("", "odd", "device"), QUICK.capture.model_copy(update={"retry_first_seconds": 0.01}))
+    camera.start()
+    wait_until(lambda: len(turns) == 3 and camera.status == "live")
+    assert camera.reconnects == 2
+    camera.stop()

@@ -82,3 +82,21 @@ def test_people_are_blurred_on_every_picture_if_wanted(tmp_path, blur):
     ((_, drawn),) = record(tmp_path, [result(0, image)], blur_people=blur)
     kept = np.abs(drawn[60:100, 25:35].astype(int) - image[60:100, 25:35]).mean() < 5
     assert kept != blur
+
+
+def test_a_result_that_cannot_be_drawn_ends_no_recording(tmp_path, caplog):
+    shown = []
+
+    def show(camera, image, arrived):
+        shown.append(camera)
+        if len(shown) == 2:
+            raise OSError(24, "Too many open files")
+
+    outputs = Outputs(["hall"], LiveOutputSettings(record=str(tmp_path)), str, [show])
+    for index in range(6):
+        outputs.put(0, result(index), 0.0)
+        wait_until(lambda number=index: len(shown) > number)
+    outputs.close()
+    assert outputs.failed == 1 and caplog.text.count("could not be drawn") == 1
+    (video,) = tmp_path.iterdir()
+    assert len(list(open_source(video))) == 6

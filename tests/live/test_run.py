@@ -16,6 +16,7 @@ from live_world import ColorDetector, ColorEmbedder, free_port, wait_until
 from reid_tracker.cli import main
 from reid_tracker.config import LiveConfig, load
 from reid_tracker.errors import UserError
+from reid_tracker.live import run as run_module
 from reid_tracker.live.run import live
 from reid_tracker.video.sources import open_source
 
@@ -24,7 +25,7 @@ import sys
 from live_world import ColorDetector, ColorEmbedder
 from reid_tracker.config import LiveConfig, load
 from reid_tracker.live.run import live
-config = load(LiveConfig, None, {"output.record": sys.argv[2]})
+config = load(LiveConfig, None, {"output.record": sys.argv[2], "output.serve": "none"})
 live([sys.argv[1]], config, detector=ColorDetector(), embedder=ColorEmbedder(),
      started=lambda address: print("running", address, flush=True))
 print("ended", flush=True)
@@ -130,3 +131,29 @@ def test_another_address_gets_a_token_of_its_own(walkers):
 def test_recorded_detections_are_no_live_detector(walkers):
     with pytest.raises(UserError, match="live sources need a detector"):
         live([str(walkers)], load(LiveConfig, None, {"detector.recorded": "det.txt"}), realtime=True)
+
+
+def test_one_camera_of_two_may_be_off_at_the_start(serve):
+    url = serve("mjpeg").url
+    end, _ = start([f"hall={url}", f"yard=http://127.0.0.1:{free_port()}/off"], output__serve="none")
+    loop = end()
+    assert [camera.name for camera in loop.cameras] == ["hall", "yard"]
+    assert "nobody answers there" in loop.cameras[1].error
+
+
+def test_the_page_is_served_beside_other_outputs_and_says_where(walkers, tmp_path):
+    told, stopping = [], threading.Event()
+    stopping.set()
+    options = {"detector": ColorDetector(), "embedder": ColorEmbedder(), "stopping": stopping, "realtime": True}
+    for settings in ({"output.record": str(tmp_path)}, {"output.record": str(tmp_path), "output.serve": "none"}):
+        live([str(walkers)], load(LiveConfig, None, settings), started=told.append, **options)
+    assert told[0].startswith("http://127.0.0.1:") and told[1] is None
+    port = free_port()
+    live([str(walkers)], load(LiveConfig, None, {"output.serve": f"0.0.0.0:{port}"}), started=told.append, **options)
+    assert told[2].startswith(f"http://{socket.gethostname()}:{port}/?token=")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkey = pytest.MonkeyPatch()
+        monkey.setattr(run_module, "DEFAULT_PAGE", f"127.0.0.1:{taken.getsockname()[1]}")
+        live([str(walkers)], LiveConfig(), started=told.append, **options)
+        monkey.undo()
+    assert told[3].startswith("http://127.0.0.1:")
