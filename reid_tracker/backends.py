@@ -2,13 +2,13 @@
 
 import importlib.util
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from reid_tracker.device import is_cpu
 from reid_tracker.errors import UserError
+from reid_tracker.offline import own_cache
 from reid_tracker.weights import APPEARANCE, BUNDLED_FORMS, DETECTOR, model_hash
 
 logger = logging.getLogger(__name__)
@@ -88,8 +88,7 @@ def _form(
         return BUNDLED_FORMS[path, backend]
     if not path.is_file():
         raise UserError(f"{path}: no such model file.")
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "reid_tracker"
-    kept = folder / f"{path.stem}-{model_hash(path)[:12]}{endings[backend]}"
+    kept = own_cache() / f"{path.stem}-{model_hash(path)[:12]}{endings[backend]}"
     if not kept.exists():
         logger.warning("converting %s for %s, once; it is kept as %s", path.name, NAMES[backend], kept)
         try:

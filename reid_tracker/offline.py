@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
@@ -60,6 +61,23 @@ def silence_runtimes() -> None:
     # OpenVINO does without the package that reports, if importing it fails as where it is not installed.
     sys.modules.setdefault("openvino_telemetry", cast(Any, None))
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
+def own_cache() -> Path:
+    """The folder in which this package may keep what it made; not made here."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "reid_tracker"
+
+
+def import_ft2font() -> ModuleType:
+    """Import matplotlib's font renderer; matplotlib makes folders where it is told to, else in the user's own."""
+    told = os.environ.get("MPLCONFIGDIR")
+    os.environ.setdefault("MPLCONFIGDIR", str(own_cache() / "matplotlib"))
+    try:
+        from matplotlib import ft2font
+    finally:
+        if told is None:
+            del os.environ["MPLCONFIGDIR"]
+    return ft2font
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from reid_tracker.appearance.checkpoint import load_checkpoint
 from reid_tracker.appearance.exported import ExportedNetwork
 from reid_tracker.appearance.network import EmbeddingNetwork, fold_batch_norms
 from reid_tracker.errors import UserError
+from reid_tracker.offline import silence_runtimes
 from reid_tracker.ownership import Inputs, claim
 from reid_tracker.weights import model_hash
 from reid_tracker.writing import check_writable
@@ -149,6 +150,7 @@ def _calibration_crops(data: Sequence[str], size: tuple[int, int]) -> np.ndarray
 
 
 def _write(model: _Pixels, crops: np.ndarray, path: Path, header: dict[str, Any], int8: bool) -> None:
+    silence_runtimes()
     try:
         import onnx
     except ImportError as error:

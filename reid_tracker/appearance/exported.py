@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from reid_tracker.errors import UserError
+from reid_tracker.offline import silence_runtimes
 from reid_tracker.weights import model_hash
 
 SUFFIXES = (".onnx", ".xml")
@@ -82,6 +83,7 @@ _Loaded = tuple[Callable[[np.ndarray], np.ndarray], list[Any], str, str]
 
 
 def _load_onnx(path: Path, threads: int, exact: bool) -> _Loaded:
+    silence_runtimes()
     try:
         import onnxruntime
     except ImportError as error:
@@ -99,6 +101,7 @@ def _load_onnx(path: Path, threads: int, exact: bool) -> _Loaded:
 
 
 def _load_openvino(path: Path, threads: int, exact: bool) -> _Loaded:
+    silence_runtimes()
     try:
         import openvino
     except ImportError as error:

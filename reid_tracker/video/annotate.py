@@ -16,6 +16,7 @@ import supervision as sv
 from supervision.detection.utils.boxes import spread_out_boxes
 
 from reid_tracker.counting import Counts, describe
+from reid_tracker.offline import import_ft2font
 from reid_tracker.tracking.bridge import measured
 
 BLUR_MARGIN = np.array([-0.1, -0.1, 0.1, 0.1], np.float32)
@@ -239,9 +240,7 @@ def _label(words: str, color: tuple[int, int, int], size: int) -> np.ndarray:
 @lru_cache(1)
 def _font() -> tuple[Any, frozenset[int]]:
     """The font and the letters it knows; at the first label, as importing matplotlib takes a third of a second."""
-    from matplotlib.ft2font import FT2Font
-
-    font = FT2Font(FONT)
+    font = import_ft2font().FT2Font(FONT)
     return font, frozenset(font.get_charmap())
 
 

@@ -1,0 +1,73 @@
+"""Nothing that the package does contacts anybody or writes outside of what was named: each in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_world import make_clip
+
+from reid_tracker import weights
+
+# The audit hook sees what Python does; what native libraries do shows in the home folder, where their telemetry keeps
+# who the user is before it reports.
+WATCH = """
+import json, sys
+network = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg"}
+def watch(event, arguments):
+    if event in network:
+        print("NETWORK", event, arguments, flush=True)
+sys.addaudithook(watch)
+"""
+COMMAND = "from reid_tracker.cli import main; import time\ntry: main()\nfinally: time.sleep(0.5)"
+EMBED = """
+import numpy as np, time
+from reid_tracker import Embedder
+boxes = np.array([[0, 0, 30, 60]], np.float32)
+assert np.isfinite(Embedder(sys.argv[1]).embed(np.zeros((64, 64, 3), np.uint8), boxes)).all()
+time.sleep(0.5)
+"""
+
+
+def watched(program: str, home: Path, *arguments: object) -> str:
+    """Run it as a user whose home is empty; what it printed."""
+    home.mkdir(exist_ok=True)
+    doubtful = ("PYTEST", "YOLO", "ULTRALYTICS", "GITHUB", "XDG", "ORT_", "CI")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(doubtful)}
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH + program, *map(str, arguments)],
+        env=environment | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "own-cache")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=home.parent,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "NETWORK" not in done.stdout, done.stdout
+    left = {path.relative_to(home).parts[0] for path in home.rglob("*")}
+    assert left <= {"own-cache"}, sorted(str(path) for path in home.rglob("*"))
+    return done.stdout
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_export_and_its_result(tmp_path, form):
+    pytest.importorskip("onnxruntime" if form == "onnx" else "openvino")
+    file = tmp_path / ("model.onnx" if form == "onnx" else "model.xml")
+    watched(COMMAND, tmp_path / "home", "export", weights.APPEARANCE, "-o", file, "--format", form)
+    watched(EMBED, tmp_path / "home", file)
+
+
+def test_the_bundled_embedder(tmp_path):
+    watched(EMBED, tmp_path / "home", weights.APPEARANCE)
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch", "onnx", "openvino"])
+def test_track(tmp_path, backend):
+    """The conversion that a backend needs included."""
+    if backend in ("onnx", "openvino"):
+        pytest.importorskip("onnxruntime" if backend == "onnx" else "openvino")
+    clip = make_clip(tmp_path / "in/walk.mp4", frames=5)
+    command = ["track", clip, "-o", tmp_path / "out", "--backend", backend, "--detections", clip.parent / "det.txt"]
+    watched(COMMAND, tmp_path / "home", *command, "--gallery", tmp_path / "people", "--video", "--mot")
