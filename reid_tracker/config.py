@@ -516,6 +516,9 @@ class TrainConfig(Settings):
     compute: ComputeSettings = Field(default_factory=ComputeSettings, description="How it is computed.")
 
 
+MOST_BYTES = 1 << 20  # of a file of settings
+
+
 def load(model: type[S], path: str | Path | None = None, overrides: dict[str, Any] | None = None) -> S:
     """Settings of class ``model``: defaults, then the YAML file, then ``overrides``.
 
@@ -538,7 +541,13 @@ def load(model: type[S], path: str | Path | None = None, overrides: dict[str, An
     if path is not None:
         where = str(path)
         try:
+            if Path(path).exists() and (not Path(path).is_file() or Path(path).stat().st_size > MOST_BYTES):
+                raise UserError(f"{path}: no file of settings; write one with reid-tracker config.")
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except RecursionError as error:
+            raise UserError(
+                f"{path}: nested too deeply for settings; write a fresh file with reid-tracker config."
+            ) from error
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -12,6 +12,8 @@ from reid_tracker.errors import UserError
 # Columns of a MOTChallenge row. gt.txt has 9 or 10 columns (flag, class, visibility), det.txt and results 7 to 10.
 FRAME, IDENTITY, LEFT, TOP, WIDTH, HEIGHT, CONFIDENCE, CLASS, VISIBILITY = range(9)
 
+RATES, MOST_FRAMES, LARGEST = (0.001, 10_000.0), 10_000_000, 65_536
+
 
 @dataclass(frozen=True, slots=True)
 class SequenceInfo:
@@ -55,7 +57,7 @@ def read_sequence_info(folder: Path) -> SequenceInfo:
         raise UserError(f"{folder}: no seqinfo.ini there; a MOTChallenge sequence folder has one.")
     parser = configparser.ConfigParser()
     try:
-        parser.read(path, encoding="utf-8")
+        parser.read(path, encoding="utf-8-sig")
         section = parser["Sequence"]
         info = SequenceInfo(
             name=section.get("name", path.parent.name),
@@ -70,6 +72,15 @@ def read_sequence_info(folder: Path) -> SequenceInfo:
         raise UserError(f"{path}: not a MOTChallenge seqinfo.ini ({error}).") from error
     if info.frame_rate <= 0 or info.length <= 0:
         raise UserError(f"{path}: frameRate and seqLength must both be given and positive.")
+    if not (RATES[0] <= info.frame_rate <= RATES[1] and info.length <= MOST_FRAMES):
+        raise UserError(
+            f"{path}: frameRate {info.frame_rate:g} or seqLength {info.length} is no camera's; up to {RATES[1]:g} and "
+            f"{MOST_FRAMES} are."
+        )
+    if max(info.width, info.height) > LARGEST:
+        raise UserError(
+            f"{path}: a picture of {info.width} x {info.height} is no camera's; correct imWidth and imHeight."
+        )
     return info
 
 

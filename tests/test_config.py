@@ -67,3 +67,11 @@ def test_yaml_of_the_defaults_is_plain_yaml():
 
 def test_setting_something_of_the_live_tracker_keeps_its_other_defaults() -> None:
     assert load(LiveConfig, None, {"tracker.lost_seconds": 1.0}).tracker.return_false_match_rate == 0.05
+
+
+def test_what_is_no_file_of_settings_is_refused_at_once(tmp_path):
+    (tmp_path / "deep.yaml").write_text("[" * 50_000)
+    (tmp_path / "large.yaml").write_text("# x\n" * 500_000)
+    for path in ("/dev/zero", tmp_path, tmp_path / "deep.yaml", tmp_path / "large.yaml"):
+        with pytest.raises(UserError):
+            load(TrackConfig, path)

@@ -24,7 +24,10 @@ from reid_tracker.training.datasets import CropSet, first_per_camera, join_crops
 
 Part = Literal["train", "test"]
 
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_PARTS = re.compile(
+    r"(image_|bounding_box_)?(train(ing)?|val(idation)?|test(ing)?|query|gallery)(_all|_set)?", re.IGNORECASE
+)
 
 
 def read_crops(source: str, part: Part = "train", min_visibility: float = 0.5) -> CropSet:
@@ -64,7 +67,7 @@ def read_crops(source: str, part: Part = "train", min_visibility: float = 0.5) -
 
 
 def _read_folder(folder: Path, part: Part, min_visibility: float) -> CropSet:
-    if (folder / "bounding_box_train").is_dir():
+    if any((folder / name).is_dir() for name in ("bounding_box_train", "bounding_box_test")):
         return _read_market(folder, part)
     if (folder / "list_train.txt").is_file():
         return _read_msmt17(folder, part)
@@ -75,12 +78,14 @@ def _read_folder(folder: Path, part: Part, min_visibility: float) -> CropSet:
     if sequences:
         return join_crops([_read_sequence(child, min_visibility) for child in sequences])
     if any(_pictures_in(child) for child in subfolders):
+        if parts := [child.name for child in subfolders if _PARTS.fullmatch(child.name)]:
+            raise UserError(f"{folder}: {', '.join(parts)} are parts of a set, not people; give one of these folders.")
         return _read_identity_folders(subfolders)
     return _read_names(folder)
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES and path.name[0] != ".")
 
 
 # --- names that say it all: Market-1501 and CUHK03 ---
@@ -88,6 +93,7 @@ def _pictures_in(folder: Path) -> list[Path]:
 # CUHK03 asks with every crop of camera 1 and searches camera 2.
 _NAMES: list[tuple[re.Pattern[str], Callable[[np.ndarray, np.ndarray], np.ndarray]]] = [
     (re.compile(r"(-1|\d{4})_c(\d+)s\d+_\d+_\d+\."), first_per_camera),
+    (re.compile(r"(\d+)_c(\d+)_\d+_\d+\."), first_per_camera),  # VeRi-776
     (re.compile(r"(\d+)_c?(\d+)_\d+\."), lambda _, cameras: cameras == 1),
 ]
 
@@ -111,6 +117,10 @@ def _read_names(folder: Path) -> CropSet:
 def _read_market(folder: Path, part: Part) -> CropSet:
     """Market-1501 as published: bounding_box_train; query and bounding_box_test (Zheng et al. 2015)."""
     if part == "train":
+        if not (folder / "bounding_box_train").is_dir():
+            raise UserError(
+                f"{folder}: holds the test part only, which nothing is trained on; bounding_box_train is missing."
+            )
         return _read_names(folder / "bounding_box_train")
     for name in ("query", "bounding_box_test"):
         if not (folder / name).is_dir():
@@ -169,7 +179,7 @@ def _read_csv(path: Path) -> CropSet:
         raise UserError(f"{path}: no column {' and no column '.join(missing)}; the first line names the columns.")
     rows = list(table)
     for number, row in enumerate(rows, start=2):
-        for name in columns:
+        for name in ("path", "identity", *({"camera", "split"} & set(columns))):
             if not (row[name] or "").strip():
                 raise UserError(f"{path}: line {number} has no {name}.")
         if "split" in columns and row["split"] not in ("query", "gallery"):
@@ -193,11 +203,10 @@ def _read_text(path: Path) -> str:
 
 
 def _number(names: list[str]) -> np.ndarray:
-    """Numbers as they are (-1 stays junk); other names by their order."""
-    try:
+    """Numbers as they are (-1 stays junk), if all are plain ones; else each name is one, in their order."""
+    if all(re.fullmatch(r"-1|0|[1-9]\d{0,17}", name) for name in names):
         return np.array([int(name) for name in names], dtype=np.int64)
-    except ValueError:
-        return np.unique(np.array(names, dtype=str), return_inverse=True)[1].astype(np.int64)
+    return np.unique(np.array(names, dtype=str), return_inverse=True)[1].astype(np.int64)
 
 
 # --- folders ---

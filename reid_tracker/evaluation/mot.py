@@ -13,6 +13,7 @@ Truth without classes (MOT15, DanceTrack, SportsMOT) skips step 1 and keeps ever
 import csv
 import io
 import json
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,12 +39,16 @@ from reid_tracker.motchallenge import (
 )
 from reid_tracker.writing import write_whole
 
+logger = logging.getLogger(__name__)
+
 Figures = dict[str, dict[str, float]]
 
 COMBINED = "COMBINED_SEQ"
 # What a table on a screen shows.
 SUMMARY_FIGURES = ("HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW", "CLR_FP", "CLR_FN", "MT", "ML", "Frag")
 
+GUESSED = "MOT17"
+MOST_BOXES = 10_000  # in a frame
 PEDESTRIAN = 1
 CLASSES = range(1, 14)
 # Classes that a result may cover unpunished; None where the truth has no classes.
@@ -158,6 +163,8 @@ def _pair_files(truth: Path, results: Path, sequences: Sequence[str] | None) -> 
         return dict.fromkeys(known.values(), results)
     if not results.is_dir():
         raise UserError(f"{results}: no such file or folder; results are a folder of <sequence>.txt files.")
+    if (results / "data").is_dir() and not any((results / f"{name}.txt").is_file() for name in known):
+        results = results / "data"  # as TrackEval's trackers lie
     files = {folder: results / f"{name}.txt" for name, folder in known.items()}
     if missing := [file.name for file in files.values() if not file.is_file()]:
         raise UserError(
@@ -192,8 +199,16 @@ def prepare(folder: Path, result: Path, benchmark: str | None = None) -> Overlap
         raise UserError(
             f"{truth_file}: {truth.shape[1]} columns; truth needs a 7th, the flag: 0 for boxes to leave out."
         )
+    _refuse(
+        truth,
+        truth[:, CONFIDENCE] % 1 != 0,
+        truth_file,
+        "has a fraction in column 7, as a detector's confidence; write the truth's flag there, 1 for boxes that count "
+        "and 0 for those to leave out",
+    )
     has_classes = truth.shape[1] > CLASS and bool(np.isin(truth[:, CLASS], CLASSES).all())
-    distractors = DISTRACTORS[benchmark or _detect_benchmark(folder, has_classes)]
+    named = _detect_benchmark(folder, has_classes)
+    distractors = DISTRACTORS[benchmark or named or GUESSED]
     flat = (rows[:, WIDTH] <= 0) | (rows[:, HEIGHT] <= 0)
     _refuse(rows, flat, result, "has no width or height; leave such boxes out")
     if distractors is not None:
@@ -215,10 +230,24 @@ def prepare(folder: Path, result: Path, benchmark: str | None = None) -> Overlap
         unpunished = np.isin(truth[overlaps.pair_truth[matches], CLASS], distractors)
         keep_result[overlaps.pair_result[matches[unpunished]]] = False
         keep_truth &= truth[:, CLASS] == PEDESTRIAN
+    if len(truth) and not keep_truth.any():
+        raise UserError(
+            f"{truth_file}: none of its {len(truth)} boxes counts, by flag (column 7) or class (column 8). Write 1 for "
+            "what counts, or give benchmark MOT15, which knows no classes."
+        )
+    left_out = np.count_nonzero(truth[:, CONFIDENCE] != 0) - np.count_nonzero(keep_truth)
+    if left_out and not (benchmark or named):
+        logger.warning(
+            "%s: taken for %s's; %d boxes of other classes than 1 (column 8) are left out. Give --benchmark MOT15 to "
+            "count every class.",
+            truth_file,
+            GUESSED,
+            left_out,
+        )
     return overlaps.select(keep_truth, keep_result)
 
 
-def _detect_benchmark(folder: Path, has_classes: bool) -> str:
+def _detect_benchmark(folder: Path, has_classes: bool) -> str | None:
     """Tell the benchmark from what the sequence and the two folders above are called, and from the truth itself."""
     if not has_classes:
         return "MOT15"
@@ -226,7 +255,7 @@ def _detect_benchmark(folder: Path, has_classes: bool) -> str:
         for name in DISTRACTORS:
             if re.search(rf"{name}(?!\d)", part, re.IGNORECASE):  # not MOT20 in "2DMOT2015"
                 return name
-    return "MOT17"
+    return None
 
 
 def _read_checked(path: Path, length: int) -> np.ndarray:
@@ -241,6 +270,10 @@ def _read_checked(path: Path, length: int) -> np.ndarray:
     _refuse(
         rows, outside, path, f"is not in the sequence; number frames from 1 to the seqLength in seqinfo.ini, {length}"
     )
+    frames, counts = np.unique(rows[:, FRAME], return_counts=True)
+    if counts.max(initial=0) > MOST_BOXES:
+        frame = frames[counts.argmax()]
+        raise UserError(f"{path}: {counts.max()} boxes in frame {frame:.12g}; more than {MOST_BOXES} are no picture's.")
     order = np.lexsort(names.T[::-1])
     repeated = np.zeros(len(rows), bool)
     repeated[order[1:]] = (np.diff(names[order], axis=0) == 0).all(axis=1)

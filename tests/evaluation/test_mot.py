@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,8 @@ def test_ignored_truth_and_distractors_are_prepared_as_motchallenge_prescribes(e
     ],
 )
 def test_other_vehicles_are_distractors_on_mot20_only(evaluate, name, options, false_positives):
-    assert evaluate([truth_box(1, 1, kind=6)], [box(1, 1)], name, **options)["CLR_FP"] == false_positives
+    truth = [truth_box(1, 1, kind=6), truth_box(1, 2, left=500)]
+    assert evaluate(truth, [box(1, 1)], name, **options)["CLR_FP"] == false_positives
 
 
 @pytest.mark.parametrize("name", ["walk", "MOT15-walk", "dancetrack0001"])
@@ -180,7 +182,7 @@ def test_truth_without_classes_keeps_every_flagged_box(evaluate, name):
 
 
 def test_the_parent_folder_can_name_the_benchmark(tmp_path):
-    write_truth(tmp_path / "MOT20" / "train", [truth_box(1, 1, kind=6)])
+    write_truth(tmp_path / "MOT20" / "train", [truth_box(1, 1, kind=6), truth_box(1, 2, left=500)])
     (tmp_path / "walk.txt").write_text(box(1, 1))
     assert evaluate_mot(tmp_path / "MOT20" / "train", tmp_path)["walk"]["CLR_FP"] == 0
 
@@ -324,3 +326,63 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 def test_the_summary_names_figures_that_exist(evaluate):
     assert set(SUMMARY_FIGURES) <= evaluate([truth_box(1, 1)], [box(1, 1)]).keys()
+
+
+def write_cars(folder, flag="1", classes=(1, 1, 1), bom=b""):
+    """A sequence of a name that tells nothing, and perfect results for it."""
+    (folder / "truth/cars-01/gt").mkdir(parents=True)
+    (folder / "results").mkdir()
+    about = "[Sequence]\nname=cars-01\nimDir=img1\nframeRate=25\nseqLength=9\nimWidth=640\nimHeight=360\nimExt=.jpg\n"
+    (folder / "truth/cars-01/seqinfo.ini").write_bytes(bom + about.encode())
+    boxes = [(frame, number, 100 * number + frame) for frame in range(1, 10) for number in (1, 2, 3)]
+    truth = (f"{frame},{number},{left},50,60,40,{flag},{classes[number - 1]},1\n" for frame, number, left in boxes)
+    (folder / "truth/cars-01/gt/gt.txt").write_text("".join(truth))
+    found = (f"{frame},{number},{left},50,60,40,1,-1,-1,-1\n" for frame, number, left in boxes)
+    (folder / "results/cars-01.txt").write_text("".join(found))
+    return folder / "truth", folder / "results"
+
+
+def test_what_was_guessed_and_left_out_is_told(tmp_path, caplog):
+    truth, results = write_cars(tmp_path, classes=(1, 2, 3))
+    assert evaluate_mot(truth, results)["cars-01"]["GT_Dets"] == 9
+    assert "taken for MOT17's; 18 boxes of other classes than 1 (column 8) are left out" in caplog.text
+    caplog.clear()
+    assert evaluate_mot(truth, results, "MOT15")["cars-01"]["HOTA"] == pytest.approx(1)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"flag": "0.9"}, "identity 1 in frame 1 has a fraction in column 7, as a detector's confidence"),
+        ({"flag": "0"}, "none of its 27 boxes counts"),
+        ({"classes": (3, 3, 3)}, "none of its 27 boxes counts"),
+    ],
+)
+def test_a_truth_of_which_nothing_counts_is_an_error(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        evaluate_mot(*write_cars(tmp_path, **changes))
+
+
+def test_a_byte_order_mark_and_trackevals_folders_are_read(tmp_path):
+    truth, results = write_cars(tmp_path, bom=b"\xef\xbb\xbf")
+    (tmp_path / "tracker").mkdir()
+    results.rename(tmp_path / "tracker/data")
+    assert evaluate_mot(truth, tmp_path / "tracker")["cars-01"]["HOTA"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("line", ["seqLength=1000000000", "frameRate=1e-300", "frameRate=1e9", "imWidth=9999999"])
+def test_what_is_no_cameras_is_refused_at_once(tmp_path, line):
+    truth, results = write_cars(tmp_path)
+    info = truth / "cars-01/seqinfo.ini"
+    info.write_text(re.sub(rf"{line.partition('=')[0]}=.*", line, info.read_text()))
+    with pytest.raises(UserError, match="is no camera's"):
+        evaluate_mot(truth, results)
+
+
+def test_a_frame_of_a_million_boxes_is_refused_at_once(tmp_path):
+    truth, results = write_cars(tmp_path)
+    rows = "".join(f"1,{number},1,1,9,9,1,-1,-1,-1\n" for number in range(1, 20_000))
+    (results / "cars-01.txt").write_text(rows)
+    with pytest.raises(UserError, match="19999 boxes in frame 1"):
+        evaluate_mot(truth, results)

@@ -194,3 +194,48 @@ def test_the_published_sets_have_their_published_sizes() -> None:
     assert (len(cuhk), len(set(cuhk.identities)), set(cuhk.cameras)) == (938, 100, {1, 2})
     sequences = read_crops(f"{DATA}/mot17_mini")
     assert len(sequences) > 100 and sequences.boxes is not None
+
+
+def test_parts_of_a_set_are_no_people_and_each_can_be_read(tmp_path):
+    """VeRi-776's, and a train/ and val/ of one's own."""
+    for part in ("image_train", "image_query"):
+        (tmp_path / "VeRi" / part).mkdir(parents=True)
+        for number in range(1, 4):
+            write_picture(tmp_path / "VeRi" / part / f"{number:04d}_c001_0001{number:04d}_0.jpg")
+    with pytest.raises(UserError, match="image_query, image_train are parts of a set, not people"):
+        read_crops(str(tmp_path / "VeRi"))
+    assert read_crops(str(tmp_path / "VeRi/image_train")).identities.tolist() == [1, 2, 3]
+
+
+def test_names_are_names_unless_all_are_plain_numbers(tmp_path):
+    write_picture(tmp_path / "a.jpg")
+
+    def read(*names):
+        (tmp_path / "set.csv").write_text("path,identity,notes\n" + "".join(f"a.jpg,{name},\n" for name in names))
+        return read_crops(str(tmp_path / "set.csv")).identities.tolist()
+
+    assert len(set(read("1_12", "11_2", "112", "01", "1"))) == 5
+    assert read("7", "-1", "112") == [7, 112]
+
+
+def test_files_that_a_mac_leaves_are_no_pictures_and_tiffs_are(tmp_path):
+    for person in ("a", "b"):
+        write_picture(tmp_path / person / "1.tif")
+        (tmp_path / person / "._1.tif").write_bytes(b"\0\5\26\7")
+    assert len(read_crops(str(tmp_path))) == 2
+
+
+def test_the_official_test_part_alone_is_read_for_what_it_is(tmp_path):
+    for folder, cameras in (("query", (1, 2)), ("bounding_box_test", (1, 2, 3))):
+        for person in (3, 8):
+            for camera in cameras:
+                write_picture(tmp_path / folder / f"{person:04d}_c{camera}s1_000001_00.jpg")
+    crops = read_crops(str(tmp_path), "test")
+    assert (crops.query.sum(), len(crops), set(crops.identities.tolist())) == (4, 10, {3, 8})
+    with pytest.raises(UserError, match="holds the test part only"):
+        read_crops(str(tmp_path))
+
+
+def write_picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((64, 32, 3), 127, np.uint8))
