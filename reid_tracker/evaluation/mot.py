@@ -230,7 +230,7 @@ def prepare(folder: Path, result: Path, benchmark: str | None = None) -> Overlap
         unpunished = np.isin(truth[overlaps.pair_truth[matches], CLASS], distractors)
         keep_result[overlaps.pair_result[matches[unpunished]]] = False
         keep_truth &= truth[:, CLASS] == PEDESTRIAN
-    if len(truth) and not keep_truth.any():
+    if len(truth) and not keep_truth.any() and not (benchmark or named):
         raise UserError(
             f"{truth_file}: none of its {len(truth)} boxes counts, by flag (column 7) or class (column 8). Write 1 for "
             "what counts, or give benchmark MOT15, which knows no classes."
