@@ -240,7 +240,7 @@ def test_figures_follow_their_definitions(benchmark, seeds, spread):
 @given(seed=st.integers(0, 2**32 - 1), spread=st.floats(2, 40))
 def test_motmetrics_agrees_on_identity_figures(seed, spread):
     sequences = {name: random_sequence(seed + number, spread) for number, name in enumerate("ab")}
-    native, other = (evaluate(sequences, engine=engine) for engine in ("native", "motmetrics"))
+    native, other = (evaluate(sequences, benchmark="MOT17", engine=engine) for engine in ("native", "motmetrics"))
     for name in native:
         for figure in ("IDTP", "IDFN", "IDFP", "IDF1", "IDR", "IDP"):
             assert other[name][figure] == pytest.approx(native[name][figure])
@@ -250,7 +250,7 @@ def test_motmetrics_agrees_on_identity_figures(seed, spread):
 @given(seed=st.integers(0, 2**32 - 1))
 def test_motmetrics_agrees_on_clear_figures_where_nobody_is_near_two_others(seed):
     sequences = {name: random_sequence(seed + number, spread=100) for number, name in enumerate("ab")}
-    native, other = (evaluate(sequences, engine=engine) for engine in ("native", "motmetrics"))
+    native, other = (evaluate(sequences, benchmark="MOT17", engine=engine) for engine in ("native", "motmetrics"))
     for name in native:
         for figure in ("CLR_TP", "CLR_FN", "CLR_FP", "IDSW", "ML", "MOTA", "MOTP", "CLR_Re", "CLR_Pr"):
             assert other[name][figure] == pytest.approx(native[name][figure]), figure
