@@ -194,11 +194,18 @@ def _track(
     """`track`; what it opens and must close goes to ``opened_here``."""
     if config.output.blur_people and config.output.crops:
         raise UserError("blur_people and crops contradict each other: crops show people. Leave one out.")
+    if config.output.blur_people and config.gallery.where:
+        raise UserError(
+            "blur_people and a gallery contradict each other: a gallery keeps crops of people. Leave one out."
+        )
     if config.gallery.where:
         rate = max(config.tracker.return_false_match_rate, config.gallery.false_match_rate)
         recognising = config.tracker.model_copy(update={"return_false_match_rate": rate})
         config = config.model_copy(update={"tracker": recognising})
-    jobs = _plan([source] if isinstance(source, str | Path) else list(source), config)
+    patterns = [source] if isinstance(source, str | Path) else source
+    if not isinstance(patterns, Sequence) or not all(isinstance(each, str | Path) for each in patterns):
+        raise UserError(f"{source!r}: track takes the paths of videos; for a camera there is reid-tracker live.")
+    jobs = _plan(list(patterns), config)
     if not jobs:
         return []
     if len(jobs) > 1 and (config.source.resume or config.output.save_state):

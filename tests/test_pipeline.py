@@ -324,3 +324,24 @@ def test_contradictions_are_refused(clip, tmp_path):
     with pytest.raises(UserError, match="contradict each other"):
         track(clip, configured(clip, tmp_path, output__blur_people=True, output__crops=True))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (0, "0: track takes the paths of videos; for a camera there is reid-tracker live"),
+        (None, "None: track takes"),
+        (["a.mp4", 3], "track takes the paths"),
+        ("rtsp://ada:secret@host/x", "rtsp://...: a stream is no file; follow it with reid-tracker live"),
+    ],
+)
+def test_what_is_no_file_is_refused_in_a_sentence(source, message):
+    with pytest.raises(UserError) as told:
+        track(source)
+    assert message in str(told.value) and "secret" not in str(told.value)
+
+
+def test_a_gallery_keeps_pictures_so_it_and_blurring_exclude_each_other(tmp_path):
+    settings = {"output.blur_people": True, "gallery.where": str(tmp_path / "people")}
+    with pytest.raises(UserError, match="blur_people and a gallery contradict each other"):
+        track("walk.mp4", load(TrackConfig, None, settings))

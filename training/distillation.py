@@ -1,7 +1,10 @@
 """Distillation: a larger network's vectors as targets (regression of features, Romero et al. 2015, "FitNets")."""
 
+import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -27,7 +30,7 @@ def teach(teacher: Path | str, crops: CropSet, cache: Path, device: str = "auto"
     crops : CropSet
         N of them.
     cache : Path
-        File (.npz) of the teacher's vectors: read if it is of this teacher and as many crops, else written.
+        File (.npz) of the teacher's vectors: read if it is of this teacher and these crops, else written.
     device : str
         As `Embedder` takes it.
 
@@ -36,13 +39,14 @@ def teach(teacher: Path | str, crops: CropSet, cache: Path, device: str = "auto"
     Tensor, float32 [N, T]
     """
     embedder = _open(teacher, device)
-    vectors = _read(cache, embedder.hash, len(crops))
+    key = _key(embedder.hash, crops)
+    vectors = _read(cache, key)
     if vectors is None:
         parts = [np.zeros((0, embedder.dimension), dtype=np.float32)]
         for start in range(0, len(crops), _CHUNK):
             pictures = load_images(crops.take(np.arange(start, min(start + _CHUNK, len(crops)))), embedder.input_size)
             parts.append(embedder.describe(torch.from_numpy(pictures)))
-        vectors = _keep(cache, embedder.hash, np.concatenate(parts), teacher)
+        vectors = _keep(cache, key, np.concatenate(parts), teacher)
     return torch.from_numpy(vectors)
 
 
@@ -75,7 +79,8 @@ def teach_mixtures(
         What the teacher says of them, at its own size.
     """
     embedder = _open(teacher, device)
-    known = _read(cache, embedder.hash, count)
+    key = _key(embedder.hash, crops, count, seed)
+    known = _read(cache, key)
     random = torch.Generator().manual_seed(seed)
     pictures = torch.empty(count, *size, 3, dtype=torch.uint8)
     vectors = np.empty((count, embedder.dimension), dtype=np.float32)
@@ -89,23 +94,36 @@ def teach_mixtures(
         if known is None:
             vectors[place] = embedder.describe(mixed)
     if known is None:
-        known = _keep(cache, embedder.hash, vectors, teacher)
+        known = _keep(cache, key, vectors, teacher)
     return pictures, torch.from_numpy(known)
 
 
-def _keep(cache: Path, teacher_hash: str, vectors: np.ndarray, teacher: Path | str) -> np.ndarray:
+def _key(teacher: str, crops: CropSet, *more: int) -> str:
+    """What vectors are of: the teacher, the crops by their files and boxes, and what else they depend on."""
+    digest = hashlib.sha256(repr((teacher, more)).encode())
+    for path in crops.paths:
+        with suppress(OSError):  # whoever loads it says what is wrong
+            found = path.stat()
+            digest.update(f"{path.resolve()} {found.st_size} {found.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    if crops.boxes is not None:
+        digest.update(np.ascontiguousarray(crops.boxes).tobytes())
+    return digest.hexdigest()
+
+
+def _keep(cache: Path, key: str, vectors: np.ndarray, teacher: Path | str) -> np.ndarray:
     if not np.isfinite(vectors).all():
         raise UserError(f"{teacher}: gives vectors that are no numbers; it cannot teach.")
-    np.savez(cache, vectors=vectors, teacher=teacher_hash)
+    np.savez(cache, vectors=vectors, key=key)
     return vectors
 
 
-def _read(cache: Path, teacher: str, count: int) -> Any:
-    if not cache.is_file():
+def _read(cache: Path, key: str) -> Any:
+    """The vectors of a cache; None where there are none, or of something else."""
+    try:
+        with np.load(cache) as kept:
+            return kept["vectors"] if str(kept["key"]) == key else None
+    except (OSError, ValueError, KeyError, BadZipFile):
         return None
-    with np.load(cache) as kept:
-        fits = str(kept["teacher"]) == teacher and len(kept["vectors"]) == count
-        return kept["vectors"] if fits else None
 
 
 class Turning(NamedTuple):

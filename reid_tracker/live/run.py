@@ -84,6 +84,10 @@ def live(
     stopping, arrival, output = stopping or Event(), Event(), config.output
     if config.detector.recorded:
         raise UserError("Recorded detections belong to a video; live sources need a detector.")
+    if output.blur_people and config.gallery.where:
+        raise UserError(
+            "blur_people and a gallery contradict each other: a gallery keeps crops of people. Leave one out."
+        )
     if output.show:
         _check_screen()
     parsed = [LiveSource.parse(each, realtime) for each in dict.fromkeys(sources)]

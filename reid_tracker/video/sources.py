@@ -278,6 +278,9 @@ def expand_sources(patterns: Sequence[str | Path]) -> list[Path]:
             if not matches:
                 raise UserError(f"{pattern}: nothing matches this pattern.")
             paths.update(dict.fromkeys(matches))
+        elif "://" in str(pattern):
+            scheme = str(pattern).partition("://")[0]
+            raise UserError(f"{scheme}://...: a stream is no file; follow it with reid-tracker live, or save it first.")
         else:
             raise UserError(f"{pattern}: no such file or folder.")
     return list(paths)

@@ -128,6 +128,20 @@ def test_the_teacher_looks_once_and_another_teacher_looks_anew(
     assert not torch.equal(teach(other, crops.take(np.arange(10)), cache), first[:10]) and sum(calls) == 20
 
 
+def test_targets_are_those_of_the_crops_however_many_there_are(people: Path, teacher: Path, tmp_path: Path) -> None:
+    """Ten others, the same in another order, made-up people of another seed; and a cache that was torn."""
+    cache, crops = tmp_path / "teacher.npz", read_crops(str(people))
+    order = np.arange(len(crops))
+    for rows in (order[:10], order[10:20], order[10:20][::-1]):
+        torch.testing.assert_close(
+            teach(teacher, crops.take(rows), cache), teach(teacher, crops.take(rows), tmp_path / f"{rows[0]}.npz")
+        )
+    one, other = (teach_mixtures(teacher, crops, 20, (64, 32), tmp_path / "m.npz", seed=seed)[1] for seed in (1, 2))
+    assert not torch.equal(one, other)
+    cache.write_bytes(cache.read_bytes()[:100])
+    assert len(teach(teacher, crops, cache)) == len(crops)
+
+
 def test_made_up_people_are_described_as_the_teacher_sees_them(people: Path, teacher: Path, tmp_path: Path) -> None:
     crops, cache = read_crops(str(people)), tmp_path / "mixtures.npz"
     pictures, vectors = teach_mixtures(teacher, crops, 600, (64, 32), cache, seed=1)
