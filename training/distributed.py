@@ -105,3 +105,12 @@ def share(value: Any) -> Any:
     values = [value]
     distributed.broadcast_object_list(values)
     return values[0]
+
+
+def start_alike(*modules: nn.Module) -> None:
+    """Give all processes the weights and buffers of process 0."""
+    if world_size() == 1:
+        return
+    with torch.no_grad():
+        for tensor in (each for module in modules for each in (*module.parameters(), *module.buffers())):
+            distributed.broadcast(tensor, 0)

@@ -39,6 +39,7 @@ from reid_tracker.training.distributed import (
     own_share,
     rank,
     share,
+    start_alike,
     sum_gradients,
     wait,
     world_size,
@@ -113,6 +114,7 @@ class Trainer:
         self.targets = self._be_taught(training, device)
         self.classifier = nn.Linear(self.network.dimension, self.identities, bias=False, device=self.device)
         nn.init.normal_(self.classifier.weight, std=0.001)
+        start_alike(self.network, self.classifier)  # what one process alone did before drew random numbers there
         decay = config.schedule.average_decay
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
         self.optimizer = self._build_optimizer()

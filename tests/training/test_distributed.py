@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing, nn
 
-from reid_tracker.config import TrainConfig
+from reid_tracker.config import DistillationSettings, TrainConfig
 from reid_tracker.training.distributed import own_share
 from reid_tracker.training.layouts import read_crops
 from reid_tracker.training.objective import Classes
 from reid_tracker.training.trainer import Trainer
+from reid_tracker.weights import APPEARANCE
 
 MINERS = ("batch_all", "batch_hard", "semi_hard", "distance_weighted")
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4])  # an odd number: the shares differ in size
@@ -61,6 +62,10 @@ def work(rank: int, port: int, people: str, folder: str) -> None:
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()} | {"GLOO_SOCKET_IFNAME": "lo"})
     run = Trainer(config(), read_crops(people), Path(folder) / "run", "cpu")
+    # As where one process alone has a teacher to ask: it draws random numbers that the other does not.
+    taught = config().model_copy(update={"distillation": DistillationSettings(teacher=str(APPEARANCE), mixtures=4)})
+    with_teacher = Trainer(taught, read_crops(people), Path(folder) / "taught", "cpu")
+    torch.save(with_teacher.classifier.weight, f"{folder}/classifier{rank}.pt")
     run.run()
     weights = torch.cat([p.detach().flatten() for p in run.network.parameters()])
     torch.save({"weights": weights, "best": run.best["mAP"]}, f"{folder}/end{rank}.pt")
@@ -85,6 +90,7 @@ def test_two_processes_train_as_one(people: Path, tmp_path: Path) -> None:
         port = free.getsockname()[1]
     multiprocessing.spawn(work, (port, str(people), str(tmp_path)), nprocs=2)
     ends = [torch.load(tmp_path / f"end{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert torch.equal(*(torch.load(tmp_path / f"classifier{rank}.pt", weights_only=True) for rank in (0, 1)))
     assert torch.equal(ends[0]["weights"], ends[1]["weights"]) and ends[0]["best"] == ends[1]["best"]
     assert (tmp_path / "run" / "appearance.safetensors").is_file() and (tmp_path / "run" / "last.pt").is_file()
 
