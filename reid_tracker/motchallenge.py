@@ -69,7 +69,8 @@ def read_sequence_info(folder: Path) -> SequenceInfo:
             image_extension=section.get("imExt", ".jpg"),
         )
     except (configparser.Error, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a MOTChallenge seqinfo.ini ({error}).") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"{path}: not a MOTChallenge seqinfo.ini ({reason}).") from error
     if info.frame_rate <= 0 or info.length <= 0:
         raise UserError(f"{path}: frameRate and seqLength must both be given and positive.")
     if not (RATES[0] <= info.frame_rate <= RATES[1] and info.length <= MOST_FRAMES):

@@ -1,6 +1,7 @@
 """Checkpoints of the appearance network: safetensors with a JSON header in their metadata. Nothing is unpickled."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,34 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[Emb
     if missing:
         raise UserError(f"{path}: its header lacks {', '.join(missing)}; the file is damaged, fetch or train it again.")
     try:
+        _check_header(header)
         network = EmbeddingNetwork(**header["network"])
+        expected = network.state_dict()
+        for name in expected.keys() & tensors.keys():
+            if tensors[name].is_floating_point() != expected[name].is_floating_point():
+                raise ValueError(f"{name} is of another kind of number")
+            if not torch.isfinite(tensors[name]).all():
+                raise ValueError(f"{name} holds what is no number")
         network.load_state_dict(tensors)
-    except (TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        network.float().eval()
+        with torch.inference_mode():
+            length = network(torch.linspace(-2, 2, 3 * 64 * 32).reshape(1, 3, 64, 32)).norm()
+        if not (torch.isfinite(length) and length > 0):
+            raise ValueError("it gives no vectors")
+    except (TypeError, ValueError, RuntimeError, OverflowError, KeyError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: its weights do not fit its header ({reason}); fetch or train it again.") from error
-    return network.float().eval().to(device), header
+    return network.to(device), header
+
+
+def _check_header(header: dict[str, Any]) -> None:
+    """Raise a ValueError or TypeError about what no input of a network is."""
+    height, width = header["input_size"]
+    if not (
+        isinstance(height, int) and isinstance(width, int) and 8 <= min(height, width) <= max(height, width) <= 1024
+    ):
+        raise ValueError(f"input_size {header['input_size']}")
+    for name in ("mean", "std"):
+        values = [float(each) for each in header[name]]
+        if len(values) != 3 or not all(math.isfinite(each) for each in values) or (name == "std" and min(values) <= 0):
+            raise ValueError(f"{name} {header[name]}")

@@ -116,7 +116,8 @@ class SqliteGallery:
                 CosineStatistics(**statistics)
             if not isinstance(known.dimension, int) or known.dimension < 1:
                 raise ValueError("a model without a dimension")
-            int(self._header("last_number"))
+            if not 0 <= int(self._header("last_number")) < 1 << 62:
+                raise ValueError("a last number that cannot be")
         check_model(self._folder, known, model)
         return known
 

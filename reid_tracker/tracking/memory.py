@@ -172,7 +172,10 @@ class IdentityMemory:
         }
 
     def set_numbers(self, numbers: dict[str, Any]) -> None:
-        """Take over what `numbers` gave."""
+        """Take over what `numbers` gave; ValueError for what it cannot have given."""
+        counts = [numbers[name] for name in ("capacity", "next_identity", "next_tracklet")]
+        if not all(isinstance(each, int) and 0 <= each < 1 << 62 for each in (*counts, *numbers["known"])):
+            raise ValueError("numbers")
         self.capacity, self.known, self.lasting = numbers["capacity"], set(numbers["known"]), set(numbers["known"])
         self.next_identity, self.next_tracklet = numbers["next_identity"], numbers["next_tracklet"]
 

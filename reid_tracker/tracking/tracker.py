@@ -169,8 +169,11 @@ class Tracker:
                 vars(moments).update(values)
             tracker._memory.set_numbers(header["memory"])
             owners = {"table": tracker._table, "memory": tracker._memory, "camera": tracker._camera}
+            lengths: set[int] = set()
             for group, learned in tracker._learned().items():
-                for name in vars(learned):
+                for name, fresh in vars(learned).items():
+                    if np.shape(arrays[f"{group}.{name}"]) != np.shape(fresh):
+                        raise ValueError
                     setattr(learned, name, arrays[f"{group}.{name}"].copy())
             for group, owner in owners.items():
                 columns = {each.partition(".")[2]: arrays[each] for each in arrays if each.startswith(f"{group}.")}
@@ -179,12 +182,18 @@ class Tracker:
                     rows = {len(array) for array in columns.values()}
                     if columns.keys() != expected.keys() or len(rows) != 1:
                         raise ValueError
-                    if any(columns[name].dtype != array.dtype for name, array in expected.items()):
-                        raise ValueError
+                    for name, fresh in expected.items():
+                        # The length of vectors is known only once there are some.
+                        inner = list(zip(columns[name].shape[1:], fresh.shape[1:], strict=True))
+                        if columns[name].dtype != fresh.dtype or any(size not in (own, 0) for own, size in inner):
+                            raise ValueError
+                        lengths |= {own for own, size in inner if own and not size}
                 if isinstance(owner, IdentityMemory):
                     owner.set_columns(columns)
                 else:
                     vars(owner).update({name: array.copy() for name, array in columns.items()})
+            if len(lengths) > 1:
+                raise ValueError
         except (KeyError, TypeError, ValueError) as error:
             raise UserError("the tracker's state is not whole or of another version; begin anew without it.") from error
         return tracker
