@@ -414,6 +414,8 @@ class SqliteGallery:
             ]
             if not all(math.isfinite(each.first_seen) and math.isfinite(each.last_seen) for each in people):
                 raise ValueError("a time without end")
+            if any(abs(each.class_id) >= 1 << 31 for each in people):
+                raise ValueError("a class that cannot be")
             return people
 
     def _rows(self, number: int) -> list[Any]:
