@@ -82,7 +82,7 @@ class SqliteGallery:
                 self._file, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
         try:
-            with self._reporting():
+            with self._reading():
                 self._inode = self._file.stat().st_ino
                 self._make_private()
                 self.model = self._open(model)
@@ -375,11 +375,12 @@ class SqliteGallery:
         except sqlite3.ProgrammingError:
             raise  # a mistake of this program
         except sqlite3.Error as error:
-            if "locked" in str(error):
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            if "locked" in reason:
                 raise UserError(f"{self._file}: in use by another program for too long; try again.") from error
             if isinstance(error, sqlite3.OperationalError):
-                raise UserError(f"{self._file}: cannot be used ({error}); what was stored before is kept.") from error
-            raise UserError(f"{self._file}: not a gallery, or damaged ({error}); restore it from a copy.") from error
+                raise UserError(f"{self._file}: cannot be used ({reason}); what was stored before is kept.") from error
+            raise UserError(f"{self._file}: not a gallery, or damaged ({reason}); restore it from a copy.") from error
         except OSError as error:
             raise UserError(f"{error.filename or self._folder}: cannot be used ({error.strerror}).") from error
 
