@@ -49,7 +49,7 @@ class Person:
     number: int
     name: str = ""
     visits: list[Visit] = field(default_factory=list)
-    seconds: float = 0.0  # in view, over all visits
+    seconds: float = 0.0  # in view, of any camera
     announced: bool = False
     crop: bytes = b""
     crop_score: float = 0.0
@@ -251,7 +251,8 @@ class People:
                 away = {} if before is None else {"away": round(now - before.end, 2), "from": before.camera}
                 self._tell("reidentified", person, camera, now, **away)
         else:
-            person.seconds += max(now - visit.end, 0)
+            others = (each.end for each in person.visits if each.ongoing)
+            person.seconds += max(now - max(visit.end, *others), 0)  # two cameras at once are one time
             visit.end = max(now, visit.end)
             if not person.announced and now - person.visits[0].start >= self._settle_seconds:
                 self._announce(person)
@@ -262,8 +263,9 @@ class People:
         self._here.discard(person.number)
 
     def _absorb(self, person: Person, other: Person) -> None:
-        person.visits = _join(person.visits + other.visits)[-VISITS:]
-        person.seconds += other.seconds
+        both = person.visits + other.visits
+        person.seconds += other.seconds + _length(both) - _length(person.visits) - _length(other.visits)
+        person.visits = _join(both)[-VISITS:]
         person.announced |= other.announced
         if any(visit.ongoing for visit in person.visits):
             self._here.add(person.number)
@@ -300,6 +302,15 @@ class People:
                 size = (max(round(shrink * picture.shape[1]), 1), max(round(shrink * picture.shape[0]), 1))
                 small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
                 person.crop, person.crop_score = cv2.imencode(".jpg", small)[1].tobytes(), value
+
+
+def _length(visits: list[Visit]) -> float:
+    """Seconds that lie in any of these visits."""
+    total, reached = 0.0, -np.inf
+    for visit in sorted(visits, key=lambda visit: visit.start):
+        total += max(visit.end - max(visit.start, reached), 0.0)
+        reached = max(reached, visit.end)
+    return total
 
 
 def _join(visits: list[Visit]) -> list[Visit]:

@@ -4,10 +4,12 @@ import os
 import shutil
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from live_world import ColorDetector, ColorEmbedder, free_port, wait_until
 from selenium import webdriver
+from selenium.common.exceptions import NoAlertPresentException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -116,6 +118,9 @@ def test_the_page(browser, address):
         browser.execute_script("arguments[0].focus()", rows[each].find_element(By.CSS_SELECTOR, "input"))
         press(Keys.SPACE)
     find("#merge")[0].click()
+    with suppress(NoAlertPresentException):  # it asks where both are in view at this moment
+        assert "both in view now" in browser.switch_to.alert.text
+        browser.switch_to.alert.accept()
     kept, gone = sorted((number, other), key=int)
     wait_until(lambda: not find(f"#seen tr[data-person='{gone}']"))
     wait_until(lambda: find(f"#seen tr[data-person='{kept}'] button.name")[0].text == "Ada <b>Lovelace</b>")

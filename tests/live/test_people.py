@@ -135,3 +135,17 @@ def test_a_day_of_strangers_takes_no_more_room_than_an_hour():
     for visit in range(300):
         scene.see(5000 + 10 * visit, [500])
     assert len(people.describe()[0]["visits"]) == 50
+
+
+def test_two_cameras_at_once_are_one_time_in_view():
+    scene = Scene()
+    for step in range(21):
+        for camera in ("hall", "yard"):
+            scene.see(100 + 0.1 * step, [1], camera)
+    (shown,) = scene.people.describe()
+    assert shown["seconds"] == pytest.approx(2.0)
+    for step in range(21):
+        scene.see(101 + 0.1 * step, [2], "gate")  # one second of it beside the others
+    scene.people.merge(1, 2)
+    (shown,) = scene.people.describe()
+    assert shown["seconds"] == pytest.approx(3.0)

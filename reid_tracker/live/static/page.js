@@ -246,6 +246,9 @@ function edit(button) {
 
 byId("merge").onclick = () => {
   const [one, other] = [...chosen].sort((a, b) => a - b);
+  const inView = (number) => byId("view").querySelector(`[data-person="${number}"]`) !== null;
+  const question = `Persons ${one} and ${other} are both in view now. Are they one person, whom two cameras see?`;
+  if (inView(one) && inView(other) && !window.confirm(question)) return;
   chosen.clear();
   document.querySelectorAll("#seen input[type=checkbox]").forEach((box) => { box.checked = false; });
   send(`people/${one}/merge`, { other });
