@@ -422,10 +422,13 @@ class _Guard:
         elif b"transfer-encoding" in headers or len(length) > 9 or int(length) > REQUEST_BYTES:
             await self._refuse(scope, send, 413, "too much at once")
         elif origin is not None and urlsplit(origin).netloc != host:
+            await self._read(scope, receive)
             await self._refuse(scope, send, 403, "this request comes from another site")
         elif self._token and not self._knows_token(headers, query):
+            await self._read(scope, receive)
             await self._refuse(scope, send, 401, LOGIN if scope.get("path") == "/" else "a token is needed")
         elif not self._token and self._is_local and not is_local(urlsplit(f"//{host}").hostname or ""):
+            await self._read(scope, receive)
             await self._refuse(scope, send, 403, "ask for localhost or 127.0.0.1")
         elif self._token and "token" in query and scope["type"] == "http" and scope["path"] == "/":
             cookie = f"{self._cookie(host)}={self._token}; Path=/; HttpOnly; SameSite=Strict"
@@ -449,6 +452,12 @@ class _Guard:
     def _cookie(host: str) -> str:
         """Cookies know no ports: two trackers on one machine need two names."""
         return f"reid_tracker_{urlsplit(f'//{host}').port or 0}"
+
+    @staticmethod
+    async def _read(scope: Any, receive: Any) -> None:
+        """Take the body, which is bounded: a connection closed before it came would be reset, and the answer lost."""
+        while scope["type"] == "http" and (await receive()).get("more_body"):
+            pass
 
     @staticmethod
     async def _refuse(scope: Any, send: Any, status: int, text: str) -> None:

@@ -318,3 +318,11 @@ def open_stream(site):
     except urllib.error.HTTPError as error:
         assert error.status == 503
         return None
+
+
+def test_a_refusal_is_heard_though_the_body_comes_late(guarded):
+    with socket.create_connection(("127.0.0.1", guarded.port), timeout=5) as connection:
+        connection.sendall(b"POST /people/1/name HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n")
+        time.sleep(0.3)
+        connection.sendall(b'{"name":1')
+        assert b" 401 " in connection.makefile("rb").readline()
