@@ -5,10 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from command_world import make_clip
 
 from reid_tracker import weights
+from reid_tracker.gallery.sqlite_store import SqliteGallery
+from reid_tracker.gallery.store import Model
 
 # The audit hook sees what Python does; what native libraries do shows in the home folder, where their telemetry keeps
 # who the user is before it reports.
@@ -71,3 +75,31 @@ def test_track(tmp_path, backend):
     clip = make_clip(tmp_path / "in/walk.mp4", frames=5)
     command = ["track", clip, "-o", tmp_path / "out", "--backend", backend, "--detections", clip.parent / "det.txt"]
     watched(COMMAND, tmp_path / "home", *command, "--gallery", tmp_path / "people", "--video", "--mot")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["config", "track"],
+        ["gallery", "list", "--gallery", "people"],
+        ["evaluate", "mot", "--truth", "truth", "--results", "out"],
+        ["evaluate", "reid", "--data", "crops"],
+        ["train", "crops", "-o", "model", "--set", "schedule.epochs=1", "--set", "compute.tensorboard=false"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_other_commands(tmp_path, command):
+    random = np.random.default_rng(0)
+    for person in range(8):
+        for image in range(4):
+            path = tmp_path / f"crops/{person:04d}/{image}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), random.integers(0, 255, (64, 32, 3), dtype=np.uint8))
+    SqliteGallery(tmp_path / "people", Model("a", 8)).close()
+    truth = tmp_path / "truth/walk"
+    (truth / "gt").mkdir(parents=True)
+    (truth / "seqinfo.ini").write_text("[Sequence]\nname=walk\nframeRate=9\nseqLength=3\nimWidth=64\nimHeight=48\n")
+    (truth / "gt/gt.txt").write_text("1,1,1,1,9,9,1,1,1\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/walk.txt").write_text("1,1,1,1,9,9,1,-1,-1,-1\n")
+    watched(COMMAND, tmp_path / "home", *command)
