@@ -193,7 +193,7 @@ def test_no_letter_of_the_font_ends_the_process() -> None:
 from matplotlib.ft2font import FT2Font
 from reid_tracker.video.annotate import FONT, _label
 letters = "".join(map(chr, sorted(FT2Font(FONT).get_charmap())))
-for size in (12, 14, 22, 45):
+for size in (12, 14, 22):
     for start in range(0, len(letters), 40):
         _label.__wrapped__(letters[start : start + 40], (255, 0, 0), size)
 for name in ("\u1e77", "\u1e18\u1e76", "\u2029", "\0\n", "\ud800", "\u65e5\u672c", "e" + 50 * "\u0301", ""):
