@@ -16,7 +16,7 @@ import typer
 from reid_tracker import __version__
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.commands import app as gallery_app
-from reid_tracker.writing import check_writable
+from reid_tracker.writing import check_writable, printable
 
 if TYPE_CHECKING:  # the rest of the package is imported by the command that needs it: --help stays quick
     from rich.table import Table
@@ -47,14 +47,14 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
-    handler.setFormatter(_Printable("Note: %(message)s"))
+    handler.setFormatter(_PrintableFormatter("Note: %(message)s"))
     log = logging.getLogger("reid_tracker")
     log.addHandler(handler)
     try:
         with _ending_as_ctrl_c_does():
             app()
     except UserError as error:
-        print(f"Error: {_printable(error)}", file=sys.stderr)
+        print(f"Error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -385,10 +385,10 @@ def _run_track(sources: list[str], config: Any) -> None:
             if id(source) not in tasks:
                 shown.update(source.notes)
                 for note in source.notes:
-                    console.print(f"Note: {_printable(note)}", highlight=False, markup=False)
-                tasks[id(source)] = bar.add_task(escape(_printable(source.name)), total=source.frame_count, rate="-")
+                    console.print(f"Note: {printable(note)}", highlight=False, markup=False)
+                tasks[id(source)] = bar.add_task(escape(printable(source.name)), total=source.frame_count, rate="-")
             if lines is not None:
-                lines.advance(tasks[id(source)], _printable(source.name), done, source.frame_count)
+                lines.advance(tasks[id(source)], printable(source.name), done, source.frame_count)
                 return
             task = bar.tasks[bar.task_ids.index(tasks[id(source)])]
             bar.update(task.id, completed=done, rate=f"{task.speed:.1f}" if task.speed else "-")
@@ -402,7 +402,7 @@ def _run_track(sources: list[str], config: Any) -> None:
     if interrupted is not None:
         for each in summaries:
             if each.error:
-                print(f"Failed: {_printable(f'{each.source}: {each.error}')}", file=sys.stderr)
+                print(f"Failed: {printable(f'{each.source}: {each.error}')}", file=sys.stderr)
         print(f"Interrupted: {_describe_interruption(interrupted)}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
     if failure is not None:
@@ -435,25 +435,19 @@ def _print_summaries(summaries: "list[RunSummary]", shown: set[str]) -> None:
             *(f"Note: {note}" for note in each.notes if note not in shown),
             *each.outputs,
         ):
-            print(_printable(line))
-
-
-def _printable(text: object) -> str:
-    """What may be shown in a terminal: a file's name may hold what moves its cursor or colours it."""
-    kept = (each if each.isprintable() or each == "\n" or "\udc80" <= each <= "\udcff" else "?" for each in str(text))
-    return "".join(kept)  # bytes that are no text stay: they are how a file is found again
+            print(printable(line))
 
 
 def _name(text: str) -> "Text":
     """A table's first cell: no markup, whatever brackets it holds."""
     from rich.text import Text
 
-    return Text(_printable(text))
+    return Text(printable(text))
 
 
-class _Printable(logging.Formatter):
+class _PrintableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return _printable(super().format(record))
+        return printable(super().format(record))
 
 
 def _table(first: str, *numbers: str) -> "Table":

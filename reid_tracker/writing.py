@@ -20,6 +20,12 @@ def check_writable(*paths: Path | str | None) -> None:
             raise UserError(f"{path}: cannot be written ({folder}: {error.strerror}); choose another place.") from error
 
 
+def printable(text: object) -> str:
+    """What may be shown in a terminal: the name of a file or person may hold what moves its cursor or colours it."""
+    kept = (each if each.isprintable() or each == "\n" or "\udc80" <= each <= "\udcff" else "?" for each in str(text))
+    return "".join(kept)  # bytes that are no text stay: they are how a file is found again
+
+
 def is_stream(path: Path | str) -> bool:
     """Whether this takes bytes without keeping them (a pipe, /dev/stdout): it is written to, never replaced."""
     path = Path(path)

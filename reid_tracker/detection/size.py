@@ -87,12 +87,15 @@ class FittingSize:
         self._seconds.setdefault(size, deque(maxlen=LOOKS)).append(seconds)
         if size == self._affordable(video, video.sizes[-1]):  # a smaller size does not see the smaller ones
             video.heights.extend((boxes[:, 3] - boxes[:, 1])[boxes[:, 4] >= CONFIDENT].tolist())
-        if video.heights:
-            tall = float(np.percentile(video.heights, 25)) / max(height, width)
-            video.size = next(
-                (each for each in video.sizes if tall * each >= ENOUGH * (1.0 if each >= video.size else MARGIN)),
-                video.sizes[-1],
-            )
+            if video.heights:
+                video.size = self._fitting(video, max(height, width))
+
+    @staticmethod
+    def _fitting(video: _Video, side: int) -> int:
+        """The smallest size at which three of four people are tall enough; ``side`` is the picture's longer one, px."""
+        tall = float(np.percentile(video.heights, 25)) / side
+        needed = ((each, ENOUGH * (1.0 if each >= video.size else MARGIN)) for each in video.sizes)
+        return next((each for each, enough in needed if tall * each >= enough), video.sizes[-1])
 
     def describe(self) -> list[str]:
         """A sentence for each shape of picture about the size that most of its frames were looked at."""

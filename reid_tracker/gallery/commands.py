@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reid_tracker.errors import UserError
+from reid_tracker.writing import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,8 +44,6 @@ def list_people(gallery: Where = DEFAULT, json: Json = False) -> None:
 @app.command()
 def show(number: Number, gallery: Where = DEFAULT, json: Json = False) -> None:
     """One person: views, and who looks most alike (to merge, where that is the same person)."""
-    from reid_tracker.gallery.store import clean_name
-
     with _opened(gallery) as opened:
         person, views = opened.person(number), opened.views(number)
         found = opened.search(_mean([view.vector for view in views]), 4)[0] if views else []
@@ -56,7 +55,7 @@ def show(number: Number, gallery: Where = DEFAULT, json: Json = False) -> None:
     if json:
         _print_json({**asdict(person), "views": shown, "alike": [asdict(match) for match in alike]})
         return
-    print(f"#{person.number} {clean_name(person.name or '')}".rstrip())
+    print(f"#{person.number} {printable(person.name or '')}".rstrip())
     print(f"seen from {_date(person.first_seen)} to {_date(person.last_seen)}")
     rows = [(str(row["view"]), row["source"], f"{row['time']:.1f} s", f"{row['quality']:.2f}") for row in shown]
     _print_table(("view", "source", "time", "quality"), rows)
@@ -236,11 +235,9 @@ def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> N
     from rich.table import Table
     from rich.text import Text
 
-    from reid_tracker.gallery.store import clean_name
-
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:  # as text: a name is no markup, and an old gallery's may hold control characters
-        table.add_row(*(Text(clean_name(cell), overflow="fold") for cell in row))
+        table.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
     Console().print(table)
 
 

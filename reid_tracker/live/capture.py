@@ -248,7 +248,7 @@ class Camera:
                 reason, count = str(error), 0
             except Exception as error:  # whatever a driver or decoder raises must not end this thread unnoticed
                 reason, count = f"{self.name}: cannot be read ({type(error).__name__}).", 0
-                logger.exception("%s", reason)
+                logger.debug("%s", reason, exc_info=True)
             finally:
                 if pictures is not None:
                     pictures.close()

@@ -98,7 +98,8 @@ class Outputs:
                 self._make(camera, result, arrived)
             except Exception as error:  # one result less must not end the recordings of all cameras unnoticed
                 if str(error) != self._complaint:
-                    logger.exception("A result could not be drawn or stored.")
+                    logger.warning("A result could not be drawn or stored (%s: %s).", type(error).__name__, error)
+                    logger.debug("Where:", exc_info=True)
                 self._complaint, self.failed = str(error), self.failed + 1
 
     def _make(self, camera: int, result: FrameResult, arrived: float) -> None:

@@ -115,9 +115,8 @@ def live(
         models = Models(config, detector, embedder)
         run_detector = models.detector()
         run_embedder, statistics = models.embedder()
-        _start(
-            [camera for camera, waits in zip(cameras, is_file, strict=True) if waits]
-        )  # to be seen from the beginning
+        # Files only now, to be seen from the beginning.
+        _start([camera for camera, waits in zip(cameras, is_file, strict=True) if waits])
         gallery = memory = None
         known: dict[int, str] = {}
         names = [camera.name for camera in cameras]

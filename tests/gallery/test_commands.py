@@ -129,3 +129,14 @@ def test_track_takes_the_gallery_and_the_retention(tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit):
         main()
     assert (given[0].where, given[0].retention_days) == ("people", 30)
+
+
+def test_a_long_source_is_shown_whole(run, tmp_path):
+    """And what moves a terminal's cursor is not."""
+    gallery = SqliteGallery(tmp_path / "gallery")
+    view = gallery.views(1)[0]
+    name = "cam  \x1b[31m" + "x" * 100
+    gallery.enrol({1: Sighting([View(view.vector, view.crop, name, 1.0, 1.0)], 1.0, 2.0)})
+    gallery.close()
+    out = "".join(run("show", "1")[1].split())
+    assert "x" * 100 in out and "\x1b" not in out
