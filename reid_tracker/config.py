@@ -457,8 +457,14 @@ class DistillationSettings(Settings):
     mixtures: int = setting(
         0,
         "People made up of the training crops (one's top, another's legs, other colours) that the teacher describes, "
-        "too; each batch has as many of them as crops. Against learning the training set by heart.",
+        "too. Against learning the training set by heart.",
         ge=0,
+    )
+    mixtures_per_crop: float = setting(1.0, "So many of them in a batch for each crop.", gt=0, le=64)
+    pictures: list[str] = setting(
+        [],
+        "Folders of more crops, of whom nobody need know who they are, such as those of track --save crops: people are "
+        "made up of these, too. Take them from the cameras the network is for.",
     )
     fresh_mixtures: float = setting(
         0.0,

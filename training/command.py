@@ -88,6 +88,7 @@ def train(
         "data": [re.sub(r"\[\d*:\d*\]$", "", each) for each in (*data, *(tests or {}).values())],
         "start": [begins_from],
         "teacher": [config.distillation.teacher],
+        "pictures": [*config.distillation.pictures],
         "settings": [config.file],
     }
     with _own(output, Inputs(read), resume, overwrite):

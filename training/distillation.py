@@ -1,6 +1,7 @@
 """Distillation: a larger network's vectors as targets (regression of features, Romero et al. 2015, "FitNets")."""
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +15,8 @@ from torch.nn import functional
 from reid_tracker.appearance.embedder import Embedder
 from reid_tracker.appearance.exported import SUFFIXES
 from reid_tracker.errors import UserError
-from reid_tracker.training.datasets import CropSet, load_images
-from reid_tracker.training.mixtures import mix_crops
+from reid_tracker.training.datasets import CropSet, join_crops, load_images
+from reid_tracker.training.mixtures import film, mix_crops
 
 _CHUNK = 512  # crops decoded at a time: those of 256 x 128 take 98 kB each
 
@@ -52,19 +53,22 @@ def teach(teacher: Path | str, crops: CropSet, cache: Path, device: str = "auto"
 
 def teach_mixtures(
     teacher: Path | str,
-    crops: CropSet,
+    sets: Sequence[CropSet],
     count: int,
     size: tuple[int, int],
     cache: Path,
     seed: int = 0,
     device: str = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Make up people from the crops of a training set (`mix_crops`) and let the teacher describe them.
+    """Make up people (`mix_crops`), as other cameras would show them (`film`), and let the teacher describe them.
 
     Parameters
     ----------
-    teacher, crops, cache, device
+    teacher, cache, device
         As for `teach`.
+    sets : sequence of CropSet
+        What they are made of. Each set is drawn from as often as the root of its size says: a small set of other
+        cameras counts for more than its few crops.
     count : int
         K, how many.
     size : (int, int)
@@ -79,16 +83,15 @@ def teach_mixtures(
         What the teacher says of them, at its own size.
     """
     embedder = _open(teacher, device)
-    key = _key(embedder.hash, crops, count, seed)
+    key = _key(embedder.hash, join_crops(list(sets)), count, seed)
     known = _read(cache, key)
     random = torch.Generator().manual_seed(seed)
     pictures = torch.empty(count, *size, 3, dtype=torch.uint8)
     vectors = np.empty((count, embedder.dimension), dtype=np.float32)
     for start in range(0, count, _CHUNK):
         # From a few crops at a time: all of them at the teacher's size may not fit into memory.
-        few = crops.take(torch.randperm(len(crops), generator=random)[:_CHUNK].numpy())
-        large = torch.from_numpy(load_images(few, embedder.input_size))
-        mixed = mix_crops(large, min(_CHUNK, count - start), random)
+        large = torch.from_numpy(load_images(_draw(sets, random), embedder.input_size))
+        mixed = film(mix_crops(large, min(_CHUNK, count - start), random), random)
         place = slice(start, start + len(mixed))
         pictures[place] = resize(mixed, size)
         if known is None:
@@ -96,6 +99,15 @@ def teach_mixtures(
     if known is None:
         known = _keep(cache, key, vectors, teacher)
     return pictures, torch.from_numpy(known)
+
+
+def _draw(sets: Sequence[CropSet], random: torch.Generator) -> CropSet:
+    """Draw up to `_CHUNK` crops, from each set as many as the root of its size says, none twice."""
+    sizes = np.array([len(each) for each in sets])
+    shares = _CHUNK * np.sqrt(sizes) / np.sqrt(sizes).sum()
+    shares = np.ceil(shares * min(1, (sizes / shares).min()) - 1e-9).astype(int)
+    drawn = [torch.randperm(len(each), generator=random)[:share] for each, share in zip(sets, shares, strict=True)]
+    return join_crops([each.take(rows.numpy()) for each, rows in zip(sets, drawn, strict=True)])
 
 
 def _key(teacher: str, crops: CropSet, *more: int) -> str:
@@ -202,7 +214,7 @@ class FreshMixtures:
 
     def make(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Make people: pictures, uint8 [count, H, W, 3], and targets, unit rows [count, D], on the device."""
-        mixed = mix_crops(self._crops, count, random)
+        mixed = film(mix_crops(self._crops, count, random), random)
         shown = mixed if self._teacher.device else mixed.cpu()
         targets = self._turning(torch.from_numpy(self._teacher.describe(shown)))
         return resize(mixed, self._size), targets.to(self._crops.device)

@@ -88,6 +88,26 @@ def _pictures_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES and path.name[0] != ".")
 
 
+def read_pictures(folder: Path | str) -> CropSet:
+    """Read all pictures in a folder and those in it, whoever they show: all of one identity, no queries.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder, or no picture in it.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of pictures.")
+    paths = [
+        path for each in sorted({folder, *(p for p in folder.rglob("*") if p.is_dir())}) for path in _pictures_in(each)
+    ]
+    if not paths:
+        raise UserError(f"{folder}: no pictures in it ({', '.join(_PICTURES)}).")
+    nobody = np.full(len(paths), -1)
+    return CropSet(paths, nobody, nobody, np.zeros(len(paths), dtype=bool))
+
+
 # --- names that say it all: Market-1501 and CUHK03 ---
 
 # CUHK03 asks with every crop of camera 1 and searches camera 2.

@@ -7,9 +7,12 @@ teacher is patient and consistent").
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from reid_tracker.training.augment import expose, jitter
 
 # Shares of the pictures: one's top with another's legs, both at once; and those in other colours.
-OUTFIT, OVERLAY, RECOLOUR = 0.6, 0.15, 0.5
+OUTFIT, OVERLAY, RECOLOUR = 0.6, 0.15, 0.3
 
 
 def mix_crops(crops: Tensor, count: int, random: torch.Generator) -> Tensor:
@@ -48,3 +51,46 @@ def _recolour(pictures: Tensor, angle: Tensor, colourful: Tensor) -> Tensor:
     colour = pictures - grey
     across = (colour.roll(1, -1) - colour.roll(-1, -1)) / 3**0.5  # a quarter turn on
     return grey + colourful * (colour * angle.cos() + across * angle.sin())
+
+
+# Of made-up people: this share has a colour cast of its own, in other light, or comes from a small picture.
+CAST, LIT, SMALL = 0.4, 0.6, 0.5
+_CAST = 0.2  # logarithm of the strongest gain of one channel
+_HEIGHTS = (32, 48, 64, 96)  # px, of people far away
+
+
+def film(pictures: Tensor, random: torch.Generator) -> Tensor:
+    """Show pictures as another camera would: light, colours, few pixels, a box that does not fit.
+
+    A teacher sees them so, too: what it says of them is what holds under other cameras. (What should make no difference
+    at all, such as blur, is added afterwards, for the student alone.)
+
+    Parameters
+    ----------
+    pictures : Tensor, uint8 [N, H, W, 3]
+        BGR, on any device.
+    random : torch.Generator
+        Source of chance, on the same device.
+
+    Returns
+    -------
+    Tensor, uint8 [N, H, W, 3]
+    """
+    count = len(pictures)
+
+    def chosen(share: float) -> Tensor:
+        return torch.rand(count, 1, 1, 1, generator=random, device=pictures.device) < share
+
+    images = jitter(pictures.permute(0, 3, 1, 2).float(), 0.5, 1.0, random)
+    cast = torch.empty(count, 3, 1, 1, device=pictures.device).uniform_(-_CAST, _CAST, generator=random).exp()
+    images = torch.where(chosen(CAST), images * cast, images).clamp(0, 255)
+    images = expose(images, LIT, random, night=0.1)
+    small = chosen(SMALL).flatten()
+    kinds = torch.randint(len(_HEIGHTS), (count,), generator=random, device=pictures.device)
+    for kind, height in enumerate(_HEIGHTS):
+        rows = torch.nonzero(small & (kinds == kind)).squeeze(1)
+        if len(rows) and height < images.shape[2]:
+            few = (height, max(round(height * images.shape[3] / images.shape[2]), 1))
+            shrunk = functional.interpolate(images[rows], few, mode="bilinear", antialias=True, align_corners=False)
+            images[rows] = functional.interpolate(shrunk, images.shape[2:], mode="bilinear", align_corners=False)
+    return images.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)

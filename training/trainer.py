@@ -25,7 +25,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.training.augment import augment
 from reid_tracker.training.collapse import CollapseAlarm, Spread, measure_spread
 from reid_tracker.training.curves import Curves
-from reid_tracker.training.datasets import CropSet, can_score, load_images, split_identities
+from reid_tracker.training.datasets import CropSet, can_score, join_crops, load_images, split_identities
 from reid_tracker.training.distillation import (
     FreshMixtures,
     distillation_loss,
@@ -46,6 +46,7 @@ from reid_tracker.training.distributed import (
 )
 from reid_tracker.training.fast_convolutions import use_fast_convolutions
 from reid_tracker.training.hierarchical import ClassTree, build_class_tree
+from reid_tracker.training.layouts import read_pictures
 from reid_tracker.training.losses import fixed_centroids
 from reid_tracker.training.measure import measure
 from reid_tracker.training.mining import Triplets
@@ -146,11 +147,14 @@ class Trainer:
         self.mixtures, self.mixture_targets = torch.empty(0), torch.empty(0)
         self.fresh_mixtures: FreshMixtures | None = None
         if not settings.teacher:
-            if settings.mixtures or settings.fresh_mixtures:
+            if settings.mixtures or settings.fresh_mixtures or settings.pictures:
                 raise UserError("made-up people need somebody to describe them; name distillation.teacher.")
             return None
         taught = [torch.empty(0)] * 3
         turning = None
+        if settings.pictures and not (settings.mixtures or settings.fresh_mixtures):
+            raise UserError("distillation.pictures serve to make up people; set distillation.mixtures, to 60000 say.")
+        sets = [crops, *(read_pictures(each) for each in settings.pictures)]
         if rank() == 0:
             vectors = teach(settings.teacher, crops, self.output / TEACHER, device)
             turning = fit_dimension(vectors, self.network.dimension)
@@ -158,7 +162,7 @@ class Trainer:
             if settings.mixtures:
                 taught[1], described = teach_mixtures(
                     settings.teacher,
-                    crops,
+                    sets,
                     settings.mixtures,
                     network.input_size,
                     self.output / MIXTURES,
@@ -168,7 +172,9 @@ class Trainer:
                 taught[2] = turning(described)
         (targets, self.mixtures, self.mixture_targets), turning = share((taught, turning))
         if settings.fresh_mixtures:
-            self.fresh_mixtures = FreshMixtures(settings.teacher, crops, turning, network.input_size, self.device)
+            self.fresh_mixtures = FreshMixtures(
+                settings.teacher, join_crops(sets), turning, network.input_size, self.device
+            )
         return cast(Tensor, targets)
 
     def _build_optimizer(self) -> torch.optim.Optimizer:
@@ -300,7 +306,8 @@ class Trainer:
             return pictures[0], None
         targets = [self.targets[rows].to(self.device)]
         if len(self.mixtures):
-            drawn = torch.randint(len(self.mixtures), (len(rows),), generator=random, device=self.device).cpu()
+            count = round(self.config.distillation.mixtures_per_crop * len(rows))
+            drawn = torch.randint(len(self.mixtures), (count,), generator=random, device=self.device).cpu()
             pictures.append(self.mixtures[drawn].to(self.device))
             targets.append(self.mixture_targets[drawn].to(self.device))
         count = round(self.config.distillation.fresh_mixtures * len(rows))

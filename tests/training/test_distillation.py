@@ -21,8 +21,8 @@ from reid_tracker.training.distillation import (
     teach,
     teach_mixtures,
 )
-from reid_tracker.training.layouts import read_crops
-from reid_tracker.training.mixtures import mix_crops
+from reid_tracker.training.layouts import read_crops, read_pictures
+from reid_tracker.training.mixtures import film, mix_crops
 from reid_tracker.training.objective import Classes
 from reid_tracker.training.trainer import Trainer
 
@@ -136,7 +136,7 @@ def test_targets_are_those_of_the_crops_however_many_there_are(people: Path, tea
         torch.testing.assert_close(
             teach(teacher, crops.take(rows), cache), teach(teacher, crops.take(rows), tmp_path / f"{rows[0]}.npz")
         )
-    one, other = (teach_mixtures(teacher, crops, 20, (64, 32), tmp_path / "m.npz", seed=seed)[1] for seed in (1, 2))
+    one, other = (teach_mixtures(teacher, [crops], 20, (64, 32), tmp_path / "m.npz", seed=seed)[1] for seed in (1, 2))
     assert not torch.equal(one, other)
     cache.write_bytes(cache.read_bytes()[:100])
     assert len(teach(teacher, crops, cache)) == len(crops)
@@ -144,11 +144,11 @@ def test_targets_are_those_of_the_crops_however_many_there_are(people: Path, tea
 
 def test_made_up_people_are_described_as_the_teacher_sees_them(people: Path, teacher: Path, tmp_path: Path) -> None:
     crops, cache = read_crops(str(people)), tmp_path / "mixtures.npz"
-    pictures, vectors = teach_mixtures(teacher, crops, 600, (64, 32), cache, seed=1)
+    pictures, vectors = teach_mixtures(teacher, [crops], 600, (64, 32), cache, seed=1)
     assert pictures.shape == (600, 64, 32, 3) and len(torch.unique(pictures[:, ::8, ::8].flatten(1), dim=0)) > 500
     expected = torch.from_numpy(Embedder(teacher, "cpu").describe(pictures))  # here the teacher's size is the student's
     torch.testing.assert_close(vectors, expected, atol=1e-4, rtol=0)
-    small, again = teach_mixtures(teacher, crops, 600, (32, 16), cache, seed=1)
+    small, again = teach_mixtures(teacher, [crops], 600, (32, 16), cache, seed=1)
     assert torch.equal(again, vectors)
     assert (small.float().mean((1, 2)) - pictures.float().mean((1, 2))).abs().max() < 1
 
@@ -160,6 +160,42 @@ def test_a_mixture_has_one_persons_top_and_anothers_legs() -> None:
         for each in mix_crops(crops, 200, torch.Generator().manual_seed(0)).float()
     }
     assert {(50, 150), (150, 50), (50, 50), (150, 150), (100, 100)} <= tops_and_legs
+
+
+def test_another_camera_changes_light_colours_and_sharpness_but_not_who_it_is() -> None:
+    squares = (np.indices((64, 32)).sum(0) % 2 * 120 + 60).astype(np.uint8)
+    pictures = torch.from_numpy(np.repeat(squares[None, :, :, None], 200, 0).repeat(3, 3))
+    shown = film(pictures, torch.Generator().manual_seed(0))
+    assert shown.shape == pictures.shape and shown.dtype == torch.uint8
+    assert torch.equal(shown, film(pictures, torch.Generator().manual_seed(0)))
+    brightness = shown.float().mean((1, 2, 3))
+    assert brightness.min() < 70 and brightness.max() > 180 and 90 < brightness.median() < 140
+    channels = shown.float().mean((1, 2))
+    assert 0.3 < (channels.amax(1) / channels.amin(1) > 1.08).float().mean() < 0.8  # a colour cast
+    contrast = shown.float().std((1, 2)).mean(1) / brightness
+    assert (contrast < 0.15).float().mean() > 0.15  # the squares are lost where there are few pixels
+
+
+def test_people_are_made_up_of_further_pictures_too(teacher: Path, tmp_path: Path) -> None:
+    """A small folder counts for more than its few pictures, and needs no names that say who is who."""
+    for folder, value, count in (("people", 0, 32), ("more/deep", 255, 4)):
+        (tmp_path / folder).mkdir(parents=True)
+        for place in range(count):
+            name = f"{place // 4:04d}_c1_{place:02d}.png" if folder == "people" else f"a {place}.png"
+            cv2.imwrite(str(tmp_path / folder / name), np.full((64, 32, 3), value, np.uint8))
+    crops, more = read_crops(str(tmp_path / "people")), read_pictures(tmp_path / "more")
+    pictures, _ = teach_mixtures(teacher, [crops, more], 400, (64, 32), tmp_path / "m.npz", seed=1)
+    bright = torch.maximum(pictures[:, :20].float().mean((1, 2, 3)), pictures[:, -20:].float().mean((1, 2, 3)))
+    assert 0.33 < (bright > 40).float().mean() < 0.6
+    with pytest.raises(UserError, match="no such folder of pictures"):
+        read_pictures(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no pictures in it"):
+        read_pictures(tmp_path / "empty")
+    config = settings(teacher, epochs=1)
+    config.distillation.pictures = [str(tmp_path / "more")]
+    with pytest.raises(UserError, match=r"set distillation\.mixtures"):
+        Trainer(config, crops, tmp_path / "run", "cpu")
 
 
 def test_made_up_people_teach_without_identities(people: Path, teacher: Path, tmp_path: Path) -> None:
@@ -208,7 +244,9 @@ def test_a_batch_brings_the_made_up_people_that_were_asked_for(people: Path, tea
         seen.append((len(inputs), len(labels))) or backward(inputs, labels, *rest)
     )
     trainer.run()
-    assert set(seen) == {(16 + 16 + 24, 16)}
+    trainer.config.distillation.mixtures_per_crop, trainer.config.schedule.epochs = 0.5, 2
+    trainer.run()
+    assert set(seen) == {(16 + 16 + 24, 16), (16 + 8 + 24, 16)}
 
 
 def test_shrinking_keeps_the_light_and_no_moire() -> None:
