@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reid_tracker.appearance.embedder import Embedder
-    from reid_tracker.config import TrackConfig, TrackerSettings
+    from reid_tracker.appearance.network import register_backbone
+    from reid_tracker.config import TrackConfig, TrackerSettings, TrainConfig
     from reid_tracker.detection.recorded import RecordedDetections
     from reid_tracker.detection.yolo import YoloDetector
     from reid_tracker.errors import UserError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from reid_tracker.pipeline import BatchError, RunSummary, track
     from reid_tracker.tracking.state import TrackerState
     from reid_tracker.tracking.tracker import Tracker
+    from reid_tracker.training.command import train
+    from reid_tracker.training.objective import register_loss, register_miner
     from reid_tracker.video.sources import Frame, open_source
 
 __version__ = "0.1.0"
@@ -31,12 +34,17 @@ _HOMES = {
     "Tracker": "tracking.tracker",
     "TrackerSettings": "config",
     "TrackerState": "tracking.state",
+    "TrainConfig": "config",
     "UserError": "errors",
     "YoloDetector": "detection.yolo",
     "evaluate_mot": "evaluation.mot",
     "open_gallery": "gallery.store",
     "open_source": "video.sources",
+    "register_backbone": "appearance.network",
+    "register_loss": "training.objective",
+    "register_miner": "training.objective",
     "track": "pipeline",
+    "train": "training.command",
 }
 
 __all__ = [
@@ -49,12 +57,17 @@ __all__ = [
     "Tracker",
     "TrackerSettings",
     "TrackerState",
+    "TrainConfig",
     "UserError",
     "YoloDetector",
     "evaluate_mot",
     "open_gallery",
     "open_source",
+    "register_backbone",
+    "register_loss",
+    "register_miner",
     "track",
+    "train",
 ]
 
 

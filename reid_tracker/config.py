@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from reid_tracker.errors import UserError
 
@@ -419,7 +419,7 @@ class LossSettings(Settings):
     )
     miner: dict[int, str] = setting(
         {1: "batch_hard"},
-        "Which triplets are learned from, each miner from its epoch on; {1: semi_hard, 20: batch_hard} changes over. "
+        "Which triplets are learned from: one name, or each miner from its epoch on, {1: semi_hard, 20: batch_hard}. "
         "In the batch: batch_all, batch_hard, semi_hard, distance_weighted. In the whole set: offline_hard, "
         "offline_semi_hard, offline_easy.",
     )
@@ -439,6 +439,11 @@ class LossSettings(Settings):
         10.0, "Learning rate of the classifier in multiples of the network's: it starts from nothing.", gt=0
     )
     label_smoothing: float = setting(0.1, "Share of the classifier's target given to the other identities.", ge=0, lt=1)
+
+    @field_validator("miner", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {1: value} if isinstance(value, str) else value
 
 
 class DistillationSettings(Settings):

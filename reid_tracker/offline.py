@@ -68,15 +68,22 @@ def own_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "reid_tracker"
 
 
-def import_ft2font() -> ModuleType:
-    """Import matplotlib's font renderer; matplotlib makes folders where it is told to, else in the user's own."""
+@contextmanager
+def own_matplotlib() -> Iterator[None]:
+    """While it lasts, matplotlib keeps what it keeps where it was told to, or in this package's cache."""
     told = os.environ.get("MPLCONFIGDIR")
     os.environ.setdefault("MPLCONFIGDIR", str(own_cache() / "matplotlib"))
     try:
-        from matplotlib import ft2font
+        yield
     finally:
         if told is None:
             del os.environ["MPLCONFIGDIR"]
+
+
+def import_ft2font() -> ModuleType:
+    """Import matplotlib's font renderer."""
+    with own_matplotlib():
+        from matplotlib import ft2font
     return ft2font
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from reid_tracker.training.mining import batch_hard
+
 _SHRUNK = 0.01  # strangers this close, as a share of the length of the vectors
 _STUCK_EPOCHS = 5
 _STUCK = 0.01  # relative distance of the loss from the value at which it stands when all distances are equal
@@ -21,21 +23,28 @@ class Spread:
         Mean distance of two crops of one person, and of two people, in the loss's own metric.
     relative : float
         Mean Euclidean distance of two people as a share of the mean length of the vectors, 0..2.
+    active : float
+        Share of the crops whose farthest other crop of the same person is not yet nearer, by the margin, than their
+        nearest stranger, 0..1: where it is zero, there is nothing left to learn from triplets.
     """
 
     same: float
     strangers: float
     relative: float
+    active: float
 
 
 @torch.no_grad()
-def measure_spread(embeddings: Tensor, distance: Tensor, identities: Tensor) -> Spread:
-    """Spread of a batch: embeddings [B, D], their distances [B, B] and identities [B]."""
+def measure_spread(embeddings: Tensor, distance: Tensor, identities: Tensor, margin: float | None = None) -> Spread:
+    """Spread of a batch: embeddings [B, D], their distances [B, B], identities [B] and the loss's margin."""
     same = identities[:, None] == identities
     strangers, same = ~same, same.fill_diagonal_(False)
     length = embeddings.norm(dim=1).mean().clamp_min(1e-30)
     apart = torch.cdist(embeddings.float(), embeddings.float())
-    return Spread(_mean(distance, same), _mean(distance, strangers), _mean(apart / length, strangers))
+    hardest = batch_hard(distance, identities)
+    wrong = distance[hardest.anchor, hardest.positive] + (margin or 0) > distance[hardest.anchor, hardest.negative]
+    active = float(wrong.float().mean()) if len(wrong) else 0.0
+    return Spread(_mean(distance, same), _mean(distance, strangers), _mean(apart / length, strangers), active)
 
 
 def _mean(values: Tensor, chosen: Tensor) -> float:

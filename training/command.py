@@ -19,13 +19,16 @@ from reid_tracker.appearance.checkpoint import load_checkpoint, save_checkpoint
 from reid_tracker.config import TrainConfig
 from reid_tracker.errors import UserError
 from reid_tracker.ownership import Inputs, claim, part_of
-from reid_tracker.training.datasets import join_crops, load_images
+from reid_tracker.training.curves import LOG, PICTURE, is_log
+from reid_tracker.training.datasets import CropSet, join_crops, load_images
 from reid_tracker.training.distributed import leave_processes, rank, wait
 from reid_tracker.training.layouts import read_crops
 from reid_tracker.training.measure import measure
 from reid_tracker.training.trainer import MIXTURES, MODEL, STATE, TEACHER, TRIPLETS, Trainer
 from reid_tracker.weights import APPEARANCE
 from reid_tracker.writing import check_writable
+
+_log = logging.getLogger(__name__)
 
 
 def train(
@@ -82,7 +85,8 @@ def train(
     visibility = config.batch.min_visibility
     # All is read before the run: a fault shows now, not after hours.
     held_out = {name: read_crops(source, "test", visibility) for name, source in (tests or {}).items()}
-    crops = join_crops([read_crops(source, "train", visibility) for source in data])
+    sets = [read_crops(source, "train", visibility) for source in data]
+    crops = join_crops(sets)
     output, begins_from = Path(output).expanduser(), APPEARANCE if start == "bundled" else _path(start)
     read: dict[str, list[Path | str | None]] = {
         "data": [re.sub(r"\[\d*:\d*\]$", "", each) for each in (*data, *(tests or {}).values())],
@@ -100,6 +104,9 @@ def train(
         if resume:
             trainer.resume()
         with _progress(config.schedule.epochs, show_progress and rank() == 0) as report:
+            if rank() == 0:
+                for name, each in {**dict(zip(data, sets, strict=True)), **held_out}.items():
+                    _log.info("%s: %s", name, _describe(each))
             trainer.run(report)
         network, header = load_checkpoint(trainer.model, trainer.device)
         wait()  # all have read it before it is moved
@@ -133,17 +140,27 @@ def _own(output: Path, inputs: Inputs, resume: bool, overwrite: bool) -> Iterato
             "--overwrite."
         )
     caches = [output / name for name in (TEACHER, MIXTURES, TRIPLETS)]
+    log, picture = output / LOG, output / PICTURE
     foreign = next((each for each in caches if each.exists() and not _is_cache(each)), None)
+    if foreign is None and not is_log(log):
+        foreign = next((each for each in (log, picture) if each.exists()), None)
     if foreign is not None and not overwrite:
         raise UserError(
             f"{foreign}: is there already and was not written by this program; name another folder, or give "
             "--overwrite."
         )
     # What is there may be replaced now, save what the run reads.
-    with claim([output / MODEL, output / STATE, *caches], inputs, ["train"], overwrite=True):
+    with claim([output / MODEL, output / STATE, log, picture, *caches], inputs, ["train"], overwrite=True):
         if not resume:
             part_of(output / MODEL).unlink(missing_ok=True)  # of a run that was broken off
         yield
+
+
+def _describe(crops: CropSet) -> str:
+    """What was read, in words."""
+    cameras = len(np.unique(crops.cameras[crops.cameras >= 0]))
+    seen = f"{cameras} camera{'s' * (cameras != 1)}" if cameras else "cameras unknown"
+    return f"{len(crops)} crops of {len(np.unique(crops.identities))} identities, {seen}"
 
 
 def _is_cache(path: Path) -> bool:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from reid_tracker.appearance.network import check_new_name
 from reid_tracker.config import LossSettings
 from reid_tracker.errors import UserError
 from reid_tracker.training.batch_all import batch_all_loss
@@ -93,8 +94,56 @@ LOSSES: dict[str, Callable[[Batch, LossSettings, Classes], Tensor]] = {
 }
 
 OFFLINE = {f"offline_{band.replace('-', '_')}": band for band in BANDS}
-LOSS_NAMES = ("triplet", *LOSSES)
-MINER_NAMES = ("batch_all", *MINERS, *OFFLINE)
+
+
+def loss_names() -> tuple[str, ...]:
+    """All names that `loss.name` may have."""
+    return ("triplet", *LOSSES)
+
+
+def miner_names() -> tuple[str, ...]:
+    """All names that `loss.miner` may have."""
+    return ("batch_all", *MINERS, *OFFLINE)
+
+
+def register_loss(name: str, loss: Callable[[Batch, LossSettings, Classes], Tensor]) -> None:
+    """Make a loss of one's own known to `train`, as `loss.name`.
+
+    Parameters
+    ----------
+    name : str
+        Letters, digits and underscores; not that of another loss.
+    loss : callable
+        Gets a `Batch`, the settings of the loss, and what is known of all identities; returns a scalar with a gradient
+        to the batch's embeddings or its distances.
+
+    Raises
+    ------
+    UserError
+        If the name is taken or impossible.
+    """
+    check_new_name("loss", name, loss_names())
+    LOSSES[name] = loss
+
+
+def register_miner(name: str, miner: Callable[[Batch, LossSettings], Triplets]) -> None:
+    """Make a miner of one's own known to `train`, as `loss.miner`, for the loss triplet.
+
+    Parameters
+    ----------
+    name : str
+        Letters, digits and underscores; not that of another miner.
+    miner : callable
+        Gets a `Batch` without gradients and the settings of the loss; returns `Triplets`, rows of the batch. What it
+        draws it draws from the batch's generator, so that a resumed run repeats it.
+
+    Raises
+    ------
+    UserError
+        If the name is taken or impossible.
+    """
+    check_new_name("miner", name, miner_names())
+    MINERS[name] = miner
 
 
 def _known(value: T | None) -> T:
@@ -105,10 +154,10 @@ def _known(value: T | None) -> T:
 def check_names(settings: LossSettings) -> None:
     """Raise UserError if a name in the settings is not known, or two of them do not go together."""
     miners = set(settings.miner.values())
-    if settings.name not in LOSS_NAMES:
-        raise UserError(f"loss.name {settings.name!r} is not known; choose among {', '.join(LOSS_NAMES)}.")
-    for name in miners - set(MINER_NAMES):
-        raise UserError(f"loss.miner {name!r} is not known; choose among {', '.join(MINER_NAMES)}.")
+    if settings.name not in loss_names():
+        raise UserError(f"loss.name {settings.name!r} is not known; choose among {', '.join(loss_names())}.")
+    for name in miners - set(miner_names()):
+        raise UserError(f"loss.miner {name!r} is not known; choose among {', '.join(miner_names())}.")
     if not miners or min(settings.miner) < 1:
         raise UserError("loss.miner needs the first epoch (1 or later) of at least one miner, such as {1: batch_hard}.")
     if settings.name == "contrastive" and not settings.margin:
@@ -141,7 +190,7 @@ def metric_loss(
     settings : LossSettings
         Formula, distance and margin.
     miner : str or Triplets
-        For the loss triplet: one of `MINER_NAMES`, or triplets that were mined offline.
+        For the loss triplet: one of `miner_names`, or triplets that were mined offline.
     classes : Classes
         What the settings' loss needs of it.
     generator : torch.Generator, optional

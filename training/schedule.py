@@ -5,12 +5,15 @@ import math
 from reid_tracker.config import ScheduleSettings
 
 
-def learning_rate(epoch: float, settings: ScheduleSettings) -> float:
-    """Linear warm-up to `learning_rate`, then half a cosine down to zero at the last epoch."""
-    warm = settings.warm_up_epochs
+def learning_rate(epoch: float, settings: ScheduleSettings, begun: int = 0) -> float:
+    """Linear warm-up to `learning_rate`, then half a cosine down to zero at the last epoch.
+
+    Where epochs were added to a finished run, `begun` is how many it had: both begin anew from there.
+    """
+    warm, epoch, epochs = settings.warm_up_epochs, epoch - begun, settings.epochs - begun
     if epoch < warm:
         return settings.learning_rate * (0.05 + 0.95 * epoch / warm)
-    progress = (epoch - warm) / max(settings.epochs - warm, 1e-9)
+    progress = (epoch - warm) / max(epochs - warm, 1e-9)
     return settings.learning_rate * (1 + math.cos(math.pi * min(progress, 1))) / 2
 
 

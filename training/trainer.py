@@ -58,7 +58,7 @@ from reid_tracker.training.start import adopt_start, load_start, load_tensors
 
 _log = logging.getLogger(__name__)
 
-_PLACE = ("epoch", "latest", "best", "looks_since_best")  # of a run, kept beside its networks
+_PLACE = ("epoch", "begun", "latest", "best", "looks_since_best")  # of a run, kept beside its networks
 MODEL, STATE, TRIPLETS = "appearance.safetensors", "last.pt", "triplets.npz"
 TEACHER, MIXTURES = "teacher.npz", "mixtures.npz"
 
@@ -89,6 +89,7 @@ class Trainer:
         self, config: TrainConfig, crops: CropSet, output: Path, device: str = "auto", start: Path | None = None
     ) -> None:
         config = config.model_copy(update={"network": adopt_start(config.network, start)})
+        self.starts_trained = start is not None and Path(start).suffix == ".safetensors"
         self.config, self.output = config, Path(output)
         self.model = self.output / MODEL
         check_names(config.loss)
@@ -120,7 +121,8 @@ class Trainer:
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
         self.optimizer = self._build_optimizer()
         self.alarm = CollapseAlarm(config.loss.margin, config.schedule.warm_up_epochs)
-        self.epoch = 0
+        self.epoch = self.begun = 0
+        self.curves = Curves(self.output, self._tensorboard_folder())
         # Figures of the latest and of the best look at the validation people, with their epochs.
         self.latest: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
@@ -196,39 +198,40 @@ class Trainer:
         progress : callable, optional
             Called after each batch with the epochs done (a fraction) and the latest figures in words.
         """
-        text, curves = "", Curves(self._curves_folder(), self.config.compute.tensorboard and rank() == 0)
+        text = self._look_at_start() if self.epoch == 0 else ""
         while not self.finished:
             began = time.monotonic()
             losses, spread = self._train_epoch(partial(_report, progress, text))
             self.epoch += 1
             rate = self.identities * self.config.batch.images / (time.monotonic() - began)
-            curves.add(self.epoch, {"loss/metric": losses[0], "loss/classifier": losses[1]})
-            if self.targets is not None:
-                curves.add(self.epoch, {"loss/teacher": losses[2]})
-            curves.add(self.epoch, {"distance/same": spread.same, "distance/strangers": spread.strangers})
+            figures = dict(zip(("metric", "classifier", "teacher"), map(float, losses), strict=True))
+            if self.targets is None:
+                del figures["teacher"]
             message = f"epoch {self.epoch}/{self.config.schedule.epochs}"
-            message += f"  metric {losses[0]:.3f}  classifier {losses[1]:.3f}"
-            message += f"  teacher {losses[2]:.3f}" if self.targets is not None else ""
-            message += f"  {rate:.0f} images/s"
+            message += "".join(f"  {name} {value:.3f}" for name, value in figures.items())
+            message += f"  active {spread.active:.2f}  {rate:.0f} images/s"
+            figures |= {"active": spread.active, "same": spread.same, "strangers": spread.strangers}
+            self.curves.add(self.epoch, {"learning_rate": self.optimizer.param_groups[0]["lr"], **figures})
             warning = self.alarm.look(losses[0], spread) if self.config.loss.metric_weight else None
             if warning and rank() == 0:
                 _log.warning("epoch %d: %s", self.epoch, warning)
             if self._is_time_to_look():
-                figures = self._look()
-                curves.add(self.epoch, {f"validation/{key}": figures[key] for key in ("rank1", "mAP")})
-                text = f"rank1 {figures['rank1']:.3f}  mAP {figures['mAP']:.3f}"
+                text = self._look()
                 message += f"  {text}"
             if rank() == 0:
                 _log.info(message)
                 self.save()
             wait()
-        curves.close()
+        self.curves.close()
 
-    def _curves_folder(self) -> Path:
-        """Where the curves go: a run that begins anew does not add to those of an earlier one."""
+    def _tensorboard_folder(self) -> Path | None:
+        """Where curves for TensorBoard go; a run that begins anew does not add to those of an earlier one."""
+        if not self.config.compute.tensorboard or rank() != 0:
+            return None
         folder, number = self.output / "tensorboard", 1
-        while (following := self.output / f"tensorboard-{number + 1}").exists() or (not self.epoch and folder.exists()):
-            folder, number = following, number + 1
+        while folder.exists():
+            number += 1
+            folder = self.output / f"tensorboard-{number}"
         return folder
 
     @property
@@ -251,14 +254,30 @@ class Trainer:
         schedule = self.config.schedule
         return len(self.validation) > 0 and (self.epoch % schedule.validate_every == 0 or self.epoch == schedule.epochs)
 
-    def _look(self) -> dict[str, Any]:
-        """Measure on the validation people and remember the best."""
+    def _look(self) -> str:
+        """Measure on the validation people and remember the best; the figures in words."""
         figures = measure(self.averaged, self.validation, self.validation_images, self.config.network)
         self.latest = share({**figures, "epoch": self.epoch})  # all processes decide by the same figures
         self.looks_since_best += 1
         if self.latest["mAP"] > self.best.get("mAP", -1):
             self.best, self.looks_since_best = self.latest, 0
-        return self.latest
+        self.curves.add(self.epoch, {name: self.latest[name] for name in ("rank1", "mAP")})
+        return f"rank1 {self.latest['rank1']:.3f}  mAP {self.latest['mAP']:.3f}"
+
+    def _look_at_start(self) -> str:
+        """Measure what a run from another network begins with, as a row of its own in the log; in words."""
+        if not self.starts_trained or not len(self.validation):
+            return ""
+        figures = measure(self.averaged, self.validation, self.validation_images, self.config.network)
+        self.curves.add(0, {name: figures[name] for name in ("rank1", "mAP")})
+        if rank() == 0:
+            _log.info(f"start  rank1 {figures['rank1']:.3f}  mAP {figures['mAP']:.3f}")
+            _log.warning(
+                "the network that the run starts from may have learned from these %d validation people: then their "
+                "figures are too good. Measure with --test on people whom neither has seen.",
+                len(np.unique(self.validation.identities)),
+            )
+        return ""
 
     def _train_epoch(self, progress: Callable[[float], None]) -> tuple[np.ndarray, Spread]:
         """Run one epoch; return the mean (metric, classifier, teacher) losses and the spread of its last batch."""
@@ -276,7 +295,7 @@ class Trainer:
         self.network.backbone[: config.network.frozen_blocks].eval()
         total = torch.zeros(3, dtype=torch.float64)
         for step, (rows, triplets) in enumerate(batches):
-            rate = learning_rate(self.epoch + step / len(batches), config.schedule)
+            rate = learning_rate(self.epoch + step / len(batches), config.schedule, self.begun)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
             place = own_share(rows)
@@ -297,7 +316,8 @@ class Trainer:
             raise UserError(
                 f"the loss is no number in epoch {self.epoch + 1}; lower schedule.learning_rate or use float32."
             )
-        return (total / len(batches)).numpy(), measure_spread(embeddings, distance, labels)
+        spread = measure_spread(embeddings, distance, labels, config.loss.margin)
+        return (total / len(batches)).numpy(), spread
 
     def _with_mixtures(self, rows: np.ndarray, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Take crops and their targets, and those of made-up people behind them, on the device."""
@@ -377,7 +397,7 @@ class Trainer:
         place : slice
             Where this process's share lies in it.
         miner : str or Triplets
-            Name of the miner (`MINER_NAMES`), or triplets by their place in the batch.
+            Name of the miner (`miner_names`), or triplets by their place in the batch.
         classes : Classes
             What the loss knows about all identities.
         drawing : torch.Generator, optional
@@ -449,6 +469,7 @@ class Trainer:
             place = {name: getattr(self, name) for name in _PLACE}
             torch.save({**state, **place, "run": self._identity()}, unfinished)
             unfinished.replace(self.output / STATE)
+            self.curves.write()
         except (OSError, RuntimeError, SafetensorError) as error:  # torch's writer raises RuntimeError
             for part in (unfinished, self.model.with_name(self.model.name + ".part")):
                 with suppress(OSError):
@@ -467,20 +488,26 @@ class Trainer:
         Raises
         ------
         UserError
-            If there is none, or it was made from other data or with other settings (a longer run is another schedule).
+            If there is none, or it was made from other data or with other settings. Epochs may be added to a finished
+            run; while it is under way, a longer one would be another schedule.
         """
         path = self.output / STATE
         if not path.is_file():
             raise UserError(f"{path}: nothing to resume from; start without --resume.")
         state = load_tensors(path, self.device)
         mine, theirs = self._identity(), state.get("run", {})
-        changed = [key for key in mine if theirs.get(key) != mine[key]]
+        epochs, had = "schedule.epochs", theirs.get("schedule.epochs", 0)
+        added = state.get("epoch") == had < mine[epochs]
+        changed = [key for key in mine if theirs.get(key) != mine[key] and not (key == epochs and added)]
         if changed:
             raise UserError(f"{path}: made with another {', '.join(changed)}; resume as its run was started.")
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for name in _PLACE:
             setattr(self, name, state[name])
+        if added:
+            self.begun = self.epoch
+        self.curves.go_on(self.epoch)
 
     def _identity(self) -> dict[str, Any]:
         """What must be equal for a resumed run to be the same run, by dotted names."""

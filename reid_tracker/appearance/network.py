@@ -1,6 +1,7 @@
 """The appearance network: a light backbone, pooling, an optional linear layer and a BNNeck."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torchvision
@@ -40,7 +41,9 @@ class EmbeddingNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if backbone not in BACKBONES:
-            raise UserError(f"backbone {backbone!r} is not known; choose one of {', '.join(BACKBONES)}.")
+            raise UserError(
+                f"backbone {backbone!r} is not known; choose one of {', '.join(BACKBONES)}, or register_backbone it."
+            )
         if pooling not in POOLINGS:
             raise UserError(f"pooling {pooling!r} is not known; choose one of {', '.join(POOLINGS)}.")
         if last_stride not in (1, 2):
@@ -188,6 +191,46 @@ BACKBONES: dict[str, tuple[Callable[[], nn.Sequential], int]] = {
     "resnet18": (_without_head("resnet18", _RESNET), 512),
     "resnet50": (_without_head("resnet50", _RESNET), 2048),
 }
+
+
+def check_new_name(kind: str, name: str, known: Iterable[str]) -> None:
+    """Raise a UserError unless this can be the name of a new part of this kind."""
+    if not re.fullmatch(r"[A-Za-z]\w*", name):
+        raise UserError(f"{kind} {name!r}: a name is made of letters, digits and underscores, a letter first.")
+    if name in known:
+        raise UserError(f"{kind} {name!r}: the name is taken; choose another.")
+
+
+def register_backbone(name: str, build: Callable[[], nn.Sequential], width: int) -> None:
+    """Make a backbone of one's own known, as `network.backbone` of `train` and of checkpoints trained with it.
+
+    Whatever opens such a checkpoint must have registered the backbone first.
+
+    Parameters
+    ----------
+    name : str
+        Letters, digits and underscores; not that of another backbone.
+    build : callable
+        Returns it with fresh weights: crops, float [N, 3, H, W], to features [N, width, h, w], as a sequence of blocks
+        (those that `network.frozen_blocks` counts).
+    width : int
+        Channels of its last feature map.
+
+    Raises
+    ------
+    UserError
+        If the name is taken or impossible, or what is built is no such sequence.
+    """
+    check_new_name("backbone", name, tuple(BACKBONES))
+    built = build()
+    if not isinstance(built, nn.Sequential):
+        raise UserError(f"backbone {name!r} is a {type(built).__name__}; let it be a torch.nn.Sequential of blocks.")
+    with torch.no_grad():
+        shape = tuple(built.eval()(torch.zeros(1, 3, 64, 32)).shape)
+    if len(shape) != 4 or shape[1] != width:
+        raise UserError(f"backbone {name!r} gives features of the shape {shape}, not of {width} channels.")
+    BACKBONES[name] = build, width
+
 
 POOLINGS: dict[str, Callable[[], nn.Module]] = {"gem": GeneralisedMean, "average": Mean}
 

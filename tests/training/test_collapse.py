@@ -6,21 +6,23 @@ import torch
 from reid_tracker.training.collapse import CollapseAlarm, Spread, measure_spread
 from reid_tracker.training.distances import pairwise_distance
 
-HEALTHY = Spread(same=0.5, strangers=1.0, relative=1.0)
-ALIKE = Spread(same=0.99, strangers=1.0, relative=0.3)
+HEALTHY = Spread(same=0.5, strangers=1.0, relative=1.0, active=0.5)
+ALIKE = Spread(same=0.99, strangers=1.0, relative=0.3, active=0.5)
 
 
 def test_the_spread_of_a_batch() -> None:
     embeddings = torch.tensor([[3.0, 4.0], [3.0, 4.0], [-3.0, 4.0]])
     spread = measure_spread(embeddings, pairwise_distance(embeddings), torch.tensor([1, 1, 2]))
-    assert spread == Spread(same=0.0, strangers=6.0, relative=pytest.approx(6 / 5))
+    assert spread == Spread(same=0.0, strangers=6.0, relative=pytest.approx(6 / 5), active=0.0)
+    wide = measure_spread(embeddings, pairwise_distance(embeddings), torch.tensor([1, 1, 2]), margin=7.0)
+    assert wide.active == 1.0  # both anchors that have a positive
     alone = measure_spread(embeddings, pairwise_distance(embeddings), torch.tensor([1, 1, 1]))
     assert alone.strangers == 0 and math.isfinite(alone.relative)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_shrinking_distances_are_told_once_whatever_the_scale(scale: float) -> None:
-    shrunk = Spread(same=0.001 * scale, strangers=0.002 * scale, relative=0.002)
+    shrunk = Spread(same=0.001 * scale, strangers=0.002 * scale, relative=0.002, active=0.5)
     alarm = CollapseAlarm(margin=0.3, warm_up=1)
     assert alarm.look(0.2, shrunk) is None  # it warms up
     message = alarm.look(0.2, shrunk)

@@ -1,3 +1,4 @@
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -5,15 +6,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
+import reid_tracker
 from reid_tracker.appearance.checkpoint import load_checkpoint, save_checkpoint
-from reid_tracker.appearance.network import EmbeddingNetwork
-from reid_tracker.config import TrainConfig
+from reid_tracker.appearance.network import BACKBONES, EmbeddingNetwork
+from reid_tracker.config import LossSettings, TrainConfig
 from reid_tracker.errors import UserError
 from reid_tracker.training import trainer as module
 from reid_tracker.training.command import train
 from reid_tracker.training.datasets import CropSet
 from reid_tracker.training.layouts import read_crops
+from reid_tracker.training.mining import Triplets, batch_hard
+from reid_tracker.training.objective import LOSSES, MINERS, Batch, Classes
 from reid_tracker.training.offline_mining import load_triplets
 from reid_tracker.training.trainer import Trainer
 
@@ -216,11 +221,106 @@ def test_resuming_what_is_not_this_run_is_refused(people: Path, tmp_path: Path) 
     with pytest.raises(UserError, match="nothing to resume"):
         first.resume()
     first.run()
-    with pytest.raises(UserError, match=r"another schedule.epochs, loss.margin"):
+    with pytest.raises(UserError, match=r"another loss.margin"):
         Trainer(settings(loss__margin=0.4), crops, tmp_path, "cpu").resume()
+    with pytest.raises(UserError, match=r"another schedule.learning_rate"):
+        Trainer(settings(schedule__learning_rate=1e-3), crops, tmp_path, "cpu").resume()
     with pytest.raises(UserError, match="another crops"):
         fewer = read_crops(f"{people}[:8]")
         Trainer(settings(schedule__epochs=1), fewer, tmp_path, "cpu").resume()
+
+
+def test_epochs_can_be_added_to_a_finished_run_and_only_to_that(people: Path, tmp_path: Path) -> None:
+    """They begin with a warm-up of their own; broken off and resumed they end in the same weights."""
+    crops = read_crops(str(people))
+    for folder in ("whole", "cut"):
+        Trainer(settings(schedule__epochs=2), crops, tmp_path / folder, "cpu").run()
+    longer = Trainer(settings(schedule__epochs=5), crops, tmp_path / "whole", "cpu")
+    longer.resume()
+    longer.run()
+    with (tmp_path / "whole" / "log.csv").open(newline="") as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
+    assert len(rates) == 5 and rates[3] > 2 * max(rates[1], rates[4])
+    for _ in range(2):
+        again = Trainer(settings(schedule__epochs=5), crops, tmp_path / "cut", "cpu")
+        again.resume()
+        if again.epoch == 2:
+            with pytest.raises(KeyboardInterrupt):
+                again.run(stop_after(3.5))
+        else:
+            again.run()
+    for name, tensor in state(tmp_path / "whole").items():
+        assert torch.equal(tensor, state(tmp_path / "cut")[name]), name
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(settings(schedule__epochs=3), crops, tmp_path / "under way", "cpu").run(stop_after(1.5))
+    with pytest.raises(UserError, match=r"another schedule.epochs"):
+        Trainer(settings(schedule__epochs=4), crops, tmp_path / "under way", "cpu").resume()
+
+
+def test_ones_own_backbone_loss_and_miner_train_by_their_names(people: Path, tmp_path: Path) -> None:
+    """The README's example, from Python alone; the checkpoint is usable wherever the backbone is registered."""
+    seen: list[str] = []
+
+    def backbone() -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Sequential(nn.BatchNorm2d(8), nn.ReLU()))
+
+    def hardest_first(batch: Batch, settings: LossSettings) -> Triplets:
+        seen.append("miner")
+        return batch_hard(batch.distance, batch.identities)
+
+    def squared(batch: Batch, settings: LossSettings, classes: Classes) -> Tensor:
+        seen.append("loss")
+        same = batch.identities[:, None] == batch.identities
+        return (batch.distance * same).square().mean() + ((1 - batch.distance).clamp_min(0) * ~same).square().mean()
+
+    reid_tracker.register_backbone("tiny", backbone, 8)
+    reid_tracker.register_miner("hardest_first", hardest_first)
+    reid_tracker.register_loss("squared", squared)
+    try:
+        for name, loss in (("a", {"miner": "hardest_first"}), ("b", {"name": "squared"})):
+            config = settings(network__backbone="tiny", schedule__epochs=1)
+            config.loss = LossSettings.model_validate(loss)
+            figures = reid_tracker.train([str(people)], tmp_path / name, config, tests={"same": str(people)})
+            assert 0 < figures["same"]["mAP"] <= 1
+            assert reid_tracker.Embedder(tmp_path / name / "appearance.safetensors", "cpu").dimension == 16
+        assert {"miner", "loss"} == set(seen)
+        for register, part in ((reid_tracker.register_loss, squared), (reid_tracker.register_miner, hardest_first)):
+            with pytest.raises(UserError, match="the name is taken"):
+                register("batch_hard" if part is hardest_first else "triplet", part)
+            with pytest.raises(UserError, match="letters, digits"):
+                register("own loss", part)
+        with pytest.raises(UserError, match="not of 9 channels"):
+            reid_tracker.register_backbone("other", backbone, 9)
+        with pytest.raises(UserError, match="is a Linear"):
+            reid_tracker.register_backbone("other", lambda: nn.Linear(2, 2), 2)
+    finally:
+        del BACKBONES["tiny"], MINERS["hardest_first"], LOSSES["squared"]
+    with pytest.raises(UserError, match="register_backbone it"):
+        reid_tracker.Embedder(tmp_path / "a" / "appearance.safetensors", "cpu")
+
+
+def test_a_run_tells_what_it_read_what_it_began_with_and_what_may_be_known(
+    people: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "reid_tracker.training")
+    train([str(people)], tmp_path / "first", settings(schedule__epochs=1), device="cpu")
+    assert f"{people}: 80 crops of 20 identities, 2 cameras" in caplog.messages
+    assert "active" in caplog.text and "may have learned" not in caplog.text
+    start = tmp_path / "first" / "appearance.safetensors"
+    train([str(people)], tmp_path / "second", settings(schedule__epochs=1), device="cpu", start=start)
+    assert any(message.startswith("start  rank1") for message in caplog.messages)
+    assert "may have learned from these 2 validation people" in caplog.text
+    assert [line.split(",")[0] for line in (tmp_path / "second" / "log.csv").read_text().splitlines()] == [
+        *("epoch", "0", "1")
+    ]
+
+
+@pytest.mark.parametrize("name", ["log.csv", "curves.png"])
+def test_a_log_of_somebody_elses_stays(people: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"{name}: is there already and was not written by this program"):
+        train([str(people)], tmp_path, settings(schedule__epochs=1), device="cpu")
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_a_loss_that_is_no_number_stops_the_run(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,60 @@
+"""What the documentation points at exists: files, headings, scripts, and the options of its commands."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from reid_tracker.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "reid_tracker" / "weights").glob("*.md")])
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as they are made of its headings."""
+    found = re.findall(r"(?m)^#+ (.+)$", page.read_text())
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in found}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of each `reid-tracker` command in the page's shell blocks."""
+    blocks = re.findall(r"(?ms)^```bash\n(.*?)^```", page.read_text())
+    lines = [line for block in blocks for line in re.sub(r"\\\n", " ", block).splitlines()]
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [each[1:] for each in words if each[:1] == ["reid-tracker"]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        assert not anchor or anchor in headings(there), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_script_that_is_named_exists(page: Path) -> None:
+    for name in re.findall(r"\b((?:scripts|configs)/\w+\.\w+)", page.read_text()):
+        assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_has_the_options_it_is_shown_with(page: Path) -> None:
+    for words in commands(page):
+        command: Any = typer.main.get_command(app)
+        rest = list(words)
+        while hasattr(command, "commands"):
+            name = rest.pop(0)
+            assert name in command.commands, words
+            command = command.commands[name]
+        known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+        for word in rest:
+            if re.match(r"--?[a-z]", word):
+                assert word.split("=")[0] in known, (words, word)
