@@ -5,6 +5,7 @@ NAME_people a point for each number: a person, or what became of one; point 0 is
 """
 
 import base64
+import itertools
 import os
 import time
 import uuid
@@ -18,7 +19,17 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.gallery.store import BEST_VIEWS, Match, Model, Person, Sighting, View, check_model, clean_name
+from reid_tracker.gallery.store import (
+    BEST_VIEWS,
+    Describe,
+    Match,
+    Model,
+    Person,
+    Sighting,
+    View,
+    check_model,
+    clean_name,
+)
 from reid_tracker.gallery.views import choose_varied
 
 try:
@@ -100,6 +111,7 @@ class QdrantGallery:
                     )
         gone = self.gone(list(sightings))
         with self._reporting():
+            check_model(self._where, Model(**self._get([HEADER])[HEADER]["model"]), self.model)
             for given, each in sightings.items():
                 number = gone.get(given, given)
                 if number is None:
@@ -222,6 +234,37 @@ class QdrantGallery:
         with self._reporting():
             found = self._get([int(each) for each in numbers])
         return {number: payload["became"] or None for number, payload in found.items() if "became" in payload}
+
+    def describe_anew(self, model: Model, describe: Describe) -> int:
+        """Replace every vector by that of its crop; how many views had no crop and went.
+
+        The header says first that this is under way: after a kill the gallery is refused until it has been done again.
+        """
+        if model.dimension != self.model.dimension:
+            raise UserError(
+                f"{self._where}: a collection's vectors keep their length, {self.model.dimension}; a model with "
+                f"{model.dimension} needs another collection."
+            )
+        lost: list[str] = []
+        with self._reporting():
+            unfinished = replace(model, hash=f"unfinished: {model.hash}")
+            self._client.set_payload(self._people, {"model": asdict(unfinished)}, [HEADER], wait=True)
+            points = self._scroll(self._views, None, fields=["crop"])
+            while page := list(itertools.islice(points, PAGE)):
+                crops = {str(each.id): base64.b64decode(each.payload["crop"]) for each in page if each.payload["crop"]}
+                lost += [str(each.id) for each in page if str(each.id) not in crops]
+                if crops:
+                    vectors = describe(list(crops.values()))
+                    fresh = [
+                        models.PointVectors(id=point, vector=vector.tolist())
+                        for point, vector in zip(crops, vectors, strict=True)
+                    ]
+                    self._client.update_vectors(self._views, fresh, wait=True)
+            if lost:
+                self._client.delete(self._views, lost, wait=True)
+            self._client.set_payload(self._people, {"model": asdict(model)}, [HEADER], wait=True)
+        self.model = model
+        return len(lost)
 
     def close(self) -> None:
         """End."""

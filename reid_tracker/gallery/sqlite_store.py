@@ -29,13 +29,24 @@ import numpy as np
 from filelock import FileLock
 
 from reid_tracker.errors import UserError
-from reid_tracker.gallery.store import BEST_VIEWS, Match, Model, Person, Sighting, View, check_model, clean_name
+from reid_tracker.gallery.store import (
+    BEST_VIEWS,
+    Describe,
+    Match,
+    Model,
+    Person,
+    Sighting,
+    View,
+    check_model,
+    clean_name,
+)
 from reid_tracker.gallery.views import choose_varied
 from reid_tracker.tracking.calibration import CosineStatistics
 
 FILE = "gallery.sqlite"
 APPLICATION, SCHEMA = 0x52654944, 1  # "ReID"
 CROP, CROPS_OF = re.compile(r"[0-9a-f]{32}\.jpg"), re.compile(r"[0-9]{6,}")
+DESCRIBED_AT_A_TIME = 256  # crops
 WAIT_SECONDS = 30.0  # for another program to end its transaction
 TABLES = """
 CREATE TABLE header (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -154,6 +165,7 @@ class SqliteGallery:
                 )
         run, discarded = self._connection.execute, []
         with self._transaction():
+            check_model(self._folder, Model(**json.loads(self._header("model"))), self.model)
             gone = self.gone(list(sightings))
             for given, each in sightings.items():
                 number = gone.get(given, given)
@@ -332,6 +344,38 @@ class SqliteGallery:
             run = self._connection.execute
             found = [run("SELECT * FROM gone WHERE number = ?", (int(each),)).fetchone() for each in numbers]
         return dict(row for row in found if row)
+
+    def describe_anew(self, model: Model, describe: Describe) -> int:
+        """Replace every vector by that of its crop, in one transaction; how many views had no crop and went."""
+        run = self._connection.execute
+        vectors: dict[int, bytes] = {}
+        # What the network takes its time for comes before the transaction; what was enrolled meanwhile, in it.
+        self._describe_views(describe, vectors)
+        with self._transaction():
+            self._describe_views(describe, vectors)
+            known = [row[0] for row in run("SELECT id FROM views").fetchall()]
+            lost = [each for each in known if each not in vectors]
+            for view in known:
+                if view in vectors:
+                    run("UPDATE views SET vector = ? WHERE id = ?", (vectors[view], view))
+                else:
+                    run("DELETE FROM views WHERE id = ?", (view,))
+            run("UPDATE header SET value = ? WHERE key = 'model'", (json.dumps(asdict(model)),))
+        self.model = model
+        return len(lost)
+
+    def _describe_views(self, describe: Describe, vectors: dict[int, bytes]) -> None:
+        """Add the new vectors of the views whose ids ``vectors`` lacks."""
+        with self._lock, self._reading():
+            rows = self._connection.execute("SELECT id, number, crop FROM views ORDER BY id").fetchall()
+        left = [row for row in rows if row[0] not in vectors]
+        for start in range(0, len(left), DESCRIBED_AT_A_TIME):
+            read = [
+                (view, self._read(number, crop)) for view, number, crop in left[start : start + DESCRIBED_AT_A_TIME]
+            ]
+            crops = {view: crop for view, crop in read if crop is not None}
+            for view, vector in zip(crops, describe(list(crops.values())) if crops else (), strict=True):
+                vectors[view] = np.ascontiguousarray(vector, np.float32).tobytes()
 
     def close(self) -> None:
         """End."""

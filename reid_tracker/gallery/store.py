@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,6 +105,9 @@ class Match:
     cosine: float
 
 
+Describe = Callable[[Sequence[bytes]], np.ndarray]  # crops, JPEG, to unit rows float32 [N, D]
+
+
 class Gallery(Protocol):
     """Numbered people with views. Every method may be called from any thread, and raises UserError if it cannot do it.
 
@@ -152,6 +155,12 @@ class Gallery(Protocol):
     def gone(self, numbers: Sequence[int]) -> dict[int, int | None]:
         """Which of these numbers were merged, and into whom, or forgotten (None)."""
 
+    def describe_anew(self, model: Model, describe: Describe) -> int:
+        """Replace every vector by that of its crop under another model; how many views had no crop and went.
+
+        A run that goes on with the old model's vectors is refused when it next enrols somebody.
+        """
+
     def close(self) -> None:
         """End; a closed gallery cannot be used any more."""
 
@@ -190,7 +199,8 @@ def check_model(where: object, known: Model, given: Model | None) -> None:
     if given is not None and (given.hash, given.dimension) != (known.hash, known.dimension):
         raise UserError(
             f"{where}: its vectors are of the appearance model {known.hash[:12]}, these of {given.hash[:12]}, and "
-            "cannot be compared; use that model or another gallery."
+            "cannot be compared; use that model or another gallery, or let 'reid-tracker gallery re-describe' describe "
+            "its crops with this one."
         )
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from contextlib import closing
 
 import cv2
 import numpy as np
@@ -140,3 +141,24 @@ def test_a_long_source_is_shown_whole(run, tmp_path):
     gallery.close()
     out = "".join(run("show", "1")[1].split())
     assert "x" * 100 in out and "\x1b" not in out
+
+
+def test_re_describe_lets_an_old_gallery_go_on_with_another_network(run, tmp_path, embedder):
+    status, out, _ = run("re-describe")
+    assert status == 0 and "already" in out
+    with closing(SqliteGallery(tmp_path / "old", Model("a" * 64, 5))) as old_gallery:
+        for number in (1, 2):
+            crop = cv2.imencode(".jpg", picture(number), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+            old_gallery.enrol({number: Sighting([View(np.ones(5, np.float32), crop, "door", 1.5)], 1, 2)})
+    status, _, error = run("search", tmp_path / "2.png", folder="old")
+    assert status == 2 and "re-describe" in error
+    status, out, _ = run("re-describe", folder="old")
+    assert status == 0 and out == "2 views are described anew.\n"
+    found = json.loads(run("search", tmp_path / "2.png", "--json", folder="old")[1])
+    assert found[0]["number"] == 2 and found[0]["cosine"] > 0.6  # by its JPEG
+    folder = next((tmp_path / "old" / "crops" / "000002").iterdir())
+    folder.write_bytes(b"no picture")
+    with closing(SqliteGallery(tmp_path / "old")) as changed:
+        changed._connection.execute("UPDATE header SET value = json_replace(value, '$.hash', 'x') WHERE key = 'model'")
+    status, _, error = run("re-describe", folder="old")
+    assert status == 2 and "not a picture any more" in error

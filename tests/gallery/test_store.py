@@ -157,6 +157,60 @@ def test_vectors_of_another_model_are_refused(opened):
         opened().enrol({2: Sighting([View(np.ones(3, np.float32))], 1, 2)})
 
 
+def test_crops_are_described_anew_and_nothing_else_changes(opened):
+    """Also what another run enrolled meanwhile, if it is let; who goes on with the old vectors is refused."""
+    gallery, running = opened(), opened()
+    gallery.enrol({1: sighting(0), 2: sighting(1)})
+    gallery.name(2, "Ada")
+    gallery.enrol({3: Sighting([View(WHO[2])], 5, 6)})  # without a crop
+    gallery.merge(1, 3)
+    if not isinstance(running, SqliteGallery):
+        gallery.enrol({4: sighting(3)})
+    before, other = gallery.people(), Model("b" * 64, WHO.shape[1], CALIBRATION)
+    calls = []
+
+    def describe(crops):
+        if not calls and isinstance(running, SqliteGallery):
+            running.enrol({4: sighting(3)})
+        calls.append(len(crops))
+        return np.stack([WHO[7 - int(crop.split()[1])] for crop in crops])
+
+    assert gallery.describe_anew(other, describe) == 1
+    assert sum(calls) == 12 and gallery.model == other == opened(None).model
+    assert [each.number for each in gallery.people()] == [1, 2, 4] and gallery.person(2).name == "Ada"
+    assert gallery.person(1).first_seen == before[0].first_seen and gallery.gone([3]) == {3: 1}
+    for number, who in ((1, 0), (2, 1), (4, 3)):
+        np.testing.assert_allclose(
+            np.stack([view.vector for view in gallery.views(number)]), WHO[[7 - who] * 4], atol=1e-6
+        )
+        assert all(view.crop.split()[1] == str(who).encode() for view in gallery.views(number))
+        assert gallery.search(WHO[[7 - who]], 1)[0][0].number == number
+    with pytest.raises(UserError, match="re-describe"):
+        running.enrol({5: sighting(4)})
+    with pytest.raises(UserError, match="re-describe"):
+        opened(MODEL)
+
+
+def test_a_failure_while_describing_leaves_the_gallery_as_it_was_or_refused(opened):
+    gallery = opened()
+    gallery.enrol({1: sighting(0)})
+
+    def fails(crops):
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        gallery.describe_anew(Model("b" * 64, WHO.shape[1]), fails)
+    if isinstance(gallery, SqliteGallery):
+        assert opened().views(1)[0].vector @ WHO[0] > 0.5
+    else:
+        with pytest.raises(UserError, match="cannot be compared"):
+            opened()
+        assert gallery.describe_anew(MODEL, lambda crops: WHO[[0] * len(crops)]) == 0
+        assert opened().model == MODEL
+        with pytest.raises(UserError, match="another collection"):
+            gallery.describe_anew(Model("b" * 64, 3), fails)
+
+
 def test_a_gallery_that_is_not_there_is_not_made_by_looking(opened):
     with pytest.raises(UserError, match="no gallery is there"):
         opened(None)
