@@ -13,7 +13,7 @@ import shutil
 import stat
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -243,6 +243,31 @@ class Claim:
     def place(self, output: Path | str) -> Path:
         """Where an output is now."""
         return self._places.get(Path(output), Path(output))
+
+    def rewrite(self, output: Path | str, change: Callable[[str], str]) -> None:
+        """Put each line of a finished text through ``change``; the file is replaced once the new one is whole.
+
+        Raises
+        ------
+        OSError
+            If that cannot be written; then the file is as it was.
+        """
+        place = self.place(output)
+        fresh = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            _make(fresh, self._private)
+            with place.open(encoding="utf-8", newline="") as old, fresh.open("w", encoding="utf-8", newline="") as new:
+                new.writelines(map(change, old))
+            inode = fresh.stat().st_ino
+            with _record(place.parent) as record:  # under both marks, as a kill may come in between
+                entry = record["files"].setdefault(_key(place), {"of": self._of, "marks": []})
+                entry["marks"] = [*entry["marks"], f"inode {inode}"][-_MARKS:]
+            self._check_there(place)
+            fresh.replace(place)
+            self._inodes[place] = inode
+        finally:
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
 
     def complete(self, *outputs: Path | str) -> None:
         """Put finished outputs, all that were begun if none is named, in place of those of earlier runs."""

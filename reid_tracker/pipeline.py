@@ -15,6 +15,7 @@ import supervision as sv
 
 from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.config import LiveConfig, OutputSettings, TrackConfig
+from reid_tracker.corrections import Corrections
 from reid_tracker.counting import Counts, PassageCounter, parse_points, parse_shapes
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
@@ -389,9 +390,10 @@ class _Batch:
             sinks = _open_sinks(config.output, claimed, job.outputs, opened, counter, recorder)
             history = History() if config.refine.enabled else None
             others = [each for each in (recorder, history) if each is not None]
+            corrections = Corrections()
             began = time.perf_counter()
             try:
-                with _ending(claimed, sinks, summary, others=others):
+                with _ending(claimed, sinks, summary, others=others, corrected=(corrections, job.outputs)):
                     _run(
                         opened,
                         run_detector,
@@ -399,6 +401,7 @@ class _Batch:
                         tracker,
                         [*sinks.values(), *others],
                         counter,
+                        corrections,
                         self._polygon,
                         config,
                         summary,
@@ -502,6 +505,7 @@ def _run(
     tracker: Tracker,
     sinks: Sequence[Sink],
     counter: PassageCounter | None,
+    corrections: Corrections,
     polygon: np.ndarray | None,
     config: TrackConfig,
     summary: RunSummary,
@@ -522,6 +526,7 @@ def _run(
     def write(done: tuple[FrameResult, int]) -> None:
         result, summary.identities = done
         with summary.timed("write"):
+            corrections.take(result.tracks)
             if counter is not None:
                 summary.counts = counter.update(measured(result.tracks), result.frame.timestamp + shift)
                 result = replace(result, counts=summary.counts)
@@ -585,9 +590,17 @@ def _refine(
 
 @contextmanager
 def _ending(
-    claimed: Claim, sinks: "dict[Path, Sink]", summary: RunSummary, before: str = "", others: Sequence[Sink] = ()
+    claimed: Claim,
+    sinks: "dict[Path, Sink]",
+    summary: RunSummary,
+    before: str = "",
+    others: Sequence[Sink] = (),
+    corrected: tuple[Corrections, dict[Path, str]] | None = None,
 ) -> Iterator[None]:
-    """Finish every file, however the block ends; say what is left of a run that ends early."""
+    """Finish every file, however the block ends; say what is left of a run that ends early.
+
+    What ``corrected`` has learned is put right in the outputs, of which it gives the kinds.
+    """
     failure: UserError | None = None
     try:
         yield
@@ -602,6 +615,17 @@ def _ending(
                     sink.close()
                 except UserError as error:
                     failure = failure or error
+            if corrected is not None:
+                corrections, kinds = corrected
+                try:
+                    corrections.apply(claimed, {output: kinds[output] for output in sinks})
+                except UserError as error:
+                    summary.notes.append(str(error))
+                if corrections and "video" in kinds.values():
+                    summary.notes.append(
+                        f"{summary.source}: {len(corrections)} recognised late; in the video they bear another number "
+                        "until then."
+                    )
     if failure is None and not summary.interrupted:
         summary.outputs += sinks
         claimed.complete()

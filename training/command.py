@@ -167,7 +167,7 @@ def _is_cache(path: Path) -> bool:
     """Whether this is what a run keeps for its resumption: a teacher's vectors, or mined triplets."""
     try:
         with np.load(path) as found:
-            return bool({"teacher", "about"} & set(found.files))
+            return bool({"key", "about"} & set(found.files))
     except (OSError, ValueError, zipfile.BadZipFile):
         return False
 

@@ -9,6 +9,7 @@ import torch
 from scipy.special import ndtri
 
 from reid_tracker.errors import UserError
+from reid_tracker.tracking.calibration import TAIL
 from reid_tracker.tracking.memory import NEWCOMER_CROPS, IdentityMemory
 
 # Distances held at a time, whatever the gallery's size: 1,024 queries by 16,384 gallery rows in float32 are 64 MiB.
@@ -287,6 +288,6 @@ def stranger_tail(
             cosines.append(memory.likeness(seen, None, np.zeros(1), embeddings[:0]))
     if not cosines:
         return {}
-    low, high = np.quantile(np.concatenate(cosines), (0.99, 0.999))
-    std = (high - low) / (ndtri(0.999) - ndtri(0.99))
-    return {"return_mean": float(low - std * ndtri(0.99)), "return_std": float(std)}
+    low, high = np.quantile(np.concatenate(cosines), TAIL)
+    std = (high - low) / (ndtri(TAIL[1]) - ndtri(TAIL[0]))
+    return {"return_mean": float(low - std * ndtri(TAIL[0])), "return_std": float(std)}

@@ -8,16 +8,20 @@ same person. Until enough of both has been seen, those in the header of a model 
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.optimize import brentq
+from scipy.special import betainccinv, ndtri
 
 # Cosines of a newcomer with people it is not, both taken from the mean of all people known (see
-# `IdentityMemory.likeness`): the upper tail is that of a normal distribution with this mean and deviation. Measured in
-# scenes made up of 1 to 50 people of one camera, of the held-out people of Market-1501 and CUHK03; it is much the same
-# for networks as different as the bundled one and OSNet, since the mean takes what differs between them.
+# `IdentityMemory.likeness`): `TAIL` of them are below the same quantiles of a normal distribution with this mean and
+# deviation. Measured in scenes made up of 1 to 50 people of one camera, of the held-out people of Market-1501 and
+# CUHK03; it is much the same for networks as different as the bundled one and OSNet, since the mean takes what differs
+# between them.
 STRANGER_MEAN, STRANGER_STD = -0.11, 0.25
+TAIL = (0.99, 0.999)
 # Quality of crops of which other people cover these shares, for the bundled network: mean of the held-out people of
 # Market-1501 and CUHK03, who agree (`training.measure.quality_covered`). At 60 and 80 % .25 and .07 were found: held at
 # the least, since what such a crop shows is mostly who is in front, and chance would pass for certainty.
@@ -49,8 +53,40 @@ def return_cosine(
         Of the same shape.
     """
     mean, std = (statistics.return_mean, statistics.return_std) if statistics else (STRANGER_MEAN, STRANGER_STD)
-    cosine: np.ndarray = mean + std * ndtri((1 - false_match_rate) ** (1 / known))
+    a, b = _fit_beta(mean, std)
+    cosine: np.ndarray = 2 * betainccinv(a, b, -np.expm1(np.log1p(-false_match_rate) / known)) - 1
     return cosine
+
+
+@lru_cache(maxsize=64)
+def _fit_beta(mean: float, std: float) -> tuple[float, float]:
+    """Parameters of the Beta distribution of (1 + cosine) / 2 that has a normal distribution's quantiles at `TAIL`.
+
+    The normal distribution is what the model's header gives. But its tail goes on beyond 1, where no cosine is: nobody
+    could be recognised among many people. That of directions drawn at random in D dimensions is Beta, with
+    a = b = (D - 1) / 2.
+    """
+    low, high = (
+        min((1 + mean + std * float(ndtri(share))) / 2, 1 - 1e-3 / place) for place, share in enumerate(TAIL, 1)
+    )
+    low = min(low, high - 1e-3)
+
+    def first(spread: float) -> float:  # a for which the first quantile fits, of a + b = spread
+        return float(
+            brentq(lambda a: betainccinv(a, spread - a, 1 - TAIL[0]) - low, 1e-3 * spread, spread * (1 - 1e-6))
+        )
+
+    def miss(spread: float) -> float:
+        a = first(spread)
+        return float(betainccinv(a, spread - a, 1 - TAIL[1]) - high)
+
+    most, least = 1e5, 0.5
+    if miss(most) > 0 or miss(least) < 0:
+        spread = most if miss(most) > 0 else least
+    else:
+        spread = float(brentq(miss, least, most))
+    a = first(spread)
+    return a, spread - a
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +101,7 @@ class CosineStatistics:
         Crops of two people.
     return_mean, return_std : float
         A newcomer's mean crop and another person's, both taken from the mean of all people known: the normal
-        distribution whose upper tail is theirs (`stranger_tail`).
+        distribution that has their quantiles at `TAIL` (`stranger_tail`).
     covered : sequence of float
         Quality (see `AppearanceCalibration.quality`) of crops that are covered by the `COVERED_SHARES`.
     """

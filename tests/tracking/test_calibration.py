@@ -73,3 +73,20 @@ def test_the_cosine_for_a_return_rises_with_the_people_known_and_falls_with_the_
     # Of strangers whose cosines are as the constants say, the most similar of ten exceeds it as often as asked.
     cosines = np.random.default_rng(0).normal(STRANGER_MEAN, STRANGER_STD, (20_000, 10)).max(axis=1)
     assert np.mean(cosines > rates[1][1]) == pytest.approx(0.05, abs=0.006)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(STRANGER_MEAN, STRANGER_STD), (0.0, 0.1), (0.2, 0.15)])
+def test_the_cosine_for_a_return_has_the_quantiles_it_was_measured_with_and_is_never_impossible(mean, std):
+    """Among a million people and at one in a million, too, somebody alike enough is recognised."""
+    statistics = CosineStatistics(0.7, 0.1, 0.1, 0.1, mean, std)
+    for rate, deviations in ((0.01, 2.3263), (0.001, 3.0902)):
+        expected = mean + deviations * std
+        assert return_cosine(rate, np.array([1]), statistics)[0] == pytest.approx(expected, abs=1e-3)
+    assert return_cosine(1e-6, np.array([10**6]), statistics)[0] < 1
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.9, 0.3), (-0.9, 0.001), (-0.3, 0.9), (0.0, 1e-5)])
+def test_odd_statistics_of_strangers_give_a_cosine_all_the_same(mean, std):
+    statistics = CosineStatistics(0.7, 0.1, 0.1, 0.1, mean, std)
+    cosines = return_cosine(0.01, np.array([1, 10, 1000]), statistics)
+    assert np.isfinite(cosines).all() and (np.abs(cosines) <= 1).all() and (np.diff(cosines) >= 0).all()

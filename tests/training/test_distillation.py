@@ -162,6 +162,16 @@ def test_a_mixture_has_one_persons_top_and_anothers_legs() -> None:
     assert {(50, 150), (150, 50), (50, 50), (150, 150), (100, 100)} <= tops_and_legs
 
 
+def test_a_taught_run_goes_on_through_the_files_it_keeps(people: Path, teacher: Path, tmp_path: Path) -> None:
+    """By `train`, which refuses files that are not its own: those of the teacher's vectors are."""
+    train([str(people)], tmp_path / "run", settings(teacher, mixtures=8, epochs=1), device="cpu")
+    assert {"teacher.npz", "mixtures.npz"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    train([str(people)], tmp_path / "run", settings(teacher, mixtures=8, epochs=2), device="cpu", resume=True)
+    (tmp_path / "run" / "appearance.safetensors").unlink()
+    (tmp_path / "run" / "last.pt").unlink()
+    train([str(people)], tmp_path / "run", settings(teacher, mixtures=8, epochs=1), device="cpu")
+
+
 def test_another_camera_changes_light_colours_and_sharpness_but_not_who_it_is() -> None:
     squares = (np.indices((64, 32)).sum(0) % 2 * 120 + 60).astype(np.uint8)
     pictures = torch.from_numpy(np.repeat(squares[None, :, :, None], 200, 0).repeat(3, 3))

@@ -1,0 +1,94 @@
+"""Numbers that turned out to be older ones: what was written under them bears the right one in the end.
+
+Whoever comes back may be recognised a moment after they got a new number. Nobody else has had that number, so that
+all that was written under it is theirs, and is put right when a run is over.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import supervision as sv
+
+from reid_tracker.errors import UserError
+from reid_tracker.ownership import Claim
+
+
+class Corrections:
+    """Learns from the frames of a run which identities were recognised late."""
+
+    def __init__(self) -> None:
+        self._identity: dict[int, int] = {}  # of each tracklet
+        self._became: dict[int, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._became)
+
+    def __len__(self) -> int:
+        return len(self._became)
+
+    def take(self, tracks: sv.Detections) -> None:
+        """Take in a frame's tracks, with ``tracker_id`` and ``data["tracklet"]``."""
+        if tracks.tracker_id is None or "tracklet" not in tracks.data:
+            return
+        for tracklet, identity in zip(tracks.data["tracklet"].tolist(), tracks.tracker_id.tolist(), strict=True):
+            before = self._identity.get(tracklet, identity)
+            if before != identity:
+                self._became[before] = identity
+            self._identity[tracklet] = identity
+
+    def of(self, identity: int) -> int:
+        """The number that an identity has in the end."""
+        passed = {identity}
+        while (after := self._became.get(identity)) is not None and after not in passed:
+            identity = after
+            passed.add(after)
+        return identity
+
+    def apply(self, claimed: Claim, outputs: dict[Path, str]) -> None:
+        """Put right the text, the JSON lines and the crops that a run has written; `outputs` gives their kinds.
+
+        Raises
+        ------
+        UserError
+            If one cannot be written: then it bears the numbers as first given.
+        """
+        if not self:
+            return
+        change: dict[str, Callable[[str], str]] = {"mot": self._mot_line, "jsonl": self._json_line}
+        for output, kind in outputs.items():
+            place = claimed.place(output)
+            try:
+                if kind == "crops":
+                    self._move_crops(place)
+                elif kind in change:
+                    claimed.rewrite(output, change[kind])
+            except OSError as error:
+                raise UserError(
+                    f"{place}: numbers of people recognised late could not be put right ({error.strerror})."
+                ) from error
+
+    def _mot_line(self, line: str) -> str:
+        frame, identity, rest = line.split(",", 2)
+        return f"{frame},{self.of(int(identity))},{rest}"
+
+    def _json_line(self, line: str) -> str:
+        if not any(f'"id": {number},' in line for number in self._became):
+            return line
+        frame = json.loads(line)
+        for each in frame["tracks"]:
+            each["id"] = self.of(each["id"])
+        return json.dumps(frame, ensure_ascii=False) + "\n"
+
+    def _move_crops(self, folder: Path) -> None:
+        for own in sorted(folder.iterdir()):
+            if not re.fullmatch(r"\d{6,}", own.name) or self.of(int(own.name)) == int(own.name):
+                continue
+            there = folder / f"{self.of(int(own.name)):06d}"
+            there.mkdir(exist_ok=True)
+            for crop in own.iterdir():
+                crop.rename(there / crop.name)
+            with suppress(OSError):
+                own.rmdir()

@@ -1,0 +1,114 @@
+"""Whoever is recognised a moment late bears one number in the files, from the first frame on."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import supervision as sv
+from tracking_world import person, unit_vectors
+
+from reid_tracker.config import TrackConfig, load
+from reid_tracker.corrections import Corrections
+from reid_tracker.errors import UserError
+from reid_tracker.motchallenge import read_rows
+from reid_tracker.ownership import Claim
+from reid_tracker.pipeline import track
+
+RATE, SIZE = 10, (640, 240)
+BACK = 80  # the frame in which the one who left comes back
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    writer = cv2.VideoWriter(str(tmp_path / "yard.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), RATE, SIZE)
+    for frame in range(140):
+        writer.write(np.full((SIZE[1], SIZE[0], 3), 90 + frame % 3, np.uint8))
+    writer.release()
+    return tmp_path / "yard.mp4"
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """One stays; another is there for 4 s, gone for 4 s, and back, at first hard to tell."""
+    rng, who = np.random.default_rng(0), unit_vectors(12)
+    frames, boxes, vectors = [], [], []
+    for frame in range(140):
+        for place in range(2):
+            if place == 1 and 40 <= frame < BACK:
+                continue
+            vector = who[place] + 0.03 * rng.standard_normal(who.shape[1])
+            if place == 1 and BACK <= frame < BACK + 4:
+                vector = who[5].copy()
+            frames.append(frame + 1)
+            boxes.append(person(100 + 300 * place + (40 if frame >= BACK else 0)))
+            vectors.append(vector / np.linalg.norm(vector))
+    path = tmp_path / "yard.npz"
+    np.savez(
+        path,
+        frame=np.array(frames),
+        xyxy=np.array(boxes, np.float32),
+        confidence=np.full(len(frames), 0.9, np.float32),
+        embedding=np.array(vectors, np.float32),
+    )
+    return path
+
+
+def configured(tmp_path: Path, recorded: Path, **more: object) -> TrackConfig:
+    asked = {f"output.{kind}": True for kind in ("mot", "jsonl", "crops", "video")}
+    values = {"output.folder": str(tmp_path / "out"), "detector.recorded": str(recorded), **asked}
+    settings = {"tracker.return_false_match_rate": 0.05, "tracker.lost_seconds": 1.0, "tracker.camera_motion": False}
+    return load(TrackConfig, None, {**values, **settings, **more})
+
+
+def test_text_json_and_crops_bear_the_number_that_was_found_in_the_end(
+    clip: Path, recorded: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):  # the second time over the first one's results
+        (summary,) = track(clip, configured(tmp_path, recorded))
+        assert summary.identities == 2
+        assert any("1 recognised late" in note for note in summary.notes)
+        rows = read_rows(tmp_path / "out" / "yard.txt")
+        assert set(rows[:, 1]) == {1, 2}
+        assert (rows[rows[:, 0] > BACK + 5, 1] == 2).sum() > 40 and rows[rows[:, 1] == 2, 0].min() < 5
+        frames = [json.loads(line) for line in (tmp_path / "out" / "yard.jsonl").read_text().splitlines()]
+        assert len(frames) == 140 and {each["id"] for frame in frames for each in frame["tracks"]} == {1, 2}
+        assert sorted(path.name for path in (tmp_path / "out" / "yard_crops").iterdir()) == ["000001", "000002"]
+        assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".") == [
+            *("yard.jsonl", "yard.mp4", "yard.txt", "yard_crops")
+        ]
+
+
+def test_what_cannot_be_put_right_is_told_and_stays_as_it_was(
+    clip: Path, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Claim, "rewrite", full)
+    (summary,) = track(clip, configured(tmp_path, recorded, **{"output.crops": False}))
+    assert any("could not be put right (No space left on device)" in note for note in summary.notes)
+    assert set(read_rows(tmp_path / "out" / "yard.txt")[:, 1]) == {1, 2, 3}
+
+
+def test_a_number_is_followed_to_the_end_and_never_in_a_circle() -> None:
+    corrections = Corrections()
+    assert not corrections and corrections.of(4) == 4
+    for identity in (3, 2, 1):
+        corrections.take(
+            sv.Detections(np.zeros((1, 4)), tracker_id=np.array([identity]), data={"tracklet": np.array([9])})
+        )
+    assert len(corrections) == 2 and [corrections.of(each) for each in (3, 2, 1, 7)] == [1, 1, 1, 7]
+    corrections._became[1] = 3
+    assert corrections.of(2) in (1, 2, 3)
+    with pytest.raises(UserError, match="could not be put right"):
+        corrections.apply(_Failing(), {Path("a.txt"): "mot"})  # type: ignore[arg-type]
+
+
+class _Failing:
+    def place(self, output: Path) -> Path:
+        return output
+
+    def rewrite(self, *_: object) -> None:
+        raise OSError(13, "Permission denied")
