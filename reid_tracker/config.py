@@ -203,6 +203,11 @@ class RefineSettings(Settings):
         ge=0,
     )
     link_seconds: float = setting(600.0, "Longest absence that is bridged; 0 = link nothing.", ge=0)
+    refused: str | None = setting(
+        None,
+        'A report of an earlier run (<name>_refined.json, copied) in which joins were given "refused": true; these are '
+        "not made again.",
+    )
     fill_seconds: float = setting(2.0, "Longest gap that is filled in with a straight line; 0 = none.", ge=0)
     smooth_seconds: float = setting(
         0.1, "Width of the smoothing; 0 = none. Raise it to 0.3 where the camera stands still.", ge=0

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -25,10 +25,19 @@ from reid_tracker.ownership import Claim, Inputs, check_outputs, claim, part_of,
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.bridge import Bridge, measured
 from reid_tracker.tracking.calibration import CosineStatistics
-from reid_tracker.tracking.refine import History
+from reid_tracker.tracking.refine import History, Refined, read_refused
 from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.tracker import Tracker
-from reid_tracker.video.sinks import CountsSink, CropSink, FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
+from reid_tracker.video.sinks import (
+    CountsSink,
+    CropSink,
+    FrameResult,
+    JsonLinesSink,
+    MotSink,
+    ReportSink,
+    Sink,
+    VideoSink,
+)
 from reid_tracker.video.sources import Frame, Source, expand_sources, open_source
 from reid_tracker.writing import check_writable
 
@@ -211,6 +220,10 @@ def _track(
         return []
     if len(jobs) > 1 and (config.source.resume or config.output.save_state):
         raise UserError("A state is that of one video: give one source with save_state or resume.")
+    if config.refine.refused:
+        if len(jobs) > 1:
+            raise UserError("refine.refused is the report of one video; give one source with it.")
+        read_refused(Path(config.refine.refused).expanduser())  # a fault in it shows now, not after hours
     inputs = _inputs(jobs, config)
     for job in jobs:
         if job.error is None:
@@ -290,6 +303,7 @@ def _wanted(config: TrackConfig, name: str, has_pixels: bool, refined: bool = Fa
         f"{name}.jsonl": ("jsonl", output.jsonl),
         f"{name}_crops": ("crops", output.crops),
         f"{name}_counts.json": ("counts", bool(config.count.lines or config.count.zones)),
+        f"{name}.json": ("report", refined),
     }
     folder = Path(output.folder).expanduser()
     return {folder / file: kind for file, (kind, is_wanted) in wanted.items() if is_wanted}
@@ -305,6 +319,7 @@ def _inputs(jobs: list[_Job], config: TrackConfig, with_state: bool = True) -> I
             "model": [config.detector.model, config.embedder.model],
             "gallery": gallery,
             "state": [config.source.resume] if with_state else [],
+            "refused joins": [config.refine.refused],
             "detections": [_recorded_of(recorded, each.path, _name_of(each.path)) for each in jobs] if recorded else [],
             "source": [each.path for each in jobs],
         },
@@ -573,8 +588,10 @@ def _refine(
     counter: PassageCounter | None,
 ) -> None:
     """Look back on a finished run and write files of the same kinds again, named <name>_refined."""
-    refined = history.refined(config.refine)
-    sinks = _open_sinks(config.output, claimed, outputs, source, counter)
+    refused = read_refused(Path(config.refine.refused).expanduser()) if config.refine.refused else []
+    hindsight = history.refined(config.refine, refused)
+    refined = hindsight.tracks
+    sinks = _open_sinks(config.output, claimed, outputs, source, counter, report=partial(_report, hindsight))
     with_pictures = any(kind in ("video", "crops") for kind in outputs.values())
     frames = source if with_pictures else (Frame(None, *each) for each in history.frames)
     with _ending(claimed, sinks, summary, f"{summary.source} is written; of what it was looked back on, "):
@@ -585,7 +602,17 @@ def _refine(
             for sink in sinks.values():
                 sink.write(result)
     people = {number for tracks in refined if len(tracks) for number in tracks.tracker_id.tolist()}
-    summary.notes.append(f"{summary.source}, looked back on: {len(people)} identities instead of {summary.identities}.")
+    joined = sum(each.number != each.following for each in hindsight.joins)
+    summary.notes.append(
+        f"{summary.source}, looked back on: {len(people)} identities instead of {summary.identities}; "
+        f"{len(hindsight.cuts)} cut, {joined} joined, see {summary.source}_refined.json."
+    )
+
+
+def _report(hindsight: Refined) -> dict[str, Any]:
+    """Who was cut in two and who was joined, as JSON; only joins of two numbers are decisions that one may refuse."""
+    joins = [{**each._asdict(), "refused": False} for each in hindsight.joins if each.number != each.following]
+    return {"cuts": [each._asdict() for each in hindsight.cuts], "joins": joins}
 
 
 @contextmanager
@@ -753,6 +780,7 @@ def _open_sinks(
     source: Source,
     counter: PassageCounter | None = None,
     recorder: GallerySink | None = None,
+    report: Callable[[], dict[str, Any]] | None = None,
 ) -> dict[Path, Sink]:
     """A sink for each of the outputs; it writes where the claim says."""
     from reid_tracker.video.annotate import Annotator
@@ -760,7 +788,7 @@ def _open_sinks(
     sinks: dict[Path, Sink] = {}
     try:
         for file, kind in outputs.items():
-            place = claimed.begin(file, grows=kind != "counts")
+            place = claimed.begin(file, grows=kind not in ("counts", "report"))
             if kind == "video":
                 named = {"label": recorder.label} if recorder else {}
                 shapes = counter.shapes if counter else None
@@ -769,6 +797,9 @@ def _open_sinks(
             elif kind == "counts":
                 assert counter is not None
                 sinks[file] = CountsSink(place, counter)
+            elif kind == "report":
+                assert report is not None
+                sinks[file] = ReportSink(place, report)
             else:
                 sinks[file] = {"mot": MotSink, "jsonl": JsonLinesSink, "crops": CropSink}[kind](place)
     except UserError:

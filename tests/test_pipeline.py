@@ -106,8 +106,9 @@ def test_looking_back_writes_the_same_files_again(clip, tmp_path):
     (summary,) = track(clip, config, detector=Blinking())
     assert [path.name for path in summary.outputs] == [
         *("walk.mp4", "walk.txt", "walk.jsonl"),
-        *("walk_refined.mp4", "walk_refined.txt", "walk_refined.jsonl"),
+        *("walk_refined.mp4", "walk_refined.txt", "walk_refined.jsonl", "walk_refined.json"),
     ]
+    assert json.loads((tmp_path / "walk_refined.json").read_text()) == {"cuts": [], "joins": []}
     online = read_rows(tmp_path / "walk.txt")
     assert len(online) == 2 * FRAMES and online[online[:, 6] == 0, 0].tolist() == [13, 14]  # expected, not seen
     rows = read_rows(tmp_path / "walk_refined.txt")

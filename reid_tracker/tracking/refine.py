@@ -11,14 +11,18 @@ How alike one person's crops and strangers' are is learned from the video first:
 Without vectors nothing is split or linked: motion alone joins strangers as often as not.
 """
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import supervision as sv
 
 from reid_tracker.config import RefineSettings
+from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.bridge import measured
@@ -44,6 +48,7 @@ MOTION_SECONDS = 3.0
 WALKING_SPEED, SLACK, SAME_HEIGHT = 1.5, 0.5, 0.7
 # Sizes change more slowly than places: they are smoothed so many times as wide.
 SIZE_SMOOTHING = 4.0
+SAME_MOMENT = 0.01  # s, of a join in a report that was written with rounded times
 
 
 class History:
@@ -89,28 +94,22 @@ class History:
     def close(self) -> None:
         """Nothing is left to do."""
 
-    def refined(self, settings: RefineSettings) -> list[sv.Detections]:
-        """Look back.
-
-        Returns
-        -------
-        list of supervision.Detections
-            The people of each frame: ``tracker_id`` is the number that most of a person's boxes had online,
-            ``data["tracklet"]`` an unbroken stretch. The confidence of a box not seen but filled in is 0.
-        """
+    def refined(self, settings: RefineSettings, refused: Sequence["Join"] = ()) -> "Refined":
+        """Look back; joins that were ``refused`` after an earlier look are not made again."""
         if not self._rows:
-            return [sv.Detections.empty() for _ in self.frames]
+            return Refined([sv.Detections.empty() for _ in self.frames], [], [])
         frame, xyxy, confidence, class_id, tracklet, identity, vector = map(
             np.concatenate, zip(*self._rows, strict=True)
         )
         times = np.array([timestamp for _, timestamp in self.frames])
         vectors = np.array(self._vectors or np.zeros((0, 1)), dtype=np.float32)
-        boxes = _Boxes(times, frame, xyxy, confidence, class_id, identity, vector, vectors)
         # A newcomer may have been numbered anew before it was recognised: its last number is the decided one.
         last = dict(zip(tracklet.tolist(), identity.tolist(), strict=True))
         decided = np.array([last[each] for each in tracklet.tolist()])
+        boxes = _Boxes(times, frame, xyxy, confidence, class_id, decided, vector, vectors)
         people = [np.flatnonzero(decided == each) for each in np.unique(decided)]
-        people = _link(boxes, _split(boxes, people, settings.split_distance), settings)
+        people, cuts = _split(boxes, people, settings.split_distance)
+        people, joins = _link(boxes, people, settings, refused)
         paths = [_path(boxes, rows, settings) for rows in people]
         columns = [np.concatenate(column) for column in zip(*paths, strict=True)]
         number = np.repeat(_number(boxes.identity, people), [len(path[0]) for path in paths])
@@ -133,7 +132,90 @@ class History:
                     data=data,
                 )
             )
-        return result
+        return Refined(result, cuts, joins)
+
+
+class Cut(NamedTuple):
+    """One number that turned out to be two people.
+
+    Attributes
+    ----------
+    number : int
+        As it was online.
+    before, after : float
+        When it was last the one and first the other, s.
+    distance : float
+        Mean calibrated distance of the crops before and after: 0 as one person's, 1 as strangers'.
+    """
+
+    number: int
+    before: float
+    after: float
+    distance: float
+
+
+class Join(NamedTuple):
+    """Two stretches that turned out to be one person.
+
+    Attributes
+    ----------
+    number, following : int
+        Their numbers online; the same where a gap was bridged.
+    ended, began : float
+        When the one ended and the other began, s.
+    distance : float
+        Mean calibrated distance of their crops: 0 as one person's, 1 as strangers'.
+    cost : float
+        What was compared with `refine.link_limit`: the distance, and over short gaps the motion too.
+    """
+
+    number: int
+    following: int
+    ended: float
+    began: float
+    distance: float = 0.0
+    cost: float = 0.0
+
+    def is_same(self, other: "Join") -> bool:
+        """Whether this is the same join, decided anew."""
+        times = abs(self.ended - other.ended) + abs(self.began - other.began)
+        return (self.number, self.following) == (other.number, other.following) and times < SAME_MOMENT
+
+
+class Refined(NamedTuple):
+    """A run as it looks in hindsight.
+
+    Attributes
+    ----------
+    tracks : list of supervision.Detections
+        The people of each frame: ``tracker_id`` is the number that most of a person's boxes had online,
+        ``data["tracklet"]`` an unbroken stretch. The confidence of a box not seen but filled in is 0.
+    cuts : list of Cut
+    joins : list of Join
+        In the order of time.
+    """
+
+    tracks: list[sv.Detections]
+    cuts: list[Cut]
+    joins: list[Join]
+
+
+def read_refused(path: Path) -> list[Join]:
+    """Joins that a report of an earlier look names with ``"refused": true``.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or is no such report.
+    """
+    try:
+        joins = json.loads(path.read_text(encoding="utf-8"))["joins"]
+        names = ("number", "following", "ended", "began")
+        return [Join(*(float(each[name]) for name in names)) for each in joins if each.get("refused", False)]  # type: ignore[arg-type]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path}: not a report of --refine (<name>_refined.json).") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +233,10 @@ class _Boxes:
     identity: np.ndarray
     vector: np.ndarray
     vectors: np.ndarray
+
+    def moments(self, row: int, other: int) -> tuple[float, float]:
+        """When two rows were seen, s."""
+        return float(self.times[self.frame[row]]), float(self.times[self.frame[other]])
 
     def described(self, piece: np.ndarray) -> np.ndarray:
         """Those rows of a piece that have a vector."""
@@ -182,12 +268,12 @@ def _sums(boxes: _Boxes, pieces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarr
     return np.stack([boxes.vectors[rows].sum(axis=0) for rows in described]), np.array([len(r) for r in described])
 
 
-def _split(boxes: _Boxes, pieces: list[np.ndarray], limit: float) -> list[np.ndarray]:
+def _split(boxes: _Boxes, pieces: list[np.ndarray], limit: float) -> tuple[list[np.ndarray], list[Cut]]:
     """Cut pieces where the mean calibrated distance of the vectors before and after is over the limit.
 
     What lies between the last vector before a cut and the first after it is nobody's: in a crossing it may be either's.
     """
-    whole = pieces
+    whole, cuts = pieces, list[Cut]()
     while (scale := _distance_scale(boxes, whole)) is not None:
         pieces = []
         for piece in whole:
@@ -196,29 +282,47 @@ def _split(boxes: _Boxes, pieces: list[np.ndarray], limit: float) -> list[np.nda
             after = np.arange(SIDE_VECTORS, count - SIDE_VECTORS + 1)  # first vector after the cut
             if after.size:
                 running = boxes.vectors[boxes.vector[described]].cumsum(axis=0)
-                before = running[after - 1]
-                cosine = np.einsum("kd,kd->k", before, running[-1] - before) / (after * (count - after))
+                earlier = running[after - 1]
+                cosine = np.einsum("kd,kd->k", earlier, running[-1] - earlier) / (after * (count - after))
                 cut = after[cosine.argmin()]
-                if (scale[0] - cosine.min()) / (scale[0] - scale[1]) > limit:
+                distance = float((scale[0] - cosine.min()) / (scale[0] - scale[1]))
+                if distance > limit:
                     low, high = np.searchsorted(piece, described[[cut - 1, cut]])
+                    cuts.append(Cut(int(boxes.identity[piece[low]]), *boxes.moments(piece[low], piece[high]), distance))
                     pieces += [piece[: low + 1], piece[high:]]
                     continue
             pieces.append(piece)
         if len(pieces) == len(whole):
             break
         whole = pieces  # what is cut no longer blurs what is known of people
-    return whole
+    return whole, sorted(cuts, key=lambda cut: cut.before)
 
 
-def _link(boxes: _Boxes, pieces: list[np.ndarray], settings: RefineSettings) -> list[np.ndarray]:
+def _link(
+    boxes: _Boxes, pieces: list[np.ndarray], settings: RefineSettings, refused: Sequence[Join]
+) -> tuple[list[np.ndarray], list[Join]]:
     """Join pieces end to start, pass by pass."""
-    scale = _distance_scale(boxes, pieces)
+    scale, joins = _distance_scale(boxes, pieces), list[Join]()
     if scale is None:
-        return pieces
+        return pieces, joins
+
+    def join(first: int, second: int, distance: float = 0.0, cost: float = 0.0) -> Join:
+        last, next_ = pieces[first][-1], pieces[second][0]
+        ended, began = boxes.moments(last, next_)
+        return Join(int(boxes.identity[last]), int(boxes.identity[next_]), ended, began, distance, cost)
+
     for longest in PASSES:
-        i, j, cost = _link_costs(boxes, pieces, scale, min(longest, settings.link_seconds))
+        i, j, cost, distance = _link_costs(boxes, pieces, scale, min(longest, settings.link_seconds))
+        if refused:
+            allowed = [
+                not any(join(*pair).is_same(each) for each in refused)
+                for pair in zip(i.tolist(), j.tolist(), strict=True)
+            ]
+            i, j, cost, distance = (column[np.array(allowed, dtype=bool)] for column in (i, j, cost, distance))
         chosen = assign(i, j, cost, settings.link_limit)
         following = dict(zip(i[chosen].tolist(), j[chosen].tolist(), strict=True))
+        columns = (i[chosen], j[chosen], distance[chosen], cost[chosen])
+        joins += [join(*pair) for pair in zip(*(column.tolist() for column in columns), strict=True)]
         joined = []
         for first in sorted(set(range(len(pieces))) - set(following.values())):
             chain = [first]
@@ -226,13 +330,13 @@ def _link(boxes: _Boxes, pieces: list[np.ndarray], settings: RefineSettings) -> 
                 chain.append(following[chain[-1]])
             joined.append(np.concatenate([pieces[each] for each in chain]))
         pieces = joined
-    return pieces
+    return pieces, sorted(joins, key=lambda each: each.ended)
 
 
 def _link_costs(
     boxes: _Boxes, pieces: list[np.ndarray], scale: tuple[float, float], longest: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of a piece and a later one that may be the same person: which, which, the cost (0 certain). [K] each."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of a piece and a later one that may be one person: which, which, cost (0 certain), distance. [K] each."""
     sums, counts = _sums(boxes, pieces)
     ends = np.array([_end(boxes, piece, -1) for piece in pieces])
     starts = np.array([_end(boxes, piece, 0) for piece in pieces])
@@ -256,7 +360,7 @@ def _link_costs(
         np.abs(np.log(end[:, 4] / start[:, 4])) < SAME_HEIGHT
     )
     cost = share * motion + (1 - share) * appearance
-    return i[feasible], j[feasible], cost[feasible]
+    return i[feasible], j[feasible], cost[feasible], appearance[feasible]
 
 
 def _end(boxes: _Boxes, piece: np.ndarray, at: int) -> np.ndarray:

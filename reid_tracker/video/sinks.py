@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -376,6 +376,20 @@ class CountsSink:
         """Write the file."""
         whole = {**(self._counts or {}), "by_identity": self._counter.by_identity()}
         write_whole(self._path, (json.dumps(whole, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+class ReportSink:
+    """A JSON file that is written when the run is over; ``report`` is asked for it then."""
+
+    def __init__(self, path: str | Path, report: Callable[[], dict[str, Any]]) -> None:
+        self._path, self._report = Path(path), report
+
+    def write(self, result: FrameResult) -> None:
+        """Nothing: it is not about frames."""
+
+    def close(self) -> None:
+        """Write the file; UserError if it cannot be written."""
+        write_whole(self._path, (json.dumps(self._report(), ensure_ascii=False, indent=1) + "\n").encode())
 
 
 class CropSink:
