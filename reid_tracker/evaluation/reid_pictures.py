@@ -20,6 +20,8 @@ _EDGE = 4
 _QUERIES, _BEST = 12, 10
 _GREEN, _RED, _GREY = (80, 175, 76), (54, 67, 244), (160, 160, 160)
 
+_CAPTION, _TITLE = 14, 24  # px of a line of text
+
 _MAP_SIDE, _MAP_CROPS, _MAP_PEOPLE = 1600, 400, 20
 
 
@@ -27,6 +29,8 @@ def draw_ranked_list(
     path: Path, crops: "CropSet", vectors: np.ndarray, picture: Callable[[int], np.ndarray], seed: int
 ) -> None:
     """Draw queries, one a line, and their ten best: framed green where it is the same person, red where not.
+
+    Under each stand its identity and its cosine with the query.
 
     Parameters
     ----------
@@ -49,15 +53,34 @@ def draw_ranked_list(
         same = crops.identities[searched] == crops.identities[query]
         seen_here = (crops.cameras[searched] == crops.cameras[query]) & (crops.cameras[query] != -1)
         best = np.argsort(np.where(same & seen_here, np.inf, line), kind="stable")[:_BEST]
-        cells = [_framed(picture(int(query)), _GREY), np.full((_SIZE[0] + 2 * _EDGE, 12, 3), 255, np.uint8)]
-        cells += [_framed(picture(int(searched[row])), _GREEN if same[row] else _RED) for row in best]
+        asked = _framed(picture(int(query)), _GREY, f"#{crops.identities[query]}")
+        cells = [asked, np.full((len(asked), 12, 3), 255, np.uint8)]
+        cells += [
+            _framed(
+                picture(int(searched[row])),
+                _GREEN if same[row] else _RED,
+                f"#{crops.identities[searched[row]]} {-line[row]:.2f}",
+            )
+            for row in best
+        ]
         lines.append(np.hstack(cells))
-    _write(path, np.vstack(lines))
+    title = f"{len(lines)} queries and their {_BEST} best: identity, cosine; green = the same identity, red = another"
+    _write(path, np.vstack([_text(title, lines[0].shape[1], _TITLE), *lines]))
 
 
-def _framed(crop: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+def _framed(crop: np.ndarray, colour: tuple[int, int, int], caption: str) -> np.ndarray:
     edges = (_EDGE, _EDGE, _EDGE, _EDGE)
-    return cv2.copyMakeBorder(resize_crop(crop, _SIZE), *edges, cv2.BORDER_CONSTANT, value=colour)
+    framed = cv2.copyMakeBorder(resize_crop(crop, _SIZE), *edges, cv2.BORDER_CONSTANT, value=colour)
+    return np.vstack([framed, _text(caption, framed.shape[1], _CAPTION)])
+
+
+def _text(words: str, width: int, height: int) -> np.ndarray:
+    """A line of text on white, as large as it fits; uint8 [height, width, 3]."""
+    line = np.full((height, width, 3), 255, np.uint8)
+    (length, tall), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, 1, 1)
+    scale = min(0.85 * (width - 2) / max(length, 1), 0.55 * height / tall)
+    base = (2, round(height - 0.3 * height))
+    return cv2.putText(line, words, base, cv2.FONT_HERSHEY_SIMPLEX, scale, (40, 40, 40), 1, cv2.LINE_AA)
 
 
 def draw_embedding_map(
@@ -74,6 +97,9 @@ def draw_embedding_map(
     low, span = plane.min(axis=0), np.maximum(np.ptp(plane, axis=0), 1e-9)
     height, width = _SIZE[0] // 2, _SIZE[1] // 2
     places = (((plane - low) / span) * (_MAP_SIDE - np.array([width, height]) - 8)).astype(int) + 4
+    title = (
+        f"{len(rows)} crops of {len(people)} identities (t-SNE of the cosine distances); frames of one colour are one"
+    )
     canvas = np.full((_MAP_SIDE, _MAP_SIDE, 3), 255, dtype=np.uint8)
     hues = (np.argsort(np.argsort(people)) * (180 / len(people))).astype(np.uint8)
     for row, (x, y) in zip(rows, places, strict=True):
@@ -81,7 +107,8 @@ def draw_embedding_map(
         colour = cv2.cvtColor(np.array([[[hue, 220, 220]]], dtype=np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
         canvas[y : y + height, x : x + width] = resize_crop(picture(int(row)), (height, width))
         cv2.rectangle(canvas, (x - 2, y - 2), (x + width + 1, y + height + 1), colour, 3)
-    _write(path, canvas)
+        canvas[y + height - 9 : y + height, x : x + width] = _text(f"#{crops.identities[row]}", width, 9)
+    _write(path, np.vstack([_text(title, _MAP_SIDE, _TITLE), canvas]))
 
 
 def embed_in_plane(vectors: np.ndarray, random: np.random.Generator, perplexity: float = 15) -> np.ndarray:

@@ -95,10 +95,12 @@ def test_pictures(market: Path, model: Path, tmp_path: Path) -> None:
     ranked, plane = tmp_path / "new" / "ranked.png", tmp_path / "map.png"
     evaluate_reid(str(market), model, ranked_list=ranked, embedding_map=plane, device="cpu")
     image = cv2.imread(str(ranked))
-    assert image.shape == (12 * 136, 72 + 12 + 10 * 72, 3)
-    frames = [tuple(image[line * 136 + 1, 84 + 72 * cell + 1]) for line in range(12) for cell in range(10)]
+    assert image.shape == (24 + 12 * 150, 72 + 12 + 10 * 72, 3)
+    frames = [tuple(image[24 + line * 150 + 1, 84 + 72 * cell + 1]) for line in range(12) for cell in range(10)]
     assert len(set(frames)) == 2  # some right, some wrong: each person is at most three times in the other camera
-    assert cv2.imread(str(plane)).shape == (1600, 1600, 3)
+    captions = [image[24 + line * 150 + 137 : 24 + line * 150 + 149, 84:] for line in range(12)]
+    assert (image[:23] < 100).any() and all((each < 100).any() for each in captions)  # title, numbers and cosines
+    assert cv2.imread(str(plane)).shape == (1624, 1600, 3)
     with pytest.raises(UserError, match=r"\.png"):
         evaluate_reid(str(market), model, ranked_list=tmp_path / "ranked.txt", device="cpu")
 
