@@ -27,9 +27,10 @@ def check(detections: Any, timestamp: Any, image: Any) -> None:
     """
     if not isinstance(detections, sv.Detections):
         kind = type(detections).__name__
-        mend = "give supervision.Detections; an array x1, y1, x2, y2, confidence, class becomes one by "
-        mend += "Detections(xyxy=a[:, :4], confidence=a[:, 4], class_id=a[:, 5].astype(int)), no box by "
-        raise UserError(f"detections are a {kind}: {mend}Detections.empty().")
+        raise UserError(
+            f"detections are a {kind}: give supervision.Detections, or an array with the columns x1, y1, x2, y2, and "
+            "where known confidence and class."
+        )
     class_id = detections.class_id
     if class_id is not None and not _whole(np.asarray(class_id)):
         raise UserError("class_id holds other things than whole numbers; give the classes' numbers.")
@@ -41,6 +42,39 @@ def check(detections: Any, timestamp: Any, image: Any) -> None:
         if shape is None or len(shape) != 3 or shape[2] != 3 or image.dtype != np.uint8:
             found = f"{image.dtype} {list(shape)}" if shape is not None else f"a {type(image).__name__}"
             raise UserError(f"image is {found}: give uint8 [height, width, 3], blue, green, red.")
+
+
+def from_array(rows: np.ndarray, embedding: Any = None) -> sv.Detections:
+    """Detections of an array [N, 4 to 6]: x1, y1, x2, y2, confidence, class; and vectors [N, D].
+
+    Raises
+    ------
+    UserError
+        If the array has another shape or holds no numbers.
+    """
+    empty = rows.size == 0
+    if not empty and (rows.ndim != 2 or rows.shape[1] not in (4, 5, 6) or rows.dtype.kind not in "fiu"):
+        raise UserError(
+            f"detections are an array of {rows.dtype} {list(rows.shape)}: give numbers [N, 4 to 6], x1, y1, x2, y2, "
+            "confidence, class."
+        )
+    columns = np.zeros((0, 6)) if empty else rows.astype(np.float64)
+    found = sv.Detections(columns[:, :4].astype(np.float32), data={"row": np.arange(len(columns))})
+    if columns.shape[1] > 4:
+        found.confidence = columns[:, 4].astype(np.float32)
+    if columns.shape[1] > 5:
+        if not _whole(columns[:, 5]):
+            raise UserError("class_id holds other things than whole numbers; give the classes' numbers.")
+        found.class_id = columns[:, 5].astype(np.int64)
+    if embedding is not None:
+        vectors = np.asarray(embedding)
+        if not (empty and vectors.size == 0):
+            if vectors.ndim != 2 or len(vectors) != len(columns):
+                raise UserError(
+                    f"embedding is an array {list(vectors.shape)}: give a vector for each of the {len(columns)} boxes."
+                )
+            found.data["embedding"] = vectors
+    return found
 
 
 def _whole(class_id: np.ndarray) -> bool:

@@ -31,7 +31,7 @@ from reid_tracker.tracking.association import STRANGER_DISTANCE, Association
 from reid_tracker.tracking.box_motion import BoxMotion
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, warp, zoom
-from reid_tracker.tracking.checks import Notes, check
+from reid_tracker.tracking.checks import Notes, check, from_array
 from reid_tracker.tracking.foresight import Foresight
 from reid_tracker.tracking.frame_arrays import FrameArrays, at_edge
 from reid_tracker.tracking.memory import VIEWS, IdentityMemory
@@ -199,20 +199,28 @@ class Tracker:
         return tracker
 
     def update(
-        self, detections: sv.Detections, timestamp: float | None = None, image: np.ndarray | None = None
+        self,
+        detections: sv.Detections | np.ndarray,
+        timestamp: float | None = None,
+        image: np.ndarray | None = None,
+        *,
+        embedding: np.ndarray | None = None,
     ) -> sv.Detections:
         """Match one frame's detections to the people known.
 
         Parameters
         ----------
-        detections : supervision.Detections
+        detections : supervision.Detections, or ndarray [N, 4 to 6]
             ``xyxy`` [N, 4] in px; ``confidence`` [N] (1 where missing), ``class_id`` [N] and ``data["embedding"]``
             float [N, D] (a NaN row where there is none) are used where present. Rows with NaN, infinite or empty boxes
-            are ignored.
+            are ignored. An array has the columns x1, y1, x2, y2, and where known confidence and class; ``data["row"]``
+            then tells which row each result was.
         timestamp : float, optional
             Time of the frame in seconds; by default 1 / frame_rate after the last.
         image : ndarray uint8 [H, W, 3], optional
             The frame, BGR: for ``camera_motion``, and its size tells whom the edges of a standing camera cut off.
+        embedding : ndarray float [N, D], optional
+            Vectors for an array of detections.
 
         Returns
         -------
@@ -228,6 +236,12 @@ class Tracker:
             If something given is of the wrong kind, time stands still or runs back, or the embeddings change their
             length; the tracker is then as it was, and the frame can be given again.
         """
+        if isinstance(detections, np.ndarray):
+            detections = from_array(detections, embedding)
+        elif embedding is not None:
+            raise UserError(
+                'embedding goes with an array of detections; supervision.Detections have data["embedding"].'
+            )
         check(detections, timestamp, image)
         frame = FrameArrays(detections)
         self._adopt_dimension(frame.embedding)

@@ -366,7 +366,11 @@ SEEN = np.array([[10, 10, 50, 110, 0.9, 0.0], [200, 10, 240, 110, 0.9, 2.0]])  #
 @pytest.mark.parametrize(
     ("given", "others", "said"),
     [
-        (SEEN, {}, "detections are a ndarray"),
+        ([[0, 0, 10, 10]], {}, "detections are a list"),
+        (np.zeros((2, 3)), {}, r"float64 \[2, 3\]: give numbers \[N, 4 to 6\]"),
+        (np.zeros((2, 4)), {"embedding": np.ones((3, 8))}, "a vector for each of the 2 boxes"),
+        (np.full((1, 6), 0.5), {}, "class_id holds other things"),
+        (detections([person(0)]), {"embedding": np.ones((1, 8))}, "goes with an array"),
         (None, {}, "detections are a NoneType"),
         (detections(SEEN[:, :4], class_id=["person", "car"]), {}, "class_id"),
         (detections(SEEN[:, :4], class_id=[0.5, 1.0]), {}, "class_id"),
@@ -427,3 +431,20 @@ def test_a_stranger_s_crop_for_a_moment_changes_nothing_and_for_good_it_does():
     assert show(post, 8) < 0.5  # something stands in front
     assert show(look, 10) < 0.5
     assert show(post, 25) > 0.8  # another coat
+
+
+def test_arrays_are_tracked_as_detections_are():
+    """Columns for confidence and class, vectors beside; each result says which row it was."""
+    looks, rng = unit_vectors(2), np.random.default_rng(0)
+    one, other = Tracker(), Tracker()
+    for frame in range(8):
+        boxes = np.array([person(100.0 + 4 * frame), person(400.0)], np.float32)[:: 1 if frame % 2 else -1]
+        vectors = seen(looks[:: 1 if frame % 2 else -1], rng).astype(np.float32)
+        given = sv.Detections(boxes, confidence=np.full(2, 0.9, np.float32), class_id=np.zeros(2, int))
+        given.data["embedding"] = vectors
+        rows = np.hstack([boxes, [[0.9, 0], [0.9, 0]]])
+        expected, found = one.update(given), other.update(rows, embedding=vectors)
+        assert found.tracker_id.tolist() == expected.tracker_id.tolist() and len(found) == 2
+        np.testing.assert_array_equal(found.xyxy, boxes[found.data["row"]])
+    assert len(other.update(np.zeros((0, 6)))) == 0 and len(other.update(np.array([]))) == 0
+    assert len(other.update(np.array([person(132.0), person(400.0)]))) == 2  # boxes alone
