@@ -156,6 +156,9 @@ def track(
     mot: Annotated[bool | None, typer.Option("--mot", help="Write MOTChallenge text.")] = None,
     jsonl: Annotated[bool | None, typer.Option("--jsonl", help="Write JSON lines, one object a frame.")] = None,
     crops: Annotated[bool | None, typer.Option("--crops", help="Write crops per identity.")] = None,
+    report: Annotated[
+        bool | None, typer.Option("--report", help="Write who was there, when, how long, where: tables and a page.")
+    ] = None,
     blur_people: Annotated[bool | None, typer.Option("--blur-people", help="Blur everyone in the video.")] = None,
     refine: Annotated[
         bool | None, typer.Option("--refine", help="Look back after the run: also write <name>_refined.*")
@@ -211,6 +214,7 @@ def track(
         "output.mot": mot,
         "output.jsonl": jsonl,
         "output.crops": crops,
+        "output.report": report,
         "output.blur_people": blur_people,
         "gallery.where": gallery,
         "gallery.retention_days": retention,

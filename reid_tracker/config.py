@@ -171,6 +171,9 @@ class OutputSettings(Settings):
     mot: bool = setting(False, "MOTChallenge text, <name>.txt")
     jsonl: bool = setting(False, "JSON lines, one object a frame, <name>.jsonl")
     crops: bool = setting(False, "Crops per identity, <name>_crops/<identity>/")
+    report: bool = setting(
+        False, "Who was there, when, how long, where: <name>_people.csv, <name>_visits.csv and <name>_report.html"
+    )
     overwrite: bool = setting(
         False, "true = replace files that this program did not write, or wrote of another source; never an input."
     )

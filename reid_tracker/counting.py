@@ -5,7 +5,7 @@ and `PolygonZone` follow tracklets, and a tracklet's passages belong to whicheve
 """
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,6 +97,8 @@ class PassageCounter:
             name: sv.PolygonZone(points.astype(int), feet) for name, points in shapes.items() if len(points) > 2
         }
         self._passages = {(name, way): _Passages() for name in shapes for way in ("in", "out")}
+        # When (s), which tracklet, where, and "in" or "out", in the order of time.
+        self.passages: list[tuple[float, int, str, str]] = []
         self._inside: dict[str, set[int]] = {name: set() for name in self._zones}
         self._raw: dict[str, set[int]] = {name: set() for name in self._zones}
         self._identity: dict[int, int] = {}
@@ -136,16 +138,21 @@ class PassageCounter:
         self._recent.append(everyone)
         for name, line in self._lines.items():
             for way, crossed in zip(("in", "out"), line.trigger(everyone), strict=True):
-                self._passages[name, way].following.update(numbers[crossed].tolist())
+                self._pass(timestamp, name, way, numbers[crossed].tolist())
         for name, zone in self._zones.items():
             now, before, inside = set(numbers[zone.trigger(everyone)].tolist()), self._raw[name], self._inside[name]
             self._raw[name] = now
             inside = (now & before) | (inside & (now | before))  # two sightings change it, one is jitter
-            self._passages[name, "in"].following.update(inside - self._inside[name])
-            self._passages[name, "out"].following.update(self._inside[name] - inside)
+            self._pass(timestamp, name, "in", inside - self._inside[name])
+            self._pass(timestamp, name, "out", self._inside[name] - inside)
             self._inside[name] = inside
         self._in_sight = {tracklet for tracklet, (seen, _) in self._last.items() if seen == timestamp}
-        return self._counts()
+        return self.counts()
+
+    def _pass(self, timestamp: float, name: str, way: str, tracklets: Iterable[int]) -> None:
+        for tracklet in tracklets:
+            self._passages[name, way].following[tracklet] += 1
+            self.passages.append((timestamp, tracklet, name, way))
 
     def _forget(self, tracklet: int) -> None:
         for passages in self._passages.values():
@@ -154,7 +161,8 @@ class PassageCounter:
             inside.discard(tracklet)
         del self._last[tracklet], self._identity[tracklet]
 
-    def _counts(self) -> Counts:
+    def counts(self) -> Counts:
+        """What `update` gave last."""
         totals = {key: each.by_identity(self._identity) for key, each in self._passages.items()}
         counts: Counts = {"lines": {}, "zones": {}}
         for name in self._lines:

@@ -1,5 +1,6 @@
 """The loop: frames in, identities out. The only place where source, detector, embedder, tracker and sinks meet."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,12 +8,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 import supervision as sv
 
+import reid_tracker
 from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.config import LiveConfig, OutputSettings, TrackConfig
 from reid_tracker.corrections import Corrections
@@ -22,6 +24,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
 from reid_tracker.gallery.store import Gallery, Model, forget_unseen, is_url, open_gallery
 from reid_tracker.ownership import Claim, Inputs, check_outputs, claim, part_of, source_marks
+from reid_tracker.report.visits import VisitLog
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.bridge import Bridge, measured
 from reid_tracker.tracking.calibration import CosineStatistics
@@ -204,6 +207,8 @@ def _track(
     """`track`; what it opens and must close goes to ``opened_here``."""
     if config.output.blur_people and config.output.crops:
         raise UserError("blur_people and crops contradict each other: crops show people. Leave one out.")
+    if config.output.blur_people and config.output.report:
+        raise UserError("blur_people and report contradict each other: a report shows people. Leave one out.")
     if config.output.blur_people and config.gallery.where:
         raise UserError(
             "blur_people and a gallery contradict each other: a gallery keeps crops of people. Leave one out."
@@ -296,14 +301,17 @@ def _wanted(config: TrackConfig, name: str, has_pixels: bool, refined: bool = Fa
     output = config.output
     if refined and not config.refine.enabled:
         return {}
-    nothing_asked = not (output.video or output.mot or output.jsonl or output.crops)
+    nothing_asked = not (output.video or output.mot or output.jsonl or output.crops or output.report)
     wanted = {
         f"{name}.mp4": ("video", output.video or (nothing_asked and has_pixels)),
         f"{name}.txt": ("mot", output.mot or nothing_asked),
         f"{name}.jsonl": ("jsonl", output.jsonl),
         f"{name}_crops": ("crops", output.crops),
         f"{name}_counts.json": ("counts", bool(config.count.lines or config.count.zones)),
-        f"{name}.json": ("report", refined),
+        f"{name}.json": ("decisions", refined),
+        f"{name}_people.csv": ("people", output.report),
+        f"{name}_visits.csv": ("visits", output.report),
+        f"{name}_report.html": ("page", output.report),
     }
     folder = Path(output.folder).expanduser()
     return {folder / file: kind for file, (kind, is_wanted) in wanted.items() if is_wanted}
@@ -402,9 +410,10 @@ class _Batch:
         with ExitStack() as claims:
             claimed = claims.enter_context(claim(*_arguments(job, self._inputs, config), private=private))
             claimed_state = claims.enter_context(claim(*self._state, private=private)) if self._state else None
-            sinks = _open_sinks(config.output, claimed, job.outputs, opened, counter, recorder)
+            made = self._reports(job, counter, recorder)
+            sinks = _open_sinks(config.output, claimed, job.outputs, opened, counter, recorder, made)
             history = History() if config.refine.enabled else None
-            others = [each for each in (recorder, history) if each is not None]
+            others = [each for each in (recorder, history, made.log) if each is not None]
             corrections = Corrections()
             began = time.perf_counter()
             try:
@@ -433,9 +442,25 @@ class _Batch:
             if history is not None and not summary.interrupted:
                 # What it looked back on bears other tracklets: nobody's passage goes on from the video before.
                 again = _counter(self._shapes, before, summary, follow=False)
-                _refine(history, config, opened, claimed, job.refined, summary, again)
+                made = self._reports(job, again, recorder)
+                _refine(history, config, opened, claimed, job.refined, summary, again, made)
         summary.notes += [note for note in opened.notes if note not in summary.notes]
         summary.notes += run_detector.notes() if hasattr(run_detector, "notes") else []
+
+    def _reports(self, job: _Job, counter: PassageCounter | None, recorder: GallerySink | None) -> "_Reports":
+        if not self._config.output.report:
+            return _Reports(None)
+        log = VisitLog(counter, recorder.name) if recorder else VisitLog(counter)
+        config = self._config
+        settings = config.model_dump(exclude_defaults=True, exclude={"output", "detector", "embedder", "gallery"})
+        about = {
+            "video": job.path.name,
+            "detector": Path(config.detector.recorded or config.detector.model or "bundled").name,
+            "appearance network": Path(config.embedder.model or "bundled").name if config.embedder.enabled else "none",
+            "other settings": json.dumps(settings) if settings else "the defaults",
+            "made by": f"reid_tracker {reid_tracker.__version__}",
+        }
+        return _Reports(log, job.name, about)
 
     def _open_gallery(self, embedder: AppearanceModel | None) -> Gallery:
         config = self._config
@@ -586,20 +611,22 @@ def _refine(
     outputs: dict[Path, str],
     summary: RunSummary,
     counter: PassageCounter | None,
+    made: "_Reports",
 ) -> None:
     """Look back on a finished run and write files of the same kinds again, named <name>_refined."""
     refused = read_refused(Path(config.refine.refused).expanduser()) if config.refine.refused else []
     hindsight = history.refined(config.refine, refused)
     refined = hindsight.tracks
-    sinks = _open_sinks(config.output, claimed, outputs, source, counter, report=partial(_report, hindsight))
-    with_pictures = any(kind in ("video", "crops") for kind in outputs.values())
+    made = replace(made, hindsight=hindsight)
+    sinks = _open_sinks(config.output, claimed, outputs, source, counter, made=made)
+    with_pictures = source.has_pixels and any(kind in ("video", "crops", "page") for kind in outputs.values())
     frames = source if with_pictures else (Frame(None, *each) for each in history.frames)
     with _ending(claimed, sinks, summary, f"{summary.source} is written; of what it was looked back on, "):
         for frame, tracks, seen in zip(frames, refined, history.seen, strict=False):
             if counter is not None:  # from here on the summary's counts are the refined ones
                 summary.counts = counter.update(tracks, frame.timestamp)
             result = FrameResult(frame, tracks, sv.Detections(seen), summary.counts if counter else None)
-            for sink in sinks.values():
+            for sink in (*sinks.values(), *([made.log] if made.log else [])):
                 sink.write(result)
     people = {number for tracks in refined if len(tracks) for number in tracks.tracker_id.tolist()}
     joined = sum(each.number != each.following for each in hindsight.joins)
@@ -609,10 +636,34 @@ def _refine(
     )
 
 
-def _report(hindsight: Refined) -> dict[str, Any]:
-    """Who was cut in two and who was joined, as JSON; only joins of two numbers are decisions that one may refuse."""
-    joins = [{**each._asdict(), "refused": False} for each in hindsight.joins if each.number != each.following]
-    return {"cuts": [each._asdict() for each in hindsight.cuts], "joins": joins}
+@dataclass
+class _Reports:
+    """What is written about a run when it is over, from what its frames have told ``log``."""
+
+    log: VisitLog | None
+    name: str = ""
+    about: dict[str, str] = field(default_factory=dict)
+    hindsight: Refined | None = None
+
+    def make(self, kind: str) -> bytes:
+        """The file of a kind."""
+        if kind == "decisions":
+            assert self.hindsight is not None
+            # Only joins of two numbers are decisions that one may refuse.
+            joined = [each for each in self.hindsight.joins if each.number != each.following]
+            decisions = {
+                "cuts": [each._asdict() for each in self.hindsight.cuts],
+                "joins": [{**each._asdict(), "refused": False} for each in joined],
+            }
+            return (json.dumps(decisions, indent=1) + "\n").encode()
+        assert self.log is not None
+        if kind == "people":
+            return self.log.people_table()
+        if kind == "visits":
+            return self.log.visits_table()
+        from reid_tracker.report.page import make_page
+
+        return make_page(self.log, self.name, self.about)
 
 
 @contextmanager
@@ -780,7 +831,7 @@ def _open_sinks(
     source: Source,
     counter: PassageCounter | None = None,
     recorder: GallerySink | None = None,
-    report: Callable[[], dict[str, Any]] | None = None,
+    made: "_Reports | None" = None,
 ) -> dict[Path, Sink]:
     """A sink for each of the outputs; it writes where the claim says."""
     from reid_tracker.video.annotate import Annotator
@@ -788,7 +839,7 @@ def _open_sinks(
     sinks: dict[Path, Sink] = {}
     try:
         for file, kind in outputs.items():
-            place = claimed.begin(file, grows=kind not in ("counts", "report"))
+            place = claimed.begin(file, grows=kind in ("video", "mot", "jsonl", "crops"))
             if kind == "video":
                 named = {"label": recorder.label} if recorder else {}
                 shapes = counter.shapes if counter else None
@@ -797,11 +848,11 @@ def _open_sinks(
             elif kind == "counts":
                 assert counter is not None
                 sinks[file] = CountsSink(place, counter)
-            elif kind == "report":
-                assert report is not None
-                sinks[file] = ReportSink(place, report)
-            else:
+            elif kind in ("mot", "jsonl", "crops"):
                 sinks[file] = {"mot": MotSink, "jsonl": JsonLinesSink, "crops": CropSink}[kind](place)
+            else:
+                assert made is not None
+                sinks[file] = ReportSink(place, partial(made.make, kind))
     except UserError:
         for sink in sinks.values():
             sink.close()

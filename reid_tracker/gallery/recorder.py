@@ -94,9 +94,13 @@ class GallerySink:
         self._known = {person.number for person in people}
         self._names = {person.number: person.name for person in people if person.name}
 
+    def name(self, number: int) -> str:
+        """What the gallery calls someone; empty without a name."""
+        return self._names.get(number, "")
+
     def label(self, number: int) -> str:
         """What stands at someone's box: the number, and the name where there is one."""
-        return f"#{number} {self._names.get(number, '')}".rstrip()
+        return f"#{number} {self.name(number)}".rstrip()
 
     def summary(self) -> str:
         """One sentence for the user."""

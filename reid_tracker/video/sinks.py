@@ -379,17 +379,20 @@ class CountsSink:
 
 
 class ReportSink:
-    """A JSON file that is written when the run is over; ``report`` is asked for it then."""
+    """A file that is written when the run is over; ``make`` is asked for it then."""
 
-    def __init__(self, path: str | Path, report: Callable[[], dict[str, Any]]) -> None:
-        self._path, self._report = Path(path), report
+    def __init__(self, path: str | Path, make: Callable[[], bytes]) -> None:
+        self._path, self._make = Path(path), make
+        self.last_frame = 0
 
     def write(self, result: FrameResult) -> None:
-        """Nothing: it is not about frames."""
+        """Take note that there was a frame."""
+        self.last_frame = result.frame.index + 1
 
     def close(self) -> None:
         """Write the file; UserError if it cannot be written."""
-        write_whole(self._path, (json.dumps(self._report(), ensure_ascii=False, indent=1) + "\n").encode())
+        if self.last_frame:
+            write_whole(self._path, self._make())
 
 
 class CropSink:

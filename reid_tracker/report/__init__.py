@@ -1,0 +1,1 @@
+"""Answers about a video: who was there, when, for how long, and where."""

@@ -1,0 +1,250 @@
+"""What a report is made of: where everyone was and when, their best pictures, and who entered which place."""
+
+import csv
+import io
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+
+from reid_tracker.counting import MISSING_SECONDS, PassageCounter
+from reid_tracker.tracking import costs
+from reid_tracker.tracking.bridge import measured
+from reid_tracker.video.annotate import clip_boxes
+from reid_tracker.video.sinks import FrameResult
+
+# Where someone is, is kept so often, s, in the log of a tracklet.
+EVERY_SECONDS = 0.2
+PICTURE_HEIGHT = 160  # px, of the best picture of each person
+BETTER = 1.15  # a picture takes another's place from so many times its worth on
+TALL_ENOUGH = 200.0  # px; more of a person says no more
+STILL_WIDTH = 960  # px
+
+
+@dataclass(slots=True)
+class _Trail:
+    """Samples of one tracklet: seconds, foot points (px), and its best picture."""
+
+    seconds: array = field(default_factory=lambda: array("d"))
+    x: array = field(default_factory=lambda: array("f"))
+    y: array = field(default_factory=lambda: array("f"))
+    seen: float = 0.0  # s, in which it was detected
+    last: float = -np.inf  # when it was last seen
+    worth: float = 0.0
+    picture: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Somebody at a place: the picture (""), a zone, or a line (then ``entered`` is when it was crossed)."""
+
+    number: int
+    place: str
+    entered: float
+    left: float
+    direction: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody in a video.
+
+    Attributes
+    ----------
+    number : int
+    name : str
+    first, last : float
+        When first and last seen, s.
+    seconds : float
+        How long in view: the time during which the detector saw the person.
+    visits : int
+        Stretches in the picture that lie `MISSING_SECONDS` or more apart.
+    places : list of str
+        Zones entered and lines crossed.
+    picture : bytes or None
+        The best crop, JPEG.
+    """
+
+    number: int
+    name: str
+    first: float
+    last: float
+    seconds: float
+    visits: int
+    places: list[str]
+    picture: bytes | None
+
+
+class VisitLog:
+    """Follows a run as a `Sink`; afterwards it tells who was where.
+
+    Parameters
+    ----------
+    counter : PassageCounter, optional
+        Whose zones and lines are the places.
+    name_of : callable, optional
+        Somebody's name by number.
+
+    Attributes
+    ----------
+    still : ndarray or None
+        The first picture, at most `STILL_WIDTH` px wide.
+    scale : float
+        Its size as a share of the video's.
+    end : float
+        When the last frame was, s.
+    """
+
+    def __init__(self, counter: PassageCounter | None = None, name_of: Callable[[int], str] = lambda _: "") -> None:
+        self.counter, self._name_of = counter, name_of
+        self._trails: defaultdict[int, _Trail] = defaultdict(_Trail)
+        self._identity: dict[int, int] = {}
+        self.still: np.ndarray | None = None
+        self.end, self.scale = 0.0, 1.0
+
+    def write(self, result: FrameResult) -> None:
+        """Take in one frame."""
+        now, image = result.frame.timestamp, result.frame.image
+        step, self.end = now - self.end, now
+        if self.still is None and image is not None:
+            self.scale = min(STILL_WIDTH / image.shape[1], 1.0)
+            self.still = cv2.resize(image, None, fx=self.scale, fy=self.scale, interpolation=cv2.INTER_AREA)
+        tracks = measured(result.tracks)
+        if not len(tracks):
+            return
+        self._identity.update(zip(tracks.data["tracklet"].tolist(), tracks.tracker_id.tolist(), strict=True))
+        covered = costs.coverage(tracks.xyxy)
+        confidence = np.ones(len(tracks)) if tracks.confidence is None else tracks.confidence
+        for tracklet, box, hidden, sure in zip(
+            tracks.data["tracklet"].tolist(), tracks.xyxy, covered, confidence, strict=True
+        ):
+            trail = self._trails[tracklet]
+            trail.seen += min(max(step, 0.0), now - trail.last) if trail.last > -np.inf else 0.0
+            trail.last = now
+            if not trail.seconds or now - trail.seconds[-1] >= EVERY_SECONDS - 1e-6:
+                trail.seconds.append(now)
+                trail.x.append((box[0] + box[2]) / 2)
+                trail.y.append(box[3])
+            if image is not None:
+                self._look(trail, image, box, float(sure) * (1 - float(hidden)) ** 2)
+
+    def _look(self, trail: _Trail, image: np.ndarray, box: np.ndarray, clear: float) -> None:
+        """Keep a crop that shows somebody better than those before: large, uncovered, surely seen, whole."""
+        (inside,), _ = clip_boxes(box[None], image.shape[1], image.shape[0])
+        size, shown = box[2:] - box[:2], np.maximum(inside[2:] - inside[:2], 0)
+        worth = clear * min(float(size[1]), TALL_ENOUGH) / TALL_ENOUGH * float(np.prod(shown / np.maximum(size, 1)))
+        if worth <= BETTER * trail.worth or shown.min() < 4:
+            return
+        left, top, right, bottom = inside.round().astype(int)
+        crop = image[top:bottom, left:right]
+        scale = PICTURE_HEIGHT / crop.shape[0]
+        if scale < 1:
+            crop = cv2.resize(crop, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        trail.worth, trail.picture = worth, cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def paths(self) -> dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+        """The stretches in view of each person, by number: seconds, x and y of the feet in pixels of the still, [K]."""
+        found: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = defaultdict(list)
+        for tracklet, trail in self._trails.items():
+            columns = (np.array(trail.seconds), self.scale * np.array(trail.x), self.scale * np.array(trail.y))
+            found[self._identity[tracklet]].append(columns)
+        return {number: sorted(found[number], key=lambda stretch: stretch[0][0]) for number in sorted(found)}
+
+    def visits(self) -> list[Visit]:
+        """Every visit to the picture and to each place, in the order of time."""
+        found = []
+        presence: dict[int, list[list[float]]] = defaultdict(list)
+        ends = sorted(
+            (trail.seconds[0], trail.last, self._identity[tracklet]) for tracklet, trail in self._trails.items()
+        )
+        for first, last, number in ends:
+            stays = presence[number]
+            if stays and first - stays[-1][1] <= MISSING_SECONDS:
+                stays[-1][1] = max(stays[-1][1], last)
+            else:
+                stays.append([first, last])
+        for number, stays in presence.items():
+            found += [Visit(number, "", first, last) for first, last in stays]
+        if self.counter is not None:
+            found += self._at_places(presence)
+        return sorted(found, key=lambda visit: (visit.entered, visit.number, visit.place))
+
+    def _at_places(self, presence: dict[int, list[list[float]]]) -> list[Visit]:
+        """Visits to zones, and crossings of lines; who is out of sight has left the zone as well."""
+        assert self.counter is not None
+        found = []
+        since: dict[tuple[int, str], tuple[float, int]] = {}
+        for seconds, tracklet, place, way in self.counter.passages:
+            if tracklet not in self._identity:
+                continue  # of a video before this one
+            number, key = self._identity[tracklet], (tracklet, place)
+            if len(self.counter.shapes[place]) == 2:
+                found.append(Visit(number, place, seconds, seconds, way))
+            elif way == "in":
+                since[key] = seconds, number
+            elif key in since:
+                found.append(Visit(number, place, since.pop(key)[0], seconds))
+        for (tracklet, place), (entered, number) in since.items():
+            found.append(Visit(number, place, entered, max(self._trails[tracklet].last, entered)))
+        return found
+
+    def people(self) -> list[Person]:
+        """Everyone, by number."""
+        visits: dict[int, list[Visit]] = defaultdict(list)
+        for visit in self.visits():
+            visits[visit.number].append(visit)
+        trails: dict[int, list[_Trail]] = defaultdict(list)
+        for tracklet, trail in self._trails.items():
+            trails[self._identity[tracklet]].append(trail)
+        found = []
+        for number in sorted(trails):
+            own = trails[number]
+            stays = [visit for visit in visits[number] if not visit.place]
+            best = max(own, key=lambda trail: trail.worth)
+            found.append(
+                Person(
+                    number,
+                    self._name_of(number),
+                    min(visit.entered for visit in stays),
+                    max(visit.left for visit in stays),
+                    sum(trail.seen for trail in own),
+                    len(stays),
+                    sorted({visit.place for visit in visits[number] if visit.place}),
+                    best.picture,
+                )
+            )
+        return found
+
+    def people_table(self) -> bytes:
+        """``<name>_people.csv``."""
+        rows = []
+        for each in self.people():
+            moments = [f"{value:.2f}" for value in (each.first, each.last, each.seconds)]
+            rows.append([each.number, each.name, *moments, each.visits, "; ".join(each.places)])
+        return _table(("number", "name", "first_seen_s", "last_seen_s", "in_view_s", "visits", "places"), rows)
+
+    def visits_table(self) -> bytes:
+        """``<name>_visits.csv``."""
+        names = {each.number: each.name for each in self.people()}
+        rows = []
+        for each in self.visits():
+            dwell = "" if each.direction else f"{each.left - each.entered:.2f}"
+            moments = f"{each.entered:.2f}", f"{each.left:.2f}"
+            rows.append([each.number, names[each.number], each.place, *moments, dwell, each.direction])
+        return _table(("number", "name", "place", "entered_s", "left_s", "dwell_s", "direction"), rows)
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    # A name that begins as a formula does would be run by a spreadsheet.
+    writer.writerows([f"'{cell}" if str(cell)[:1] in ("=", "+", "-", "@") else cell for cell in row] for row in rows)
+    return text.getvalue().encode()

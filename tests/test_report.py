@@ -1,0 +1,124 @@
+"""`track --report`: who was there, when, for how long, where; as tables and as a page that a browser shows."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tracking_world import person, unit_vectors
+
+from reid_tracker.config import TrackConfig, load
+from reid_tracker.errors import UserError
+from reid_tracker.pipeline import track
+from reid_tracker.report.page import clock
+
+RATE, SIZE, FRAMES = 10, (640, 320), 200
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two walk across from 1 to 9 s, from left and right; one is gone from 9 to 16 s and back until the end."""
+    folder = tmp_path_factory.mktemp("yard")
+    writer = cv2.VideoWriter(str(folder / "yard.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), RATE, SIZE)
+    rows: dict[str, list] = {name: [] for name in ("frame", "xyxy", "confidence", "embedding")}
+    rng, who = np.random.default_rng(0), unit_vectors(4)
+    for frame in range(FRAMES):
+        image = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
+        people = []
+        if 10 <= frame < 90:
+            people = [(0, 50 + 6 * (frame - 10)), (1, 530 - 6 * (frame - 10))]
+        elif frame >= 160:
+            people = [(0, 300 + (frame - 160))]
+        for number, x in people:
+            box = person(x, 100 + 60 * number)
+            left, top, right, bottom = map(int, box)
+            image[top:bottom, left:right] = (40 + 150 * number, 80, 200 - 100 * number)
+            vector = who[number] + 0.03 * rng.standard_normal(who.shape[1])
+            for name, value in zip(rows, (frame + 1, box, 0.9, vector / np.linalg.norm(vector)), strict=True):
+                rows[name].append(value)
+        writer.write(image)
+    writer.release()
+    np.savez(folder / "yard.npz", **{name: np.array(column, np.float32) for name, column in rows.items()})
+    return folder
+
+
+def run(world: Path, output: Path, **more: object) -> dict[str, Path]:
+    values = {"output.folder": str(output), "detector.recorded": str(world / "yard.npz"), "output.report": True}
+    settings = {"tracker.return_false_match_rate": 0.05, "tracker.lost_seconds": 1.0, "tracker.camera_motion": False}
+    (summary,) = track(world / "yard.mp4", load(TrackConfig, None, {**values, **settings, **more}))
+    return {path.name: path for path in summary.outputs}
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables_tell_who_was_there_when_how_long_and_where(world: Path, tmp_path: Path) -> None:
+    places = {"count.zones": ["middle=200,150 440,150 440,300 200,300"], "count.lines": ["door=320,0 320,320"]}
+    files = run(world, tmp_path, **places)
+    assert set(files) == {"yard_people.csv", "yard_visits.csv", "yard_report.html", "yard_counts.json"}
+    one, other = table(files["yard_people.csv"])
+    assert (one["number"], one["visits"], one["places"]) == ("1", "2", "door; middle")
+    assert (other["number"], other["visits"]) == ("2", "1")
+    assert float(one["first_seen_s"]) == pytest.approx(1.0, abs=0.25)
+    assert float(one["last_seen_s"]) == pytest.approx(19.9, abs=0.15)
+    assert float(one["in_view_s"]) == pytest.approx(8 + 4, abs=0.8)  # confirmed after some frames, twice
+    visits = table(files["yard_visits.csv"])
+    stays = [each for each in visits if each["number"] == "1" and not each["place"]]
+    assert [round(float(each["dwell_s"])) for each in stays] == [8, 4]
+    dwell = [float(each["dwell_s"]) for each in visits if each["place"] == "middle" and each["number"] == "1"]
+    # Its feet are in the zone from x = 200 to 440, at 60 px/s; and it comes back into the zone and stays there.
+    assert dwell[0] == pytest.approx(4.0, abs=0.4) and dwell[1] == pytest.approx(3.9, abs=0.5)
+    crossed = [each for each in visits if each["place"] == "door"]
+    assert [(each["number"], each["dwell_s"]) for each in crossed][:2] == [("2", ""), ("1", "")] or len(crossed) >= 2
+    assert {each["direction"] for each in crossed} == {"in", "out"}
+    counts = json.loads(files["yard_counts.json"].read_text())["zones"]["middle"]
+    entries = [each for each in visits if each["place"] == "middle"]
+    assert (counts["in"], counts["people"]) == (len(entries), len({each["number"] for each in entries}))
+
+
+def test_the_page_is_one_file_that_shows_everyone_in_a_browser(world: Path, tmp_path: Path) -> None:
+    page = run(world, tmp_path, **{"count.zones": ["<b>&yard=200,150 440,150 440,300 200,300"]})["yard_report.html"]
+    text = page.read_text(encoding="utf-8")
+    assert "<b>&yard" not in text and "&lt;b&gt;&amp;yard" in text
+    assert not re.search(r"""(src|href)=["'](?!data:)""", text) and len(text) < 3_000_000
+    chrome, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chrome and driver):
+        pytest.skip("Chromium and its driver are not installed")
+    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+    options = ChromeOptions()
+    options.binary_location = chrome
+    for flag in ("--headless", "--no-sandbox", "--disable-background-networking", f"--user-data-dir={tmp_path / 'c'}"):
+        options.add_argument(flag)
+    with Chrome(options, ChromeService(driver)) as browser:
+        for width in (1200, 390):
+            browser.set_window_size(width, 900)
+            browser.get(page.as_uri())
+            assert browser.execute_script("return document.querySelectorAll('.people li').length") == 2
+            shown = "return [...document.images].every(each => each.complete && each.naturalWidth > 0)"
+            assert browser.execute_script(shown)
+            assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+        assert [each for each in browser.get_log("browser") if each["level"] == "SEVERE"] == []
+
+
+def test_a_report_of_what_was_looked_back_on_and_of_nobody(world: Path, tmp_path: Path) -> None:
+    files = run(world, tmp_path, **{"refine.enabled": True})
+    assert {"yard_refined_people.csv", "yard_refined_report.html"} <= set(files)
+    assert len(table(files["yard_refined_people.csv"])) == 2
+    files = run(world, tmp_path / "none", **{"source.end": "0.5s"})
+    assert table(files["yard_people.csv"]) == [] and "0</b>people" in files["yard_report.html"].read_text()
+
+
+def test_blurred_people_are_in_no_report(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a report shows people"):
+        run(world, tmp_path, **{"output.blur_people": True})
+
+
+def test_times_are_short_where_they_are_short() -> None:
+    assert [clock(each) for each in (None, 1.25, 75, 3725)] == ["-", "1.2 s", "1:15", "1:02:05"]
