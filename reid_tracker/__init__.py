@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reid_tracker.errors import UserError
     from reid_tracker.evaluation.mot import evaluate_mot
     from reid_tracker.gallery.store import open_gallery
-    from reid_tracker.pipeline import BatchError, RunSummary, track
+    from reid_tracker.pipeline import BatchError, RunSummary, stream, track
     from reid_tracker.tracking.state import TrackerState
     from reid_tracker.tracking.tracker import Tracker
     from reid_tracker.training.command import train
@@ -43,6 +43,7 @@ _HOMES = {
     "register_backbone": "appearance.network",
     "register_loss": "training.objective",
     "register_miner": "training.objective",
+    "stream": "pipeline",
     "track": "pipeline",
     "train": "training.command",
 }
@@ -66,6 +67,7 @@ __all__ = [
     "register_backbone",
     "register_loss",
     "register_miner",
+    "stream",
     "track",
     "train",
 ]

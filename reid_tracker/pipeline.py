@@ -178,6 +178,49 @@ def track(
         return _track(source, config or TrackConfig(), detector, embedder, progress, opened_here)
 
 
+def stream(
+    source: str | Path,
+    config: TrackConfig | None = None,
+    *,
+    detector: Detector | None = None,
+    embedder: AppearanceModel | None = None,
+) -> Iterator[tuple[Frame, sv.Detections]]:
+    """Track everyone in a video, a frame at a time; nothing is written, and it ends when the caller stops.
+
+    Parameters
+    ----------
+    source : path
+        A video file, a folder of images, or a MOTChallenge sequence folder.
+    config, detector, embedder
+        As for `track`. What is to be written, counted, refined or resumed is left aside.
+
+    Yields
+    ------
+    frame : Frame
+    tracks : supervision.Detections
+        ``tracker_id`` is the identity; rows of confidence 0 were missed for a moment and are expected there.
+
+    Raises
+    ------
+    UserError
+        If something given cannot be used; a gallery is for `track`.
+    """
+    config = config or TrackConfig()
+    if config.gallery.where:
+        raise UserError("stream keeps no gallery; use track.")
+    opened = open_source(source, **config.source.model_dump(exclude={"roi", "resume"}))
+    models = Models(config, detector, embedder)
+    looks = models.detector_for(Path(source), opened)
+    if hasattr(looks, "restart"):
+        looks.restart()
+    describes, statistics = models.embedder_for(looks, opened)
+    tracker = Tracker(config.tracker, opened.frame_rate, statistics)
+    polygon = parse_polygon(config.source.roi) if config.source.roi else None
+    follower = _Follower(opened, describes, tracker, polygon, config, RunSummary(opened.name))
+    for frame in opened:
+        yield frame, follower.follow(frame, looks.detect(frame)).tracks
+
+
 @dataclass
 class _Job:
     """One source of a batch, and what is to be written of it: kinds of results by their files."""
@@ -552,10 +595,7 @@ def _run(
     progress: Progress | None,
 ) -> None:
     """The loop itself; fills ``summary``."""
-    before, shift = tracker.time, 0.0
-    inside_region = None if polygon is None else partial(_feet_inside, polygon=polygon)
-    bridge = Bridge(config.output.bridge_seconds, inside=inside_region)
-    size = (source.width, source.height) if source.width else None
+    follower = _Follower(source, embedder, tracker, polygon, config, summary)
 
     def detected() -> Iterator[tuple[Frame, sv.Detections]]:
         for frame in frames:
@@ -568,7 +608,8 @@ def _run(
         with summary.timed("write"):
             corrections.take(result.tracks)
             if counter is not None:
-                summary.counts = counter.update(measured(result.tracks), result.frame.timestamp + shift)
+                now = result.frame.timestamp + follower.shift
+                summary.counts = counter.update(measured(result.tracks), now)
                 result = replace(result, counts=summary.counts)
             for sink in sinks:
                 sink.write(result)
@@ -581,26 +622,55 @@ def _run(
     writer = Behind(write)
     try:
         for number, (frame, detections) in enumerate(seen, 1):
-            if number == 1 and before is not None:  # this video follows on an earlier one
-                shift = before + 1 / source.frame_rate - frame.timestamp
-            now = frame.timestamp + shift
-            inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
-            with summary.timed("embed"):
-                if embedder is not None and frame.image is not None and "embedding" not in inside.data:
-                    needed = needs_vector(inside, tracker, now, config.embedder.refresh_seconds)
-                    attach_vectors(inside, needed, embedder.embed(frame.image, inside.xyxy[needed]))
-            with summary.timed("associate"):
-                tracks = tracker.update(inside, now, frame.image)
-            if config.output.smooth_boxes:
-                tracks.xyxy = tracks.data["smooth_xyxy"]
-            tracks = bridge(tracks, tracker, size)
-            writer.put((FrameResult(frame, tracks, detections), tracker.identities))
+            writer.put((follower.follow(frame, detections), tracker.identities))
             if progress is not None:
                 progress(source, number)
     finally:
         seen.close()
         frames.close()
         writer.finish()
+
+
+class _Follower:
+    """What happens to each frame's detections: those inside get vectors and identities, the missed are added.
+
+    Attributes
+    ----------
+    shift : float
+        What is added to the source's times, s, where its video follows on an earlier one.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        embedder: AppearanceModel | None,
+        tracker: Tracker,
+        polygon: np.ndarray | None,
+        config: TrackConfig,
+        summary: RunSummary,
+    ) -> None:
+        self._embedder, self._tracker, self._polygon = embedder, tracker, polygon
+        self._config, self._summary = config, summary
+        self._before, self._step, self.shift = tracker.time, 1 / source.frame_rate, 0.0
+        inside = None if polygon is None else partial(_feet_inside, polygon=polygon)
+        self._bridge = Bridge(config.output.bridge_seconds, inside=inside)
+        self._size = (source.width, source.height) if source.width else None
+
+    def follow(self, frame: Frame, detections: sv.Detections) -> FrameResult:
+        """Take in one frame, in the order of time."""
+        if self._before is not None:  # this video follows on an earlier one
+            self.shift, self._before = self._before + self._step - frame.timestamp, None
+        now, tracker, polygon = frame.timestamp + self.shift, self._tracker, self._polygon
+        inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
+        with self._summary.timed("embed"):
+            if self._embedder is not None and frame.image is not None and "embedding" not in inside.data:
+                needed = needs_vector(inside, tracker, now, self._config.embedder.refresh_seconds)
+                attach_vectors(inside, needed, self._embedder.embed(frame.image, inside.xyxy[needed]))
+        with self._summary.timed("associate"):
+            tracks = tracker.update(inside, now, frame.image)
+        if self._config.output.smooth_boxes:
+            tracks.xyxy = tracks.data["smooth_xyxy"]
+        return FrameResult(frame, self._bridge(tracks, tracker, self._size), detections)
 
 
 def _refine(

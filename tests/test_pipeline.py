@@ -10,6 +10,7 @@ import pytest
 import supervision as sv
 from tracking_world import detections, unit_vectors
 
+import reid_tracker
 from reid_tracker import RunSummary, TrackConfig, UserError, track
 from reid_tracker.config import load
 from reid_tracker.motchallenge import read_rows
@@ -84,6 +85,27 @@ def test_without_output_settings_a_video_and_a_mot_file_are_written(clip, tmp_pa
         times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
     np.testing.assert_allclose(times, np.arange(FRAMES) / RATE, atol=1e-3)
     assert all(seconds > 0 for stage, seconds in summary.stage_seconds.items() if stage != "embed")
+
+
+def test_a_stream_gives_what_track_writes_and_ends_when_its_caller_does(clip, tmp_path):
+    config = configured(clip, tmp_path, output__mot=True)
+    track(clip, config)
+    rows = read_rows(tmp_path / "out" / "walk.txt")
+    before = sorted(tmp_path.rglob("*"))
+    frames = 0
+    for frame, tracks in reid_tracker.stream(clip, config):
+        assert frame.index == frames and frame.image is not None
+        written = rows[rows[:, 0] == frame.index + 1]
+        assert tracks.tracker_id.tolist() == written[:, 1].tolist()
+        np.testing.assert_allclose(tracks.xyxy[:, :2], written[:, 2:4], atol=0.006)
+        frames += 1
+    assert frames == FRAMES
+    few = reid_tracker.stream(clip, config)
+    next(few)
+    few.close()
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(UserError, match="no gallery"):
+        next(reid_tracker.stream(clip, configured(clip, tmp_path, gallery__where=str(tmp_path / "g"))))
 
 
 def test_every_output_at_once(clip, tmp_path):
