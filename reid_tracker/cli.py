@@ -28,13 +28,15 @@ app = typer.Typer(
     name="reid-tracker",
     help="Who is who in a video: multi-object tracking with re-identification.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 evaluate = typer.Typer(help="Measure results against the truth.", no_args_is_help=True)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(gallery_app, name="gallery")
 
+# How the options of `track` are grouped in its help.
+INPUT, DETECTION, PEOPLE = "Input", "Detection", "People and identities"
+PLACES, RESULTS, ADVANCED = "Places", "Results", "Advanced"
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace files whoever wrote them; an input of the run is never replaced.")
@@ -110,81 +112,142 @@ def track(
         ),
     ],
     config: Annotated[
-        Path | None, typer.Option(help="Settings (YAML), see 'reid-tracker config track'; flags override it.")
+        Path | None,
+        typer.Option(
+            help="Settings (YAML), see 'reid-tracker config track'; flags override it.", rich_help_panel=INPUT
+        ),
     ] = None,
-    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download [bundled].")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="A YOLO: a path, or a name to download \\[bundled].", rich_help_panel=DETECTION)
+    ] = None,
     detections: Annotated[
         str | None,
         typer.Option(
             help="Recorded detections instead (MOT det.txt or .npz); {source} and {name} stand for each "
-            "source's path and name."
+            "source's path and name.",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Class names or numbers, comma-separated, or 'all'. Default: person.")
+        str | None,
+        typer.Option(
+            help="Class names or numbers, comma-separated, or 'all'. Default: person.", rich_help_panel=DETECTION
+        ),
     ] = None,
-    conf: Annotated[float | None, typer.Option(help="Drop boxes below this confidence.")] = None,
-    imgsz: Annotated[int | None, typer.Option(help="Longer side that the detector sees, px [chosen].")] = None,
-    speed: Annotated[str | None, typer.Option(help="Sizes the detector chooses from: auto, fast, accurate.")] = None,
-    embedder: Annotated[str | None, typer.Option(help="Appearance network [bundled].")] = None,
+    conf: Annotated[
+        float | None, typer.Option(help="Drop boxes below this confidence.", rich_help_panel=DETECTION)
+    ] = None,
+    imgsz: Annotated[
+        int | None, typer.Option(help="Longer side that the detector sees, px \\[chosen].", rich_help_panel=DETECTION)
+    ] = None,
+    speed: Annotated[
+        str | None,
+        typer.Option(help="Sizes the detector chooses from: auto, fast, accurate.", rich_help_panel=DETECTION),
+    ] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="Appearance network \\[bundled].", rich_help_panel=PEOPLE)
+    ] = None,
     appearance: Annotated[
-        bool | None, typer.Option("--appearance/--no-appearance", help="Use appearance, or motion only.")
+        bool | None,
+        typer.Option("--appearance/--no-appearance", help="Use appearance, or motion only.", rich_help_panel=PEOPLE),
     ] = None,
-    start: Annotated[str | None, typer.Option(help="First frame: a number from 1, or a time: 12.5s, 1:30.")] = None,
-    end: Annotated[str | None, typer.Option(help="Last frame, the same way.")] = None,
-    stride: Annotated[int | None, typer.Option(help="Take every n-th frame.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames per second, instead of the source's own clock.")] = None,
-    roi: Annotated[str | None, typer.Option(help='Track only inside this polygon: "x1,y1 x2,y2 x3,y3".')] = None,
+    start: Annotated[
+        str | None, typer.Option(help="First frame: a number from 1, or a time: 12.5s, 1:30.", rich_help_panel=INPUT)
+    ] = None,
+    end: Annotated[str | None, typer.Option(help="Last frame, the same way.", rich_help_panel=INPUT)] = None,
+    stride: Annotated[int | None, typer.Option(help="Take every n-th frame.", rich_help_panel=INPUT)] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames per second, instead of the source's own clock.", rich_help_panel=INPUT)
+    ] = None,
+    roi: Annotated[
+        str | None, typer.Option(help='Track only inside this polygon: "x1,y1 x2,y2 x3,y3".', rich_help_panel=INPUT)
+    ] = None,
     line: Annotated[
-        list[str] | None, typer.Option(help='Count who crosses it: "NAME=x1,y1 x2,y2"; in is to its left. Repeatable.')
+        list[str] | None,
+        typer.Option(
+            help='Count who crosses it: "NAME=x1,y1 x2,y2"; in is to its left. Repeatable.', rich_help_panel=PLACES
+        ),
     ] = None,
     zone: Annotated[
-        list[str] | None, typer.Option(help='Count who enters it: "NAME=x1,y1 x2,y2 x3,y3". Repeatable.')
+        list[str] | None,
+        typer.Option(help='Count who enters it: "NAME=x1,y1 x2,y2 x3,y3". Repeatable.', rich_help_panel=PLACES),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the results [runs].")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the results \\[runs].", rich_help_panel=RESULTS)
+    ] = None,
     overwrite: Annotated[
         bool | None,
-        typer.Option("--overwrite", help="Replace files whoever wrote them; an input of the run is never replaced."),
+        typer.Option(
+            "--overwrite",
+            help="Replace files whoever wrote them; an input of the run is never replaced.",
+            rich_help_panel=RESULTS,
+        ),
     ] = None,
     save_state: Annotated[
-        Path | None, typer.Option(help="Save what is known of people, and counts, at the end.")
+        Path | None, typer.Option(help="Save what is known of people, and counts, at the end.", rich_help_panel=RESULTS)
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on from a saved state: this video follows on that one.")
+        Path | None,
+        typer.Option(help="Go on from a saved state: this video follows on that one.", rich_help_panel=INPUT),
     ] = None,
-    video: Annotated[bool | None, typer.Option("--video", help="Write an annotated mp4.")] = None,
-    mot: Annotated[bool | None, typer.Option("--mot", help="Write MOTChallenge text.")] = None,
-    jsonl: Annotated[bool | None, typer.Option("--jsonl", help="Write JSON lines, one object a frame.")] = None,
-    crops: Annotated[bool | None, typer.Option("--crops", help="Write crops per identity.")] = None,
+    video: Annotated[
+        bool | None, typer.Option("--video", help="Write an annotated mp4.", rich_help_panel=RESULTS)
+    ] = None,
+    mot: Annotated[bool | None, typer.Option("--mot", help="Write MOTChallenge text.", rich_help_panel=RESULTS)] = None,
+    jsonl: Annotated[
+        bool | None, typer.Option("--jsonl", help="Write JSON lines, one object a frame.", rich_help_panel=RESULTS)
+    ] = None,
+    crops: Annotated[
+        bool | None, typer.Option("--crops", help="Write crops per identity.", rich_help_panel=RESULTS)
+    ] = None,
     report: Annotated[
-        bool | None, typer.Option("--report", help="Write who was there, when, how long, where: tables and a page.")
+        bool | None,
+        typer.Option(
+            "--report", help="Write who was there, when, how long, where: tables and a page.", rich_help_panel=RESULTS
+        ),
     ] = None,
-    blur_people: Annotated[bool | None, typer.Option("--blur-people", help="Blur everyone in the video.")] = None,
+    blur_people: Annotated[
+        bool | None, typer.Option("--blur-people", help="Blur everyone in the video.", rich_help_panel=RESULTS)
+    ] = None,
     refine: Annotated[
-        bool | None, typer.Option("--refine", help="Look back after the run: also write <name>_refined.*")
+        bool | None,
+        typer.Option("--refine", help="Look back after the run: also write <name>_refined.*", rich_help_panel=PEOPLE),
     ] = None,
     gallery: Annotated[
-        str | None, typer.Option(help="Recognise and enrol people: a folder, or the URL of a Qdrant collection.")
+        str | None,
+        typer.Option(
+            help="Recognise and enrol people: a folder, or the URL of a Qdrant collection.", rich_help_panel=PEOPLE
+        ),
     ] = None,
     retention: Annotated[
-        float | None, typer.Option(metavar="DAYS", help="Forget first whom no run has seen for so long.")
+        float | None,
+        typer.Option(metavar="DAYS", help="Forget first whom no run has seen for so long.", rich_help_panel=PEOPLE),
     ] = None,
     class_agnostic: Annotated[
-        bool | None, typer.Option("--class-agnostic", help="Let a track change its class.")
+        bool | None, typer.Option("--class-agnostic", help="Let a track change its class.", rich_help_panel=ADVANCED)
     ] = None,
-    camera_motion: Annotated[bool | None, typer.Option(help="Follow the camera's own motion.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
-    backend: Annotated[str | None, typer.Option(help="What runs the networks: auto, torch, onnx, openvino.")] = None,
+    camera_motion: Annotated[
+        bool | None, typer.Option(help="Follow the camera's own motion.", rich_help_panel=ADVANCED)
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=ADVANCED)] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="What runs the networks: auto, torch, onnx, openvino.", rich_help_panel=ADVANCED)
+    ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set tracker.lost_seconds=5")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any setting: --set tracker.lost_seconds=5", rich_help_panel=ADVANCED
+        ),
     ] = None,
 ) -> None:
     """Track people (or any class) through videos.
 
     Without output flags an annotated video and a MOTChallenge text file are written under runs/.
 
-    Run again, it replaces what it wrote of the same source once the new results are complete; until then, and if the
-    run is broken off, the new ones are called NAME.part.*. Any other file that is there is an error, and stays.
+    Examples: reid-tracker track shop.mp4 --report --video; reid-tracker track 'cam*/*.mp4' --gallery people.
+
+    Run again, it replaces what it wrote of the same source once the new results are complete; until then, and if the \
+run is broken off, the new ones are called NAME.part.*. Any other file that is there is an error, and stays.
     """
     from reid_tracker.config import TrackConfig, load
 
@@ -241,7 +304,7 @@ def live(
         Path | None, typer.Option(help="Settings (YAML), see 'reid-tracker config live'; flags override it.")
     ] = None,
     serve: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="The page [127.0.0.1:8000, or another port if in use].")
+        str | None, typer.Option(metavar="HOST:PORT", help="The page \\[127.0.0.1:8000, or another port if in use].")
     ] = None,
     no_serve: Annotated[bool, typer.Option("--no-serve", help="No page.")] = False,
     token: Annotated[
@@ -257,8 +320,8 @@ def live(
     ] = None,
     webhook: Annotated[list[str] | None, typer.Option(help="Post events to this URL (repeatable).")] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play files at their own pace.")] = False,
-    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download [bundled].")] = None,
-    embedder: Annotated[str | None, typer.Option(help="Appearance network [bundled].")] = None,
+    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download \\[bundled].")] = None,
+    embedder: Annotated[str | None, typer.Option(help="Appearance network \\[bundled].")] = None,
     appearance: Annotated[
         bool | None, typer.Option("--appearance/--no-appearance", help="Use appearance, or motion only.")
     ] = None,
@@ -307,7 +370,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the clip and the results.")] = Path(
         "runs/demo"
     ),
-    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download [bundled].")] = None,
+    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download \\[bundled].")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set tracker.lost_seconds=5")
     ] = None,
@@ -611,8 +674,8 @@ def evaluate_robustness(
     fps: Annotated[float | None, typer.Option(help="Frames per second; overrides the container's clock.")] = None,
     stride: Annotated[int | None, typer.Option(help="Take every n-th frame.")] = None,
     end: Annotated[str | None, typer.Option(help="Last frame: a number from 1, or a time such as 12.5s.")] = None,
-    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download [bundled].")] = None,
-    embedder: Annotated[str | None, typer.Option(help="Appearance network [bundled].")] = None,
+    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download \\[bundled].")] = None,
+    embedder: Annotated[str | None, typer.Option(help="Appearance network \\[bundled].")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them (PNG).")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,

@@ -7,11 +7,19 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from reid_tracker.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "reid_tracker" / "weights").glob("*.md")])
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "SECURITY.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "reid_tracker" / "weights").glob("*.md"),
+    ]
+)
 
 
 def headings(page: Path) -> set[str]:
@@ -58,3 +66,20 @@ def test_every_command_has_the_options_it_is_shown_with(page: Path) -> None:
         for word in rest:
             if re.match(r"--?[a-z]", word):
                 assert word.split("=")[0] in known, (words, word)
+
+
+def leaves(command: Any, words: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    """Every command below this one, with the words that call it."""
+    if not hasattr(command, "commands"):
+        return [(words, command)]
+    return [leaf for name, each in command.commands.items() for leaf in leaves(each, (*words, name))]
+
+
+@pytest.mark.parametrize(("words", "command"), leaves(typer.main.get_command(app)), ids=lambda each: str(each)[:40])
+def test_help_shows_every_option_s_text_whole(words: tuple[str, ...], command: Any) -> None:
+    """Text in brackets is markup to what draws the help, unless it is written so that it is not."""
+    shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "600", "TERM": "dumb"}).output
+    drawn = " ".join(re.sub("[│\n]", " ", shown).split())
+    for each in command.params:
+        said = " ".join((getattr(each, "help", None) or "").replace("\\[", "[").split())
+        assert said in drawn, each.name

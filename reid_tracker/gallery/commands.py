@@ -22,7 +22,7 @@ app = typer.Typer(help="The people that track --gallery has enrolled.", no_args_
 Where = Annotated[str, typer.Option("--gallery", metavar="DIR|URL", help="The gallery.")]
 Number = Annotated[int, typer.Argument(help="A person's number.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Network = Annotated[str | None, typer.Option("--embedder", help="Appearance network [bundled].")]
+Network = Annotated[str | None, typer.Option("--embedder", help="Appearance network \\[bundled].")]
 DEFAULT = "gallery"
 
 
