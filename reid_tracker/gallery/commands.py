@@ -108,6 +108,30 @@ def verify(
 
 
 @app.command()
+def check(gallery: Where = DEFAULT, json: Json = False) -> None:
+    """Likely doubles (two numbers, one person) and mixtures (one number, two people), with what mends them."""
+    from reid_tracker.gallery import views
+
+    with _opened(gallery) as opened:
+        doubts = views.find_doubts(opened)
+    if json:
+        _print_json([asdict(doubt) for doubt in doubts])
+        return
+    rows = []
+    for doubt in doubts:
+        numbers = " ".join(map(str, doubt.numbers))
+        if doubt.kind == "double":
+            rows.append((f"{numbers} are one", _times(doubt.odds), f"gallery merge {numbers}"))
+        else:
+            chosen = " ".join(map(str, doubt.views))
+            rows.append((f"{numbers} are two", _times(doubt.odds), f"gallery split {numbers} {chosen}"))
+    if rows:
+        _print_table(("likely", "likelier than not", "if so"), rows)
+    else:
+        print("Nothing is doubtful.")
+
+
+@app.command()
 def name(
     number: Number,
     text: Annotated[str, typer.Argument(help='The name; "" takes it away.')],

@@ -12,6 +12,8 @@ from reid_tracker.tracking.memory import VIEWS
 
 # People whose views tell how alike strangers are: no fewer, and no more looked at than a moment allows.
 ENOUGH, SAMPLE = 10, 100
+# A doubt needs such odds at least, and as many views on either side of a mixture.
+LEAST_ODDS, FEWEST_VIEWS = 20, 2
 CERTAIN = 1e6  # likelihood ratios beyond it are the Gaussians' tails, not knowledge
 
 
@@ -116,3 +118,62 @@ def verify(known: CosineStatistics, views: np.ndarray, others: np.ndarray) -> Ve
     exponent = float(np.clip(gap**2 / variance * (0.5 - distance), -math.log(CERTAIN), math.log(CERTAIN)))
     false_matches = math.erfc(gap / 2 / known.stranger_std / math.sqrt(2)) / 2
     return Verdict(distance < 0.5, cosine, min(max(distance, 0.0), 1.0), math.exp(exponent), false_matches)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Something in a gallery that is likely wrong.
+
+    Attributes
+    ----------
+    kind : {"double", "mixture"}
+        Two numbers that are likely one person, or a number under which there are likely two.
+    numbers : tuple of int
+        The numbers: two, or one.
+    views : tuple of int
+        Of a mixture, the views (as `gallery show` counts them, from 1) that are likely somebody else's.
+    odds : float
+        How many times likelier that is than not, by the views alone.
+    """
+
+    kind: str
+    numbers: tuple[int, ...]
+    views: tuple[int, ...]
+    odds: float
+
+
+def find_doubts(gallery: Gallery) -> list[Doubt]:
+    """List likely doubles and mixtures, the likeliest first.
+
+    Of many people some pairs look alike by chance. So the odds of a double must exceed the number of people, as if one
+    of the pairs that each of them makes were the same person; those of a mixture the same, as each is looked at once.
+    """
+    known, _ = statistics_of(gallery)
+    numbers, vectors = gallery.vectors()
+    people, starts = np.unique(numbers, return_index=True)
+    views = np.split(vectors, starts[1:]) if len(people) else []
+    least, doubts = float(max(len(people), LEAST_ODDS)), list[Doubt]()
+    means = np.stack([each.mean(axis=0) for each in views]) if views else np.zeros((0, 1))
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    for row, one in enumerate(views):
+        # Only those whose means are as alike as one person's can be.
+        for other in np.flatnonzero(means[row + 1 :] @ means[row] > known.stranger_mean) + row + 1:
+            odds = verify(known, one, views[other]).likelihood_ratio
+            if odds > least:
+                doubts.append(Doubt("double", (int(people[row]), int(people[other])), (), odds))
+        parts = _two_parts(one)
+        if min(map(len, parts)) >= FEWEST_VIEWS:
+            odds = 1 / verify(known, one[parts[0]], one[parts[1]]).likelihood_ratio
+            if odds > least:
+                # As `gallery show` counts them, which need not be the order of all vectors.
+                fewer = min(_two_parts(np.stack([view.vector for view in gallery.views(int(people[row]))])), key=len)
+                doubts.append(Doubt("mixture", (int(people[row]),), tuple(int(each) + 1 for each in fewer), odds))
+    return sorted(doubts, key=lambda doubt: -doubt.odds)
+
+
+def _two_parts(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of views [K, D], divided between the two that are least alike."""
+    alike = views @ views.T
+    one, other = np.unravel_index(int(alike.argmin()), alike.shape)
+    nearer = alike[one] >= alike[other]
+    return np.flatnonzero(nearer), np.flatnonzero(~nearer)

@@ -143,6 +143,18 @@ def test_a_long_source_is_shown_whole(run, tmp_path):
     assert "x" * 100 in out and "\x1b" not in out
 
 
+def test_check_names_what_is_doubtful_and_what_mends_it(run, tmp_path, embedder):
+    assert run("forget", 1, 3)[0] == 0
+    status, out, _ = run("check")
+    assert status == 0 and out == "Nothing is doubtful.\n"
+    with closing(SqliteGallery(tmp_path / "gallery")) as opened:
+        twice = opened.views(2)
+        opened.enrol({8: Sighting(twice, 1, 2)})
+    status, out, _ = run("check")
+    assert status == 0 and "2 8 are one" in out and "gallery merge 2 8" in out
+    assert json.loads(run("check", "--json")[1])[0]["numbers"] == [2, 8]
+
+
 def test_re_describe_lets_an_old_gallery_go_on_with_another_network(run, tmp_path, embedder):
     status, out, _ = run("re-describe")
     assert status == 0 and "already" in out

@@ -12,7 +12,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.gallery.qdrant_store import QdrantGallery
 from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View, export, forget_unseen, open_gallery
-from reid_tracker.gallery.views import choose_varied, likeness, statistics_of, verify
+from reid_tracker.gallery.views import choose_varied, find_doubts, likeness, statistics_of, verify
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.memory import VIEWS
 
@@ -283,6 +283,28 @@ def test_a_gallery_of_many_says_itself_how_alike_strangers_are(gallery):
             "Empty", (), {"model": Model("a", 4), "vectors": lambda self: (np.zeros(0, int), np.zeros((0, 4)))}
         )
         statistics_of(empty())
+
+
+def test_doubles_and_mixtures_are_found_and_nobody_else_is_doubted(opened):
+    """Twelve people; one of them under two numbers, and two of them under one."""
+    people, rng = unit_vectors(14, 64), np.random.default_rng(0)
+    gallery = opened(Model("a" * 64, 64, CALIBRATION))
+
+    def views(who, count=8):
+        rows = people[who] + 0.08 * rng.standard_normal((count, 64))
+        return [View(row.astype(np.float32)) for row in rows / np.linalg.norm(rows, axis=1, keepdims=True)]
+
+    for number in range(1, 12):
+        gallery.enrol({number: Sighting(views(number), 1, 2)})
+    assert find_doubts(gallery) == []
+    gallery.enrol({20: Sighting(views(3), 3, 4), 21: Sighting([*views(12, 5), *views(13, 3)], 3, 4)})
+    doubts = {doubt.kind: doubt for doubt in find_doubts(gallery)}
+    assert len(doubts) == len(find_doubts(gallery)) == 2
+    assert doubts["double"].numbers == (3, 20) and doubts["double"].odds > 20
+    assert doubts["mixture"].numbers == (21,) and doubts["mixture"].views == (6, 7, 8)
+    gallery.merge(3, 20)
+    gallery.split(21, [view - 1 for view in doubts["mixture"].views])
+    assert find_doubts(gallery) == []
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence():
