@@ -195,6 +195,8 @@ def _write_openvino(graph: Path, crops: np.ndarray, path: Path, header: str, int
             nncf.Dataset([{"crops": crops[start : start + 10]} for start in range(0, len(crops), 10)]),
             preset=nncf.QuantizationPreset.MIXED,
             ignored_scope=nncf.IgnoredScope(types=head, validate=False),
+            # Processors without VNNI add up products of 8 bits in 16: weights of 7 bits never overflow there.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
         )
     model.set_rt_info(header, ["reid_tracker"])
     openvino.save_model(model, path)

@@ -1,6 +1,8 @@
 """A run and its gallery: whom the tracker knows beforehand, and what the gallery learns of everyone seen."""
 
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -8,7 +10,7 @@ import numpy as np
 
 from reid_tracker.appearance.crops import resize_crop
 from reid_tracker.config import TrackerSettings
-from reid_tracker.gallery.store import Gallery, Sighting, View
+from reid_tracker.gallery.store import Gallery, Person, Sighting, View
 from reid_tracker.gallery.views import choose_varied
 from reid_tracker.tracking.costs import coverage
 from reid_tracker.tracking.memory import VIEWS, IdentityMemory
@@ -21,11 +23,17 @@ HALF_HEIGHT, HALF_SHARPNESS, SHARPNESS_SIZE = 96.0, 100.0, (128, 64)
 
 
 class GalleryMemory(IdentityMemory):
-    """A tracker's memory that knows everyone of a gallery and takes new numbers from there."""
+    """A tracker's memory that knows everyone of a gallery and takes new numbers from there.
+
+    Whom other runs enrol meanwhile it is told by `meet`.
+    """
 
     def __init__(self, gallery: Gallery) -> None:
         super().__init__()
         self._gallery = gallery
+        self._own: set[int] = set()
+        self._met: deque[tuple[int, int, np.ndarray]] = deque()
+        self._told: set[int] = set()
         class_of = {person.number: person.class_id for person in gallery.people()}
         numbers, vectors = gallery.vectors()
         people, starts = np.unique(numbers, return_index=True)
@@ -38,7 +46,31 @@ class GalleryMemory(IdentityMemory):
 
     def new_identities(self, count: int) -> np.ndarray:
         """Numbers that no other run with this gallery gives, int [count]."""
-        return np.array(self._gallery.new_numbers(count) if count else [], dtype=np.int64)
+        numbers = self._gallery.new_numbers(count) if count else []
+        self._own.update(numbers)
+        return np.array(numbers, dtype=np.int64)
+
+    def meet(self, people: Sequence[Person]) -> list[int]:
+        """Get to know those of the gallery's people whom another run has enrolled; their numbers. From any thread."""
+        fresh = {
+            person.number: person.class_id
+            for person in people
+            if person.views and person.number not in self._own | self.known | self._told
+        }
+        if not fresh:
+            return []
+        numbers, vectors = self._gallery.vectors()
+        for number, class_id in fresh.items():
+            views = vectors[slice(*np.searchsorted(numbers, (number, number + 1)))]
+            if len(views):
+                self._told.add(number)
+                self._met.append((number, class_id, views))
+        return [number for number in fresh if number in self._told]
+
+    def absorb(self) -> None:
+        """Take in those of `meet`, in the tracker's thread."""
+        while self._met:
+            self.know([self._met.popleft()])
 
 
 @dataclass
@@ -183,7 +215,10 @@ class GallerySink:
             self._gallery.enrol(sightings)
             if self._memory is not None:
                 self._memory.keep(sightings)
-        self._names = {person.number: person.name for person in self._gallery.people() if person.name}
+        people = self._gallery.people()
+        if isinstance(self._memory, GalleryMemory):
+            self._known.update(self._memory.meet(people))
+        self._names = {person.number: person.name for person in people if person.name}
         self._saved = time.monotonic()
 
     def _tell(self, number: int, sighting: Sighting, enrolled: set[int]) -> bool:

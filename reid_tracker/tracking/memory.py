@@ -151,6 +151,9 @@ class IdentityMemory:
         """Never forget these from now on, wherever they are; may be called from another thread."""
         self.lasting |= set(identities)
 
+    def absorb(self) -> None:
+        """Take in whom others have told of since; called before each decision."""
+
     def check_dimension(self, dimension: int) -> None:
         """Take over the length of vectors, or raise UserError if there are vectors of another length."""
         if self.views.shape[2] == 0:

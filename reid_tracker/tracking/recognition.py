@@ -126,6 +126,7 @@ class Recognition:
     def recognise(self, detection_of: np.ndarray, now: float) -> np.ndarray:
         """Give newcomers who look like someone out of sight that one's number; the detections of all tracks."""
         table, s, memory = self._table, self._settings, self._memory
+        memory.absorb()
         useless = self._calibration.learned and self._calibration.statistics is None  # vectors that tell nobody apart
         if useless or not len(memory):
             return detection_of

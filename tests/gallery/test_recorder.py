@@ -259,3 +259,38 @@ def test_who_was_enrolled_in_this_run_is_known_after_any_absence(tmp_path):
     assert seen == [[1, 2]] * 4
     assert (tracker.identities, len(gallery.people())) == (2, 2)
     gallery.close()
+
+
+def test_who_is_enrolled_by_another_run_meanwhile_is_known_by_that_number(tmp_path):
+    """Two runs at once on one gallery: whom one of them has saved, the other recognises; nobody in sight is doubled."""
+    rng, model = np.random.default_rng(0), Model("a", WHO.shape[1])
+    image = rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+    settings = TrackerSettings(return_false_match_rate=0.05, return_seconds=1)
+
+    class Run:
+        def __init__(self):
+            self.gallery = SqliteGallery(tmp_path / "gallery", model)
+            self.memory = GalleryMemory(self.gallery)
+            self.sink = GallerySink(self.gallery, "cam", settings, save_seconds=0, memory=self.memory)
+            self.tracker = Tracker(settings, RATE, memory=self.memory)
+            self.now = 0.0
+
+        def see(self, *who, steps=30):
+            """The numbers of these people, who stand there for some frames, after some without anybody."""
+            self.tracker.update(detections(SLOTS[:0]), self.now + 50)
+            self.now += 100
+            for _ in range(steps):
+                self.now += 1 / RATE
+                vectors = WHO[list(who)] + rng.normal(0, 0.02, (len(who), WHO.shape[1]))
+                found = detections(SLOTS[: len(who)], embedding=vectors)
+                tracks = self.tracker.update(found, self.now)
+                self.sink.write(FrameResult(Frame(image, 0, self.now), tracks, found))
+            return tracks.tracker_id.tolist()
+
+    one, other = Run(), Run()
+    assert one.see(0, 1) == [1, 2] and other.see(3) == [3]
+    assert other.see(1, 3) == [2, 3]  # the second one's first saving told it of 1 and 2
+    assert one.see(3, 0) == [3, 1] and one.see(2) == [4]
+    assert other.see(2, 0) == [4, 1]
+    assert [each.number for each in one.gallery.people()] == [1, 2, 3, 4]
+    assert {1, 2, 4} <= other.sink.recognised and 3 in other.sink.new
