@@ -385,9 +385,7 @@ def demo(
     from reid_tracker.evaluation import mot
     from reid_tracker.ownership import claim
 
-    # The clip's people leave and return, and its truth knows that they are the same.
-    returning = {"tracker.return_false_match_rate": 0.05}
-    wanted = {"detector.model": detector, **returning, **_parse_settings(settings or [])}
+    wanted = {"detector.model": detector, **_parse_settings(settings or [])}
     needed = {"output.folder": str(output), "output.video": True, "output.mot": True, "output.overwrite": overwrite}
     config = load(TrackConfig, None, {**wanted, **needed})
     folder = output.expanduser() / "clip"

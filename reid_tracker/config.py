@@ -138,8 +138,9 @@ class TrackerSettings(Settings):
         600.0, "How long someone who left is remembered; only appearance can bring them back. 0 = not at all.", ge=0
     )
     return_false_match_rate: float = setting(
-        0.0001,
-        "Share of strangers who may be taken for someone who left. Raise it (0.05) to recognise far more returns.",
+        0.01,
+        "Share of strangers who may be taken for someone who left. Raise it (0.05) to recognise more returns; lower it "
+        "(0.0001) where a wrong number is worse than a new one.",
         gt=0,
         lt=1,
     )
@@ -226,12 +227,6 @@ class GallerySettings(Settings):
     retention_days: float | None = setting(
         None, "Whoever no run has seen for so long is forgotten before this one begins; null = never.", gt=0
     )
-    false_match_rate: float = setting(
-        0.05,
-        "With a gallery tracker.return_false_match_rate is at least this: who names one wants its people recognised.",
-        gt=0,
-        lt=1,
-    )
     save_seconds: float = setting(60.0, "How often a running video's people are saved: what a kill may lose.", gt=0)
 
 
@@ -312,27 +307,13 @@ class LiveOutputSettings(Settings):
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 
-class LiveTrackerSettings(TrackerSettings):
-    """Those of ``live``; the default of recorded video fits benchmarks in which returns do not count."""
-
-    return_false_match_rate: float = setting(
-        0.05,
-        "Share of strangers who may be taken for someone who left. Lower it (0.0001) where a wrong number is worse "
-        "than a new one.",
-        gt=0,
-        lt=1,
-    )
-
-
 class LiveConfig(RunConfig):
     """All settings of ``reid-tracker live``."""
 
     capture: CaptureSettings = Field(default_factory=CaptureSettings, description="How cameras and streams are read.")
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="Where boxes come from.")
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings, description="Where appearance comes from.")
-    tracker: LiveTrackerSettings = Field(
-        default_factory=LiveTrackerSettings, description="How boxes become identities."
-    )
+    tracker: TrackerSettings = Field(default_factory=TrackerSettings, description="How boxes become identities.")
     people: PeopleSettings = Field(
         default_factory=PeopleSettings, description="Who is remembered for the page and for events."
     )

@@ -256,10 +256,6 @@ def _track(
         raise UserError(
             "blur_people and a gallery contradict each other: a gallery keeps crops of people. Leave one out."
         )
-    if config.gallery.where:
-        rate = max(config.tracker.return_false_match_rate, config.gallery.false_match_rate)
-        recognising = config.tracker.model_copy(update={"return_false_match_rate": rate})
-        config = config.model_copy(update={"tracker": recognising})
     patterns = [source] if isinstance(source, str | Path) else source
     if not isinstance(patterns, Sequence) or not all(isinstance(each, str | Path) for each in patterns):
         raise UserError(f"{source!r}: track takes the paths of videos; for a camera there is reid-tracker live.")

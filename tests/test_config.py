@@ -65,8 +65,9 @@ def test_yaml_of_the_defaults_is_plain_yaml():
     assert yaml.safe_load(write_yaml(TrackConfig()))["tracker"]["confirm_sightings"] == 3
 
 
-def test_setting_something_of_the_live_tracker_keeps_its_other_defaults() -> None:
-    assert load(LiveConfig, None, {"tracker.lost_seconds": 1.0}).tracker.return_false_match_rate == 0.05
+def test_returns_are_recognised_at_the_same_rate_everywhere() -> None:
+    for kind in (TrackConfig, LiveConfig):
+        assert load(kind, None, {"tracker.lost_seconds": 1.0}).tracker.return_false_match_rate == 0.01
 
 
 def test_what_is_no_file_of_settings_is_refused_at_once(tmp_path):
