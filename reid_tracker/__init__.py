@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from reid_tracker.errors import UserError
     from reid_tracker.evaluation.mot import evaluate_mot
     from reid_tracker.gallery.store import open_gallery
-    from reid_tracker.pipeline import BatchError, RunSummary, stream, track
+    from reid_tracker.pipeline import BatchError, stream, track
+    from reid_tracker.results import RunSummary
     from reid_tracker.tracking.state import TrackerState
     from reid_tracker.tracking.tracker import Tracker
     from reid_tracker.training.command import train
@@ -29,7 +30,7 @@ _HOMES = {
     "Embedder": "appearance.embedder",
     "Frame": "video.sources",
     "RecordedDetections": "detection.recorded",
-    "RunSummary": "pipeline",
+    "RunSummary": "results",
     "TrackConfig": "config",
     "Tracker": "tracking.tracker",
     "TrackerSettings": "config",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # the rest of the package is imported by the command that nee
     from rich.table import Table
     from rich.text import Text
 
-    from reid_tracker.pipeline import RunSummary
+    from reid_tracker.results import RunSummary
 
 app = typer.Typer(
     name="reid-tracker",

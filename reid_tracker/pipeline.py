@@ -1,10 +1,9 @@
 """The loop: frames in, identities out. The only place where source, detector, embedder, tracker and sinks meet."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,40 +13,29 @@ import cv2
 import numpy as np
 import supervision as sv
 
-import reid_tracker
 from reid_tracker.backends import appearance_form, detector_form
-from reid_tracker.config import LiveConfig, OutputSettings, TrackConfig
+from reid_tracker.config import LiveConfig, TrackConfig
 from reid_tracker.corrections import Corrections
-from reid_tracker.counting import Counts, PassageCounter, parse_points, parse_shapes
+from reid_tracker.counting import PassageCounter, parse_points, parse_shapes
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
 from reid_tracker.gallery.store import Gallery, Model, forget_unseen, is_url, open_gallery
 from reid_tracker.ownership import Claim, Inputs, check_outputs, claim, part_of, source_marks
-from reid_tracker.report.visits import VisitLog
+from reid_tracker.results import Reports, RunSummary, begin_reports, ending, open_sinks, wanted_files
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.bridge import Bridge, measured
 from reid_tracker.tracking.calibration import CosineStatistics
-from reid_tracker.tracking.refine import History, Refined, read_refused
+from reid_tracker.tracking.refine import History, Join, read_refused
 from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.tracker import Tracker
-from reid_tracker.video.sinks import (
-    CountsSink,
-    CropSink,
-    FrameResult,
-    JsonLinesSink,
-    MotSink,
-    ReportSink,
-    Sink,
-    VideoSink,
-)
+from reid_tracker.video.sinks import FrameResult, Sink, VideoSink
 from reid_tracker.video.sources import Frame, Source, expand_sources, open_source
 from reid_tracker.writing import check_writable
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[Source, int], None]
-STAGES = ("read", "detect", "embed", "associate", "write")
 
 
 class AppearanceModel(Protocol):
@@ -55,65 +43,6 @@ class AppearanceModel(Protocol):
 
     def embed(self, image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
         """Unit vectors float32 [N, D] of the boxes [N, 4] (px) of a BGR image; a NaN row where there is none."""
-
-
-@dataclass
-class RunSummary:
-    """What came of one source.
-
-    Attributes
-    ----------
-    source : str
-        Name of the source.
-    frames : int
-        Frames tracked.
-    last_frame : int
-        Number of the last one in the source, from 1; 0 before the first.
-    identities : int
-        Identities given.
-    recognised, enrolled : int
-        People whom the gallery knew, and whom it knows now; 0 without a gallery.
-    seconds : float
-        Wall-clock time.
-    stage_seconds : dict
-        Time by stage: read, detect, embed, associate, write.
-    outputs : list of Path
-        What was written. Where the run ended early beside results of an earlier one, these are ``*.part.*``.
-    notes : list of str
-        Sentences for the user.
-    counts : dict
-        What was counted, `PassageCounter.update`; empty where nothing was to be.
-    interrupted : bool
-        Whether Ctrl-C ended the run before its source did.
-    error : str or None
-        Why this source of a batch failed.
-    kept : str
-        What a run that ended early left, in words: up to which frame, and where.
-    """
-
-    source: str
-    frames: int = 0
-    last_frame: int = 0
-    identities: int = 0
-    recognised: int = 0
-    enrolled: int = 0
-    seconds: float = 0.0
-    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    outputs: list[Path] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    counts: Counts = field(default_factory=lambda: {"lines": {}, "zones": {}})
-    interrupted: bool = False
-    error: str | None = None
-    kept: str = ""
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time that the block takes to a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stage_seconds[stage] += time.perf_counter() - start
 
 
 class BatchError(UserError):
@@ -264,16 +193,15 @@ def _track(
         return []
     if len(jobs) > 1 and (config.source.resume or config.output.save_state):
         raise UserError("A state is that of one video: give one source with save_state or resume.")
-    if config.refine.refused:
-        if len(jobs) > 1:
-            raise UserError("refine.refused is the report of one video; give one source with it.")
-        read_refused(Path(config.refine.refused).expanduser())  # a fault in it shows now, not after hours
+    if len(jobs) > 1 and config.refine.refused:
+        raise UserError("refine.refused is the report of one video; give one source with it.")
     inputs = _inputs(jobs, config)
     for job in jobs:
         if job.error is None:
             check_outputs(*_arguments(job, inputs, config))
     state = _state_arguments(jobs, config)
-    run = _Batch(config, Models(config, detector, embedder), progress, inputs, state, opened_here)
+    refused = read_refused(Path(config.refine.refused).expanduser()) if config.refine.refused else []
+    run = _Batch(config, Models(config, detector, embedder), progress, inputs, state, refused, opened_here)
     summaries: list[RunSummary] = []
     for job in jobs:
         summary = RunSummary(job.name, error=job.error)
@@ -315,8 +243,8 @@ def _plan(patterns: list[str | Path], config: TrackConfig) -> list[_Job]:
         if job.error is None:
             stem, number = job.name, 1
             while True:
-                job.outputs = _wanted(config, job.name, has_pixels=not job.path.is_dir())
-                job.refined = _wanted(config, f"{job.name}_refined", not job.path.is_dir(), refined=True)
+                job.outputs = wanted_files(config, job.name, has_pixels=not job.path.is_dir())
+                job.refined = wanted_files(config, f"{job.name}_refined", not job.path.is_dir(), refined=True)
                 names = {_folded(each) for file in job.outputs | job.refined for each in (file, part_of(file))}
                 if not names & taken:
                     break
@@ -333,27 +261,6 @@ def _name_of(path: Path) -> str:
 
 def _folded(path: Path) -> str:
     return str(path).casefold()
-
-
-def _wanted(config: TrackConfig, name: str, has_pixels: bool, refined: bool = False) -> dict[Path, str]:
-    """The files that the settings ask for, and of which kind each is."""
-    output = config.output
-    if refined and not config.refine.enabled:
-        return {}
-    nothing_asked = not (output.video or output.mot or output.jsonl or output.crops or output.report)
-    wanted = {
-        f"{name}.mp4": ("video", output.video or (nothing_asked and has_pixels)),
-        f"{name}.txt": ("mot", output.mot or nothing_asked),
-        f"{name}.jsonl": ("jsonl", output.jsonl),
-        f"{name}_crops": ("crops", output.crops),
-        f"{name}_counts.json": ("counts", bool(config.count.lines or config.count.zones)),
-        f"{name}.json": ("decisions", refined),
-        f"{name}_people.csv": ("people", output.report),
-        f"{name}_visits.csv": ("visits", output.report),
-        f"{name}_report.html": ("page", output.report),
-    }
-    folder = Path(output.folder).expanduser()
-    return {folder / file: kind for file, (kind, is_wanted) in wanted.items() if is_wanted}
 
 
 def _inputs(jobs: list[_Job], config: TrackConfig, with_state: bool = True) -> Inputs:
@@ -414,10 +321,11 @@ class _Batch:
         progress: Progress | None,
         inputs: Inputs,
         state: tuple[list[Path], Inputs, list[str], bool] | None,
+        refused: list[Join],
         opened_here: ExitStack,
     ) -> None:
         self._config, self._models, self._progress, self._inputs = config, models, progress, inputs
-        self._state, self._opened_here = state, opened_here
+        self._state, self._refused, self._opened_here = state, refused, opened_here
         self._polygon = parse_polygon(config.source.roi) if config.source.roi else None
         self._shapes = parse_shapes(config.count.lines, config.count.zones)
         self._gallery: Gallery | None = None
@@ -441,22 +349,22 @@ class _Batch:
         before = TrackerState.load(config.source.resume, model) if config.source.resume else None
         tracker = _tracker(config, opened, statistics, before, summary, memory)
         counter = _counter(self._shapes, before, summary)
-        if not opened.has_pixels and _wanted(config, name, False) != _wanted(config, name, True):
+        if not opened.has_pixels and wanted_files(config, name, False) != wanted_files(config, name, True):
             summary.notes.append(f"{name} has no pictures: no video is written.")
-        job.outputs = _wanted(config, name, opened.has_pixels)
-        job.refined = _wanted(config, f"{name}_refined", opened.has_pixels, refined=True)
+        job.outputs = wanted_files(config, name, opened.has_pixels)
+        job.refined = wanted_files(config, f"{name}_refined", opened.has_pixels, refined=True)
         private = config.output.private
         with ExitStack() as claims:
             claimed = claims.enter_context(claim(*_arguments(job, self._inputs, config), private=private))
             claimed_state = claims.enter_context(claim(*self._state, private=private)) if self._state else None
-            made = self._reports(job, counter, recorder)
-            sinks = _open_sinks(config.output, claimed, job.outputs, opened, counter, recorder, made)
+            made = begin_reports(config, job.path.name, name, counter, recorder)
+            sinks = open_sinks(config.output, claimed, job.outputs, opened, counter, recorder, made)
             history = History() if config.refine.enabled else None
             others = [each for each in (recorder, history, made.log) if each is not None]
             corrections = Corrections()
             began = time.perf_counter()
             try:
-                with _ending(claimed, sinks, summary, others=others, corrected=(corrections, job.outputs)):
+                with ending(claimed, sinks, summary, others=others, corrected=(corrections, job.outputs)):
                     _run(
                         opened,
                         run_detector,
@@ -481,25 +389,11 @@ class _Batch:
             if history is not None and not summary.interrupted:
                 # What it looked back on bears other tracklets: nobody's passage goes on from the video before.
                 again = _counter(self._shapes, before, summary, follow=False)
-                made = self._reports(job, again, recorder)
+                made = begin_reports(config, job.path.name, name, again, recorder)
+                made = replace(made, hindsight=history.refined(config.refine, self._refused))
                 _refine(history, config, opened, claimed, job.refined, summary, again, made)
         summary.notes += [note for note in opened.notes if note not in summary.notes]
         summary.notes += run_detector.notes() if hasattr(run_detector, "notes") else []
-
-    def _reports(self, job: _Job, counter: PassageCounter | None, recorder: GallerySink | None) -> "_Reports":
-        if not self._config.output.report:
-            return _Reports(None)
-        log = VisitLog(counter, recorder.name) if recorder else VisitLog(counter)
-        config = self._config
-        settings = config.model_dump(exclude_defaults=True, exclude={"output", "detector", "embedder", "gallery"})
-        about = {
-            "video": job.path.name,
-            "detector": Path(config.detector.recorded or config.detector.model or "bundled").name,
-            "appearance network": Path(config.embedder.model or "bundled").name if config.embedder.enabled else "none",
-            "other settings": json.dumps(settings) if settings else "the defaults",
-            "made by": f"reid_tracker {reid_tracker.__version__}",
-        }
-        return _Reports(log, job.name, about)
 
     def _open_gallery(self, embedder: AppearanceModel | None) -> Gallery:
         config = self._config
@@ -677,127 +571,27 @@ def _refine(
     outputs: dict[Path, str],
     summary: RunSummary,
     counter: PassageCounter | None,
-    made: "_Reports",
+    made: Reports,
 ) -> None:
     """Look back on a finished run and write files of the same kinds again, named <name>_refined."""
-    refused = read_refused(Path(config.refine.refused).expanduser()) if config.refine.refused else []
-    hindsight = history.refined(config.refine, refused)
-    refined = hindsight.tracks
-    made = replace(made, hindsight=hindsight)
-    sinks = _open_sinks(config.output, claimed, outputs, source, counter, made=made)
+    hindsight = made.hindsight
+    assert hindsight is not None
+    sinks = open_sinks(config.output, claimed, outputs, source, counter, made=made)
     with_pictures = source.has_pixels and any(kind in ("video", "crops", "page") for kind in outputs.values())
     frames = source if with_pictures else (Frame(None, *each) for each in history.frames)
-    with _ending(claimed, sinks, summary, f"{summary.source} is written; of what it was looked back on, "):
-        for frame, tracks, seen in zip(frames, refined, history.seen, strict=False):
+    with ending(claimed, sinks, summary, f"{summary.source} is written; of what it was looked back on, "):
+        for frame, tracks, seen in zip(frames, hindsight.tracks, history.seen, strict=False):
             if counter is not None:  # from here on the summary's counts are the refined ones
                 summary.counts = counter.update(tracks, frame.timestamp)
             result = FrameResult(frame, tracks, sv.Detections(seen), summary.counts if counter else None)
             for sink in (*sinks.values(), *([made.log] if made.log else [])):
                 sink.write(result)
-    people = {number for tracks in refined if len(tracks) for number in tracks.tracker_id.tolist()}
+    people = {number for tracks in hindsight.tracks if len(tracks) for number in tracks.tracker_id.tolist()}
     joined = sum(each.number != each.following for each in hindsight.joins)
     summary.notes.append(
         f"{summary.source}, looked back on: {len(people)} identities instead of {summary.identities}; "
         f"{len(hindsight.cuts)} cut, {joined} joined, see {summary.source}_refined.json."
     )
-
-
-@dataclass
-class _Reports:
-    """What is written about a run when it is over, from what its frames have told ``log``."""
-
-    log: VisitLog | None
-    name: str = ""
-    about: dict[str, str] = field(default_factory=dict)
-    hindsight: Refined | None = None
-
-    def make(self, kind: str) -> bytes:
-        """The file of a kind."""
-        if kind == "decisions":
-            assert self.hindsight is not None
-            # Only joins of two numbers are decisions that one may refuse.
-            joined = [each for each in self.hindsight.joins if each.number != each.following]
-            decisions = {
-                "cuts": [each._asdict() for each in self.hindsight.cuts],
-                "joins": [{**each._asdict(), "refused": False} for each in joined],
-            }
-            return (json.dumps(decisions, indent=1) + "\n").encode()
-        assert self.log is not None
-        if kind == "people":
-            return self.log.people_table()
-        if kind == "visits":
-            return self.log.visits_table()
-        from reid_tracker.report.page import make_page
-
-        return make_page(self.log, self.name, self.about)
-
-
-@contextmanager
-def _ending(
-    claimed: Claim,
-    sinks: "dict[Path, Sink]",
-    summary: RunSummary,
-    before: str = "",
-    others: Sequence[Sink] = (),
-    corrected: tuple[Corrections, dict[Path, str]] | None = None,
-) -> Iterator[None]:
-    """Finish every file, however the block ends; say what is left of a run that ends early.
-
-    What ``corrected`` has learned is put right in the outputs, of which it gives the kinds.
-    """
-    failure: UserError | None = None
-    try:
-        yield
-    except KeyboardInterrupt:
-        summary.interrupted = True
-    except UserError as error:
-        failure = error
-    finally:
-        with summary.timed("write"):
-            for sink in (*sinks.values(), *others):
-                try:
-                    sink.close()
-                except UserError as error:
-                    failure = failure or error
-            if corrected is not None:
-                corrections, kinds = corrected
-                try:
-                    corrections.apply(claimed, {output: kinds[output] for output in sinks})
-                except UserError as error:
-                    summary.notes.append(str(error))
-                if corrections and "video" in kinds.values():
-                    summary.notes.append(
-                        f"{summary.source}: {len(corrections)} recognised late; in the video they bear another number "
-                        "until then."
-                    )
-    if failure is None and not summary.interrupted:
-        summary.outputs += sinks
-        claimed.complete()
-        return
-    kept = _keep(claimed, sinks, summary)
-    summary.kept = before + kept if kept else f"{before}nothing is kept."
-    if failure is not None:
-        raise UserError(f"{failure} Stopped; {summary.kept}" if kept else str(failure)) from failure
-
-
-def _keep(claimed: Claim, sinks: "dict[Path, Sink]", summary: RunSummary) -> str:
-    """Keep what a run that ends early has written, in words: where, and up to which frame; empty files go."""
-    holds = {output: getattr(sink, "last_frame", None) for output, sink in sinks.items()}
-    claimed.discard(*(output for output, last in holds.items() if not last))
-    places = claimed.keep()
-    summary.outputs += places.values()
-    frames = {place: holds[output] for output, place in places.items()}
-    if not frames:
-        return ""
-    beside = [place for output, place in places.items() if place != output]
-    if set(frames.values()) == {summary.last_frame} and not beside and 0 not in holds.values():
-        return f"frames up to {summary.last_frame} are kept."
-    alike: dict[int | None, list[str]] = {}
-    for place, last in frames.items():
-        alike.setdefault(last, []).append(str(place))
-    text = "frames " + ", ".join(f"up to {last} are kept in {' and '.join(names)}" for last, names in alike.items())
-    text += "".join(f", none in {output}" for output, last in holds.items() if last == 0) + "."
-    return text + (" The results of the run before stay as they were." if beside else "")
 
 
 def needs_vector(detections: sv.Detections, tracker: Tracker, timestamp: float, refresh_seconds: float) -> np.ndarray:
@@ -888,42 +682,6 @@ class Models:
             form = appearance_form(settings.model, self._config.backend, self._config.device)
             self._embedder = Embedder(form, device=self._config.device)
         return self._embedder, getattr(self._embedder, "statistics", None)
-
-
-def _open_sinks(
-    output: OutputSettings,
-    claimed: Claim,
-    outputs: dict[Path, str],
-    source: Source,
-    counter: PassageCounter | None = None,
-    recorder: GallerySink | None = None,
-    made: "_Reports | None" = None,
-) -> dict[Path, Sink]:
-    """A sink for each of the outputs; it writes where the claim says."""
-    from reid_tracker.video.annotate import Annotator
-
-    sinks: dict[Path, Sink] = {}
-    try:
-        for file, kind in outputs.items():
-            place = claimed.begin(file, grows=kind in ("video", "mot", "jsonl", "crops"))
-            if kind == "video":
-                named = {"label": recorder.label} if recorder else {}
-                shapes = counter.shapes if counter else None
-                annotator = Annotator(output.trail_seconds, output.blur_people, shapes, **named)
-                sinks[file] = VideoSink(place, source.frame_rate, annotator)
-            elif kind == "counts":
-                assert counter is not None
-                sinks[file] = CountsSink(place, counter)
-            elif kind in ("mot", "jsonl", "crops"):
-                sinks[file] = {"mot": MotSink, "jsonl": JsonLinesSink, "crops": CropSink}[kind](place)
-            else:
-                assert made is not None
-                sinks[file] = ReportSink(place, partial(made.make, kind))
-    except UserError:
-        for sink in sinks.values():
-            sink.close()
-        raise
-    return sinks
 
 
 def parse_polygon(text: str) -> np.ndarray:

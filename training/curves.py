@@ -38,26 +38,21 @@ class Curves:
     ----------
     folder : Path
         Where `log.csv` and `curves.png` go, or go on.
-    tensorboard : Path, optional
-        Folder of curves for TensorBoard.
-
-    Raises
-    ------
-    UserError
-        If TensorBoard is wanted and not installed.
     """
 
-    def __init__(self, folder: Path, tensorboard: Path | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder, self._rows = folder, dict[int, dict[str, float]]()
         self._writer: Any = None
-        if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                raise UserError(
-                    'compute.tensorboard needs TensorBoard: pip install "reid-tracker[train]", or set it to false.'
-                ) from error
-            self._writer = SummaryWriter(str(tensorboard))
+
+    def open_tensorboard(self, folder: Path) -> None:
+        """Write what is added from now on for TensorBoard, too; UserError where it is not installed."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UserError(
+                'compute.tensorboard needs TensorBoard: pip install "reid-tracker[train]", or set it to false.'
+            ) from error
+        self._writer = SummaryWriter(str(folder))
 
     def go_on(self, epoch: int) -> None:
         """Take up the log of a resumed run, up to this epoch."""

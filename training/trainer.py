@@ -122,7 +122,7 @@ class Trainer:
         self.optimizer = self._build_optimizer()
         self.alarm = CollapseAlarm(config.loss.margin, config.schedule.warm_up_epochs)
         self.epoch = self.begun = 0
-        self.curves = Curves(self.output, self._tensorboard_folder())
+        self.curves = Curves(self.output)
         # Figures of the latest and of the best look at the validation people, with their epochs.
         self.latest: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
@@ -198,7 +198,11 @@ class Trainer:
         progress : callable, optional
             Called after each batch with the epochs done (a fraction) and the latest figures in words.
         """
-        text = self._look_at_start() if self.epoch == 0 else ""
+        if self.config.compute.tensorboard and rank() == 0:
+            self.curves.open_tensorboard(self._tensorboard_folder())
+        if self.epoch == 0:
+            self._look_at_start()
+        text = ""
         while not self.finished:
             began = time.monotonic()
             losses, spread = self._train_epoch(partial(_report, progress, text))
@@ -224,14 +228,11 @@ class Trainer:
             wait()
         self.curves.close()
 
-    def _tensorboard_folder(self) -> Path | None:
+    def _tensorboard_folder(self) -> Path:
         """Where curves for TensorBoard go; a run that begins anew does not add to those of an earlier one."""
-        if not self.config.compute.tensorboard or rank() != 0:
-            return None
         folder, number = self.output / "tensorboard", 1
-        while folder.exists():
-            number += 1
-            folder = self.output / f"tensorboard-{number}"
+        while (following := self.output / f"tensorboard-{number + 1}").exists() or (not self.epoch and folder.exists()):
+            folder, number = following, number + 1
         return folder
 
     @property
@@ -264,10 +265,10 @@ class Trainer:
         self.curves.add(self.epoch, {name: self.latest[name] for name in ("rank1", "mAP")})
         return f"rank1 {self.latest['rank1']:.3f}  mAP {self.latest['mAP']:.3f}"
 
-    def _look_at_start(self) -> str:
-        """Measure what a run from another network begins with, as a row of its own in the log; in words."""
+    def _look_at_start(self) -> None:
+        """Measure what a run from another network begins with, as a row of its own in the log."""
         if not self.starts_trained or not len(self.validation):
-            return ""
+            return
         figures = measure(self.averaged, self.validation, self.validation_images, self.config.network)
         self.curves.add(0, {name: figures[name] for name in ("rank1", "mAP")})
         if rank() == 0:
@@ -277,7 +278,6 @@ class Trainer:
                 "figures are too good. Measure with --test on people whom neither has seen.",
                 len(np.unique(self.validation.identities)),
             )
-        return ""
 
     def _train_epoch(self, progress: Callable[[float], None]) -> tuple[np.ndarray, Spread]:
         """Run one epoch; return the mean (metric, classifier, teacher) losses and the spread of its last batch."""
@@ -468,8 +468,8 @@ class Trainer:
             state = {name: part.state_dict() for name, part in self._parts().items()}
             place = {name: getattr(self, name) for name in _PLACE}
             torch.save({**state, **place, "run": self._identity()}, unfinished)
-            unfinished.replace(self.output / STATE)
             self.curves.write()
+            unfinished.replace(self.output / STATE)
         except (OSError, RuntimeError, SafetensorError) as error:  # torch's writer raises RuntimeError
             for part in (unfinished, self.model.with_name(self.model.name + ".part")):
                 with suppress(OSError):

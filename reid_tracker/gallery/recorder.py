@@ -25,7 +25,10 @@ HALF_HEIGHT, HALF_SHARPNESS, SHARPNESS_SIZE = 96.0, 100.0, (128, 64)
 class GalleryMemory(IdentityMemory):
     """A tracker's memory that knows everyone of a gallery and takes new numbers from there.
 
-    Whom other runs enrol meanwhile it is told by `meet`.
+    Attributes
+    ----------
+    others : set of int
+        Numbers of those whom other runs have enrolled since it began (`meet`).
     """
 
     def __init__(self, gallery: Gallery) -> None:
@@ -33,7 +36,7 @@ class GalleryMemory(IdentityMemory):
         self._gallery = gallery
         self._own: set[int] = set()
         self._met: deque[tuple[int, int, np.ndarray]] = deque()
-        self._told: set[int] = set()
+        self.others: set[int] = set()
         class_of = {person.number: person.class_id for person in gallery.people()}
         numbers, vectors = gallery.vectors()
         people, starts = np.unique(numbers, return_index=True)
@@ -50,22 +53,18 @@ class GalleryMemory(IdentityMemory):
         self._own.update(numbers)
         return np.array(numbers, dtype=np.int64)
 
-    def meet(self, people: Sequence[Person]) -> list[int]:
-        """Get to know those of the gallery's people whom another run has enrolled; their numbers. From any thread."""
-        fresh = {
-            person.number: person.class_id
-            for person in people
-            if person.views and person.number not in self._own | self.known | self._told
-        }
+    def meet(self, people: Sequence[Person]) -> None:
+        """Get to know those of the gallery's people whom another run has enrolled. From any thread."""
+        known = self._own | self.known | self.others
+        fresh = [person for person in people if person.views and person.number not in known]
         if not fresh:
-            return []
+            return
         numbers, vectors = self._gallery.vectors()
-        for number, class_id in fresh.items():
-            views = vectors[slice(*np.searchsorted(numbers, (number, number + 1)))]
+        for person in fresh:
+            views = vectors[slice(*np.searchsorted(numbers, (person.number, person.number + 1)))]
             if len(views):
-                self._told.add(number)
-                self._met.append((number, class_id, views))
-        return [number for number in fresh if number in self._told]
+                self.others.add(person.number)
+                self._met.append((person.number, person.class_id, views))
 
     def absorb(self) -> None:
         """Take in those of `meet`, in the tracker's thread."""
@@ -217,7 +216,8 @@ class GallerySink:
                 self._memory.keep(sightings)
         people = self._gallery.people()
         if isinstance(self._memory, GalleryMemory):
-            self._known.update(self._memory.meet(people))
+            self._memory.meet(people)
+            self._known |= self._memory.others  # also those whom another camera's sink has met
         self._names = {person.number: person.name for person in people if person.name}
         self._saved = time.monotonic()
 

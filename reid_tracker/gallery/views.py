@@ -151,13 +151,16 @@ def find_doubts(gallery: Gallery) -> list[Doubt]:
     known, _ = statistics_of(gallery)
     numbers, vectors = gallery.vectors()
     people, starts = np.unique(numbers, return_index=True)
-    views = np.split(vectors, starts[1:]) if len(people) else []
+    if not len(people):
+        return []
+    views = np.split(vectors, starts[1:])
     least, doubts = float(max(len(people), LEAST_ODDS)), list[Doubt]()
-    means = np.stack([each.mean(axis=0) for each in views]) if views else np.zeros((0, 1))
+    means = np.stack([each.mean(axis=0) for each in views])
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
     for row, one in enumerate(views):
-        # Only those whose means are as alike as one person's can be.
-        for other in np.flatnonzero(means[row + 1 :] @ means[row] > known.stranger_mean) + row + 1:
+        # The likeness with each later person, all at once; few are so alike that odds are worth working out.
+        alike = np.sort(one @ means[row + 1 :].T, axis=0)[-BEST_VIEWS:].mean(axis=0)
+        for other in np.flatnonzero(alike > (known.same_mean + known.stranger_mean) / 2) + row + 1:
             odds = verify(known, one, views[other]).likelihood_ratio
             if odds > least:
                 doubts.append(Doubt("double", (int(people[row]), int(people[other])), (), odds))

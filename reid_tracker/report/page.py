@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from reid_tracker.counting import Counts
 from reid_tracker.offline import own_matplotlib
-from reid_tracker.report.visits import VisitLog
+from reid_tracker.report.visits import Person, Visit, VisitLog
 from reid_tracker.video.annotate import identity_color
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -52,7 +52,7 @@ def make_page(log: VisitLog, title: str, about: dict[str, str]) -> bytes:
         occupancy += (present >= visit.entered) & (present <= visit.left)
     pictures = {}
     if people:
-        pictures = {"timeline": _timeline(log, people), "occupancy": _occupancy(present, occupancy)}
+        pictures = {"timeline": _timeline(log.end, people, stays), "occupancy": _occupancy(present, occupancy)}
         if log.still is not None:
             pictures["places"] = _paths(log)
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True)
@@ -114,17 +114,17 @@ def _label_time(axes: Any) -> None:
     axes.grid(alpha=0.3)
 
 
-def _timeline(log: VisitLog, people: list[Any]) -> bytes:
+def _timeline(end: float, people: list[Person], stays: list[Visit]) -> bytes:
     shown = sorted(sorted(people, key=lambda each: -each.seconds)[:LINES_OF_TIMELINE], key=lambda each: each.first)
     row = {each.number: place for place, each in enumerate(shown)}
 
     def draw(axes: Any) -> None:
-        for visit in log.visits():
-            if not visit.place and visit.number in row:
-                bar = (visit.entered, max(visit.left - visit.entered, log.end / 500))
+        for visit in stays:
+            if visit.number in row:
+                bar = (visit.entered, max(visit.left - visit.entered, end / 500))
                 axes.broken_barh([bar], (row[visit.number] - 0.4, 0.8), facecolors=_colour(visit.number))
         axes.set_yticks(range(len(shown)), [f"#{each.number} {each.name}".strip() for each in shown])
-        axes.set(xlim=(0, max(log.end, 1e-3)), ylim=(len(shown) - 0.4, -0.6))
+        axes.set(xlim=(0, max(end, 1e-3)), ylim=(len(shown) - 0.4, -0.6))
         _label_time(axes)
 
     return _drawn((10, 0.8 + 0.22 * len(shown)), draw)
@@ -145,21 +145,21 @@ def _paths(log: VisitLog) -> bytes:
     """Where people walked and stood, over the first picture, with the places."""
     still = log.still
     assert still is not None
-    (height, width), scale = still.shape[:2], log.scale
+    (height, width), paths = still.shape[:2], log.paths()
 
     def draw(axes: Any) -> None:
         axes.imshow(still[:, :, ::-1], alpha=0.75)
-        everyone = [stretch for stretches in log.paths().values() for stretch in stretches]
+        everyone = [stretch for stretches in paths.values() for stretch in stretches]
         feet = np.array([np.concatenate(column) for column in zip(*everyone, strict=True)][1:])
         heat, *edges = np.histogram2d(feet[1], feet[0], bins=(72, 128), range=((0, height), (0, width)))
         heat = gaussian_filter(heat, 2.0)
         shown = np.ma.masked_less(heat, 0.05 * heat.max())
         axes.pcolormesh(edges[1], edges[0], shown, cmap="YlOrRd", alpha=0.5, linewidth=0)
-        for number, stretches in log.paths().items():
+        for number, stretches in paths.items():
             for _, x, y in stretches:
                 axes.plot(x, y, color=_colour(number), linewidth=1)
         for name, points in (log.counter.shapes if log.counter else {}).items():
-            around = scale * (np.vstack([points, points[:1]]) if len(points) > 2 else points)
+            around = log.scale * (np.vstack([points, points[:1]]) if len(points) > 2 else points)
             axes.plot(*around.T, color="white", linewidth=2)
             axes.annotate(name, around.mean(axis=0), color="white", ha="center", fontsize=10, weight="bold")
         axes.set(xlim=(0, width), ylim=(height, 0))

@@ -3,6 +3,7 @@
 import csv
 import io
 from array import array
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -10,12 +11,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import supervision as sv
 
 from reid_tracker.counting import MISSING_SECONDS, PassageCounter
 from reid_tracker.tracking import costs
 from reid_tracker.tracking.bridge import measured
-from reid_tracker.video.annotate import clip_boxes
-from reid_tracker.video.sinks import FrameResult
+from reid_tracker.video.sinks import SMALLEST_CROP, FrameResult
 
 # Where someone is, is kept so often, s, in the log of a tracklet.
 EVERY_SECONDS = 0.2
@@ -117,34 +118,34 @@ class VisitLog:
         if not len(tracks):
             return
         self._identity.update(zip(tracks.data["tracklet"].tolist(), tracks.tracker_id.tolist(), strict=True))
-        covered = costs.coverage(tracks.xyxy)
-        confidence = np.ones(len(tracks)) if tracks.confidence is None else tracks.confidence
-        for tracklet, box, hidden, sure in zip(
-            tracks.data["tracklet"].tolist(), tracks.xyxy, covered, confidence, strict=True
-        ):
-            trail = self._trails[tracklet]
-            trail.seen += min(max(step, 0.0), now - trail.last) if trail.last > -np.inf else 0.0
+        trails = [self._trails[tracklet] for tracklet in tracks.data["tracklet"].tolist()]
+        feet = (tracks.xyxy[:, [0, 2]].mean(axis=1).tolist(), tracks.xyxy[:, 3].tolist())
+        for trail, x, y in zip(trails, *feet, strict=True):
+            trail.seen += min(step, MISSING_SECONDS) if trail.seconds else 0.0
             trail.last = now
             if not trail.seconds or now - trail.seconds[-1] >= EVERY_SECONDS - 1e-6:
                 trail.seconds.append(now)
-                trail.x.append((box[0] + box[2]) / 2)
-                trail.y.append(box[3])
-            if image is not None:
-                self._look(trail, image, box, float(sure) * (1 - float(hidden)) ** 2)
+                trail.x.append(x)
+                trail.y.append(y)
+        if image is not None:
+            self._look(trails, image, tracks)
 
-    def _look(self, trail: _Trail, image: np.ndarray, box: np.ndarray, clear: float) -> None:
-        """Keep a crop that shows somebody better than those before: large, uncovered, surely seen, whole."""
-        (inside,), _ = clip_boxes(box[None], image.shape[1], image.shape[0])
-        size, shown = box[2:] - box[:2], np.maximum(inside[2:] - inside[:2], 0)
-        worth = clear * min(float(size[1]), TALL_ENOUGH) / TALL_ENOUGH * float(np.prod(shown / np.maximum(size, 1)))
-        if worth <= BETTER * trail.worth or shown.min() < 4:
-            return
-        left, top, right, bottom = inside.round().astype(int)
-        crop = image[top:bottom, left:right]
-        scale = PICTURE_HEIGHT / crop.shape[0]
-        if scale < 1:
+    def _look(self, trails: list[_Trail], image: np.ndarray, tracks: sv.Detections) -> None:
+        """Keep the crops that show somebody better than those before: large, uncovered, surely seen, whole."""
+        size = np.maximum(tracks.xyxy[:, 2:] - tracks.xyxy[:, :2], 1)
+        low, high = np.zeros(4), np.array([image.shape[1], image.shape[0]] * 2)
+        inside = np.clip(tracks.xyxy, low, high).round().astype(int)
+        shown = inside[:, 2:] - inside[:, :2]
+        worth = (1 - costs.coverage(tracks.xyxy)) ** 2 * np.prod(np.clip(shown / size, 0, 1), axis=1)
+        worth *= np.minimum(size[:, 1] / TALL_ENOUGH, 1) * (1 if tracks.confidence is None else tracks.confidence)
+        better = worth > BETTER * np.array([trail.worth for trail in trails])
+        for row in np.flatnonzero(better & (shown.min(axis=1) >= SMALLEST_CROP)):
+            left, top, right, bottom = inside[row]
+            crop = image[top:bottom, left:right]
+            scale = min(PICTURE_HEIGHT / crop.shape[0], 1.0)
             crop = cv2.resize(crop, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        trail.worth, trail.picture = worth, cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+            trails[row].worth = float(worth[row])
+            trails[row].picture = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
 
     def close(self) -> None:
         """Nothing is left to do."""
@@ -173,26 +174,37 @@ class VisitLog:
         for number, stays in presence.items():
             found += [Visit(number, "", first, last) for first, last in stays]
         if self.counter is not None:
-            found += self._at_places(presence)
+            found += self._at_places()
         return sorted(found, key=lambda visit: (visit.entered, visit.number, visit.place))
 
-    def _at_places(self, presence: dict[int, list[list[float]]]) -> list[Visit]:
+    def _at_places(self) -> list[Visit]:
         """Visits to zones, and crossings of lines; who is out of sight has left the zone as well."""
         assert self.counter is not None
         found = []
-        since: dict[tuple[int, str], tuple[float, int]] = {}
+        since: dict[tuple[int, str], float] = {}
+
+        def leave(tracklet: int, place: str, seconds: float) -> None:
+            entered = since.pop((tracklet, place))
+            found.append(Visit(self._identity[tracklet], place, entered, max(seconds, entered)))
+
         for seconds, tracklet, place, way in self.counter.passages:
             if tracklet not in self._identity:
                 continue  # of a video before this one
-            number, key = self._identity[tracklet], (tracklet, place)
             if len(self.counter.shapes[place]) == 2:
-                found.append(Visit(number, place, seconds, seconds, way))
-            elif way == "in":
-                since[key] = seconds, number
-            elif key in since:
-                found.append(Visit(number, place, since.pop(key)[0], seconds))
-        for (tracklet, place), (entered, number) in since.items():
-            found.append(Visit(number, place, entered, max(self._trails[tracklet].last, entered)))
+                found.append(Visit(self._identity[tracklet], place, seconds, seconds, way))
+                continue
+            if (tracklet, place) in since:
+                # In once more without having left: out of sight meanwhile, since the last time it was seen before.
+                before = self._trails[tracklet].seconds
+                leave(
+                    tracklet,
+                    place,
+                    seconds if way == "out" else before[bisect_left(before, seconds - MISSING_SECONDS) - 1],
+                )
+            if way == "in":
+                since[tracklet, place] = seconds
+        for tracklet, place in list(since):
+            leave(tracklet, place, self._trails[tracklet].last)
         return found
 
     def people(self) -> list[Person]:
@@ -232,12 +244,11 @@ class VisitLog:
 
     def visits_table(self) -> bytes:
         """``<name>_visits.csv``."""
-        names = {each.number: each.name for each in self.people()}
         rows = []
         for each in self.visits():
             dwell = "" if each.direction else f"{each.left - each.entered:.2f}"
             moments = f"{each.entered:.2f}", f"{each.left:.2f}"
-            rows.append([each.number, names[each.number], each.place, *moments, dwell, each.direction])
+            rows.append([each.number, self._name_of(each.number), each.place, *moments, dwell, each.direction])
         return _table(("number", "name", "place", "entered_s", "left_s", "dwell_s", "direction"), rows)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from reid_tracker.errors import UserError
 from reid_tracker.training.curves import Curves, is_log
+from reid_tracker.training.trainer import Trainer
 
 
 def test_figures_go_to_tensorboard_by_name_and_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +26,8 @@ def test_figures_go_to_tensorboard_by_name_and_epoch(tmp_path: Path, monkeypatch
     module = ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = Writer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    curves = Curves(tmp_path, tmp_path / "tensorboard")
+    curves = Curves(tmp_path)
+    curves.open_tensorboard(tmp_path / "tensorboard")
     curves.add(3, {"metric": 0.5, "mAP": 0.25})
     curves.close()
     assert written == [("loss/metric", 0.5, 3), ("validation/mAP", 0.25, 3), ("closed", 0, 0)]
@@ -36,7 +38,7 @@ def test_without_tensorboard_curves_say_what_to_install_and_nothing_else_needs_i
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match=r"reid-tracker\[train\]"):
-        Curves(tmp_path, tmp_path / "tensorboard")
+        Curves(tmp_path).open_tensorboard(tmp_path / "tensorboard")
     Curves(tmp_path).close()
     assert not list(tmp_path.iterdir())
 
@@ -61,3 +63,15 @@ def test_the_log_holds_a_row_an_epoch_and_goes_on_where_a_run_was_broken_off(tmp
     resumed.write()
     rows = (tmp_path / "log.csv").read_text().splitlines()
     assert rows[1:3] == ["0,,,,,,,,0.25,", "1,0.0001,1,,,,,,,"] and rows[4] == "3,,7,,,,,,,"
+
+
+def test_a_resumed_run_goes_on_in_its_own_curves_and_a_new_one_begins_its_own(tmp_path: Path) -> None:
+    """Asked of the trainer, whose epoch says which of the two it is."""
+    trainer = object.__new__(Trainer)
+    trainer.output = tmp_path
+    folders = []
+    for epoch in (0, 3, 0, 2):
+        trainer.epoch = epoch
+        folders.append(trainer._tensorboard_folder().name)
+        (tmp_path / folders[-1]).mkdir(exist_ok=True)
+    assert folders == ["tensorboard", "tensorboard", "tensorboard-2", "tensorboard-2"]

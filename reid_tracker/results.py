@@ -1,0 +1,262 @@
+"""What a run writes: which files, the sinks that fill them, the reports made at the end, and how it all ends."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import reid_tracker
+from reid_tracker.config import OutputSettings, TrackConfig
+from reid_tracker.corrections import Corrections
+from reid_tracker.counting import Counts, PassageCounter
+from reid_tracker.errors import UserError
+from reid_tracker.gallery.recorder import GallerySink
+from reid_tracker.ownership import Claim
+from reid_tracker.report.visits import VisitLog
+from reid_tracker.tracking.refine import Refined
+from reid_tracker.video.sinks import (
+    CountsSink,
+    CropSink,
+    JsonLinesSink,
+    MotSink,
+    ReportSink,
+    Sink,
+    VideoSink,
+)
+from reid_tracker.video.sources import Source
+
+STAGES = ("read", "detect", "embed", "associate", "write")
+
+
+@dataclass
+class RunSummary:
+    """What came of one source.
+
+    Attributes
+    ----------
+    source : str
+        Name of the source.
+    frames : int
+        Frames tracked.
+    last_frame : int
+        Number of the last one in the source, from 1; 0 before the first.
+    identities : int
+        Identities given.
+    recognised, enrolled : int
+        People whom the gallery knew, and whom it knows now; 0 without a gallery.
+    seconds : float
+        Wall-clock time.
+    stage_seconds : dict
+        Time by stage: read, detect, embed, associate, write.
+    outputs : list of Path
+        What was written. Where the run ended early beside results of an earlier one, these are ``*.part.*``.
+    notes : list of str
+        Sentences for the user.
+    counts : dict
+        What was counted, `PassageCounter.update`; empty where nothing was to be.
+    interrupted : bool
+        Whether Ctrl-C ended the run before its source did.
+    error : str or None
+        Why this source of a batch failed.
+    kept : str
+        What a run that ended early left, in words: up to which frame, and where.
+    """
+
+    source: str
+    frames: int = 0
+    last_frame: int = 0
+    identities: int = 0
+    recognised: int = 0
+    enrolled: int = 0
+    seconds: float = 0.0
+    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    outputs: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    counts: Counts = field(default_factory=lambda: {"lines": {}, "zones": {}})
+    interrupted: bool = False
+    error: str | None = None
+    kept: str = ""
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time that the block takes to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_seconds[stage] += time.perf_counter() - start
+
+
+def wanted_files(config: TrackConfig, name: str, has_pixels: bool, refined: bool = False) -> dict[Path, str]:
+    """The files that the settings ask for, and of which kind each is."""
+    output = config.output
+    if refined and not config.refine.enabled:
+        return {}
+    nothing_asked = not (output.video or output.mot or output.jsonl or output.crops or output.report)
+    wanted = {
+        f"{name}.mp4": ("video", output.video or (nothing_asked and has_pixels)),
+        f"{name}.txt": ("mot", output.mot or nothing_asked),
+        f"{name}.jsonl": ("jsonl", output.jsonl),
+        f"{name}_crops": ("crops", output.crops),
+        f"{name}_counts.json": ("counts", bool(config.count.lines or config.count.zones)),
+        f"{name}.json": ("decisions", refined),
+        f"{name}_people.csv": ("people", output.report),
+        f"{name}_visits.csv": ("visits", output.report),
+        f"{name}_report.html": ("page", output.report),
+    }
+    folder = Path(output.folder).expanduser()
+    return {folder / file: kind for file, (kind, is_wanted) in wanted.items() if is_wanted}
+
+
+@dataclass
+class Reports:
+    """What is written about a run when it is over, from what its frames have told ``log``."""
+
+    log: VisitLog | None
+    name: str = ""
+    about: dict[str, str] = field(default_factory=dict)
+    hindsight: Refined | None = None
+
+    def make(self, kind: str) -> bytes:
+        """The file of a kind."""
+        if kind == "decisions":
+            assert self.hindsight is not None
+            # Only joins of two numbers are decisions that one may refuse.
+            joined = [each for each in self.hindsight.joins if each.number != each.following]
+            decisions = {
+                "cuts": [each._asdict() for each in self.hindsight.cuts],
+                "joins": [{**each._asdict(), "refused": False} for each in joined],
+            }
+            return (json.dumps(decisions, indent=1) + "\n").encode()
+        assert self.log is not None
+        if kind == "people":
+            return self.log.people_table()
+        if kind == "visits":
+            return self.log.visits_table()
+        from reid_tracker.report.page import make_page
+
+        return make_page(self.log, self.name, self.about)
+
+
+def begin_reports(
+    config: TrackConfig, video: str, name: str, counter: PassageCounter | None, recorder: GallerySink | None
+) -> Reports:
+    """Get ready for the reports of a video whose results are called ``name``; without any nothing is logged."""
+    if not config.output.report:
+        return Reports(None)
+    settings = config.model_dump(exclude_defaults=True, exclude={"output", "detector", "embedder", "gallery"})
+    about = {
+        "video": video,
+        "detector": Path(config.detector.recorded or config.detector.model or "bundled").name,
+        "appearance network": Path(config.embedder.model or "bundled").name if config.embedder.enabled else "none",
+        "other settings": json.dumps(settings) if settings else "the defaults",
+        "made by": f"reid_tracker {reid_tracker.__version__}",
+    }
+    return Reports(VisitLog(counter, recorder.name) if recorder else VisitLog(counter), name, about)
+
+
+def open_sinks(
+    output: OutputSettings,
+    claimed: Claim,
+    outputs: dict[Path, str],
+    source: Source,
+    counter: PassageCounter | None = None,
+    recorder: GallerySink | None = None,
+    made: Reports | None = None,
+) -> dict[Path, Sink]:
+    """A sink for each of the outputs; it writes where the claim says."""
+    from reid_tracker.video.annotate import Annotator
+
+    sinks: dict[Path, Sink] = {}
+    try:
+        for file, kind in outputs.items():
+            place = claimed.begin(file, grows=kind in ("video", "mot", "jsonl", "crops"))
+            if kind == "video":
+                named = {"label": recorder.label} if recorder else {}
+                shapes = counter.shapes if counter else None
+                annotator = Annotator(output.trail_seconds, output.blur_people, shapes, **named)
+                sinks[file] = VideoSink(place, source.frame_rate, annotator)
+            elif kind == "counts":
+                assert counter is not None
+                sinks[file] = CountsSink(place, counter)
+            elif kind in ("mot", "jsonl", "crops"):
+                sinks[file] = {"mot": MotSink, "jsonl": JsonLinesSink, "crops": CropSink}[kind](place)
+            else:
+                assert made is not None
+                sinks[file] = ReportSink(place, partial(made.make, kind))
+    except UserError:
+        for sink in sinks.values():
+            sink.close()
+        raise
+    return sinks
+
+
+@contextmanager
+def ending(
+    claimed: Claim,
+    sinks: dict[Path, Sink],
+    summary: RunSummary,
+    before: str = "",
+    others: Sequence[Sink] = (),
+    corrected: tuple[Corrections, dict[Path, str]] | None = None,
+) -> Iterator[None]:
+    """Finish every file, however the block ends; say what is left of a run that ends early.
+
+    What ``corrected`` has learned is put right in the outputs, of which it gives the kinds.
+    """
+    failure: UserError | None = None
+    try:
+        yield
+    except KeyboardInterrupt:
+        summary.interrupted = True
+    except UserError as error:
+        failure = error
+    finally:
+        with summary.timed("write"):
+            for sink in (*sinks.values(), *others):
+                try:
+                    sink.close()
+                except UserError as error:
+                    failure = failure or error
+            if corrected is not None:
+                corrections, kinds = corrected
+                try:
+                    corrections.apply(claimed, {output: kinds[output] for output in sinks})
+                except UserError as error:
+                    summary.notes.append(str(error))
+                if corrections and "video" in kinds.values():
+                    summary.notes.append(
+                        f"{summary.source}: {len(corrections)} recognised late; in the video they bear another number "
+                        "until then."
+                    )
+    if failure is None and not summary.interrupted:
+        summary.outputs += sinks
+        claimed.complete()
+        return
+    kept = _keep(claimed, sinks, summary)
+    summary.kept = before + kept if kept else f"{before}nothing is kept."
+    if failure is not None:
+        raise UserError(f"{failure} Stopped; {summary.kept}" if kept else str(failure)) from failure
+
+
+def _keep(claimed: Claim, sinks: dict[Path, Sink], summary: RunSummary) -> str:
+    """Keep what a run that ends early has written, in words: where, and up to which frame; empty files go."""
+    holds = {output: getattr(sink, "last_frame", None) for output, sink in sinks.items()}
+    claimed.discard(*(output for output, last in holds.items() if not last))
+    places = claimed.keep()
+    summary.outputs += places.values()
+    frames = {place: holds[output] for output, place in places.items()}
+    if not frames:
+        return ""
+    beside = [place for output, place in places.items() if place != output]
+    if set(frames.values()) == {summary.last_frame} and not beside and 0 not in holds.values():
+        return f"frames up to {summary.last_frame} are kept."
+    alike: dict[int | None, list[str]] = {}
+    for place, last in frames.items():
+        alike.setdefault(last, []).append(str(place))
+    text = "frames " + ", ".join(f"up to {last} are kept in {' and '.join(names)}" for last, names in alike.items())
+    text += "".join(f", none in {output}" for output, last in holds.items() if last == 0) + "."
+    return text + (" The results of the run before stay as they were." if beside else "")
