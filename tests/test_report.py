@@ -9,12 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tracking_world import person, unit_vectors
+from tracking_world import detections, person, unit_vectors
 
 from reid_tracker.config import TrackConfig, load
+from reid_tracker.counting import PassageCounter, parse_shapes
 from reid_tracker.errors import UserError
 from reid_tracker.pipeline import track
 from reid_tracker.report.page import clock
+from reid_tracker.report.visits import VisitLog
+from reid_tracker.video.sinks import FrameResult
+from reid_tracker.video.sources import Frame
 
 RATE, SIZE, FRAMES = 10, (640, 320), 200
 
@@ -80,6 +84,22 @@ def test_tables_tell_who_was_there_when_how_long_and_where(world: Path, tmp_path
     counts = json.loads(files["yard_counts.json"].read_text())["zones"]["middle"]
     entries = [each for each in visits if each["place"] == "middle"]
     assert (counts["in"], counts["people"]) == (len(entries), len({each["number"] for each in entries}))
+
+
+def test_whoever_leaves_a_zone_out_of_sight_and_comes_back_into_it_was_there_twice() -> None:
+    counter = PassageCounter(parse_shapes([], ["yard=0,0 200,0 200,300 0,300"]))
+    log = VisitLog(counter)
+    for tick in range(121):
+        now = tick / 10
+        here = detections([person(80.0)] if not 2 < now < 9 else np.zeros((0, 4)))
+        here.tracker_id = np.full(len(here), 7)
+        here.data["tracklet"] = np.full(len(here), 3)
+        counter.update(here, now)
+        log.write(FrameResult(Frame(None, tick, now), here, here))
+    stays = [(visit.place, round(visit.entered, 1), round(visit.left, 1)) for visit in log.visits()]
+    assert stays == [("", 0.0, 2.0), ("yard", 0.1, 2.0), ("", 9.0, 12.0), ("yard", 9.1, 12.0)]
+    (someone,) = log.people()
+    assert (someone.number, someone.visits) == (7, 2)
 
 
 def test_the_page_is_one_file_that_shows_everyone_in_a_browser(world: Path, tmp_path: Path) -> None:

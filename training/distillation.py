@@ -18,6 +18,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.training.datasets import CropSet, join_crops, load_images
 from reid_tracker.training.mixtures import film, mix_crops
 
+MIXTURES_VERSION = 2  # of how people are made up: what a teacher said of those of another is no target
 _CHUNK = 512  # crops decoded at a time: those of 256 x 128 take 98 kB each
 
 
@@ -83,7 +84,7 @@ def teach_mixtures(
         What the teacher says of them, at its own size.
     """
     embedder = _open(teacher, device)
-    key = _key(embedder.hash, join_crops(list(sets)), count, seed)
+    key = _key(embedder.hash, join_crops(list(sets)), count, seed, MIXTURES_VERSION, *map(len, sets))
     known = _read(cache, key)
     random = torch.Generator().manual_seed(seed)
     pictures = torch.empty(count, *size, 3, dtype=torch.uint8)

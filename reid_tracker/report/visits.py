@@ -38,6 +38,13 @@ class _Trail:
     worth: float = 0.0
     picture: bytes | None = None
 
+    def stretches(self) -> list[tuple[float, float]]:
+        """When it was in view, from and to: motion may be followed through a longer time out of sight."""
+        seconds = np.array(self.seconds)
+        breaks = np.flatnonzero(np.diff(seconds) > MISSING_SECONDS)
+        starts, ends = [*seconds[[0, *(breaks + 1)]].tolist()], [*seconds[breaks].tolist(), self.last]
+        return list(zip(starts, ends, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Visit:
@@ -163,7 +170,9 @@ class VisitLog:
         found = []
         presence: dict[int, list[list[float]]] = defaultdict(list)
         ends = sorted(
-            (trail.seconds[0], trail.last, self._identity[tracklet]) for tracklet, trail in self._trails.items()
+            (first, last, self._identity[tracklet])
+            for tracklet, trail in self._trails.items()
+            for first, last in trail.stretches()
         )
         for first, last, number in ends:
             stays = presence[number]

@@ -271,7 +271,9 @@ def test_who_is_enrolled_by_another_run_meanwhile_is_known_by_that_number(tmp_pa
         def __init__(self):
             self.gallery = SqliteGallery(tmp_path / "gallery", model)
             self.memory = GalleryMemory(self.gallery)
-            self.sink = GallerySink(self.gallery, "cam", settings, save_seconds=0, memory=self.memory)
+            self.sink, self.beside = (
+                GallerySink(self.gallery, name, settings, save_seconds=0, memory=self.memory) for name in ("a", "b")
+            )
             self.tracker = Tracker(settings, RATE, memory=self.memory)
             self.now = 0.0
 
@@ -284,7 +286,8 @@ def test_who_is_enrolled_by_another_run_meanwhile_is_known_by_that_number(tmp_pa
                 vectors = WHO[list(who)] + rng.normal(0, 0.02, (len(who), WHO.shape[1]))
                 found = detections(SLOTS[: len(who)], embedding=vectors)
                 tracks = self.tracker.update(found, self.now)
-                self.sink.write(FrameResult(Frame(image, 0, self.now), tracks, found))
+                for sink in (self.sink, self.beside):  # of two cameras that see the same
+                    sink.write(FrameResult(Frame(image, 0, self.now), tracks, found))
             return tracks.tracker_id.tolist()
 
     one, other = Run(), Run()
@@ -293,4 +296,5 @@ def test_who_is_enrolled_by_another_run_meanwhile_is_known_by_that_number(tmp_pa
     assert one.see(3, 0) == [3, 1] and one.see(2) == [4]
     assert other.see(2, 0) == [4, 1]
     assert [each.number for each in one.gallery.people()] == [1, 2, 3, 4]
-    assert {1, 2, 4} <= other.sink.recognised and 3 in other.sink.new
+    for sink in (other.sink, other.beside):
+        assert {1, 2, 4} <= sink.recognised and 3 in sink.new

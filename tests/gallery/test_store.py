@@ -1,5 +1,6 @@
 """Both stores do the same: enrol, search, name, merge, split, forget."""
 
+import itertools
 import json
 import warnings
 
@@ -305,6 +306,25 @@ def test_doubles_and_mixtures_are_found_and_nobody_else_is_doubted(opened):
     gallery.merge(3, 20)
     gallery.split(21, [view - 1 for view in doubts["mixture"].views])
     assert find_doubts(gallery) == []
+
+
+def test_doubles_are_those_of_looking_at_every_pair(tmp_path):
+    """Beside the plain definition, on people some of whom are alike."""
+    rng = np.random.default_rng(1)
+    gallery = SqliteGallery(tmp_path / "gallery", Model("a" * 64, 32, CALIBRATION))
+    for number in range(1, 41):
+        centre = unit_vectors(25, 32)[number % 25]
+        rows = centre + rng.uniform(0.05, 0.25) * rng.standard_normal((rng.integers(1, 9), 32))
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        gallery.enrol({number: Sighting([View(row.astype(np.float32)) for row in rows], 1, 2)})
+    known, views = (
+        statistics_of(gallery)[0],
+        {each.number: np.stack([view.vector for view in gallery.views(each.number)]) for each in gallery.people()},
+    )
+    pairs = itertools.combinations(views, 2)
+    expected = {pair for pair in pairs if verify(known, *(views[each] for each in pair)).likelihood_ratio > 40}
+    assert {doubt.numbers for doubt in find_doubts(gallery) if doubt.kind == "double"} == expected
+    assert len(expected) > 3
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence():
