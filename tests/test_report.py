@@ -140,5 +140,17 @@ def test_blurred_people_are_in_no_report(world: Path, tmp_path: Path) -> None:
         run(world, tmp_path, **{"output.blur_people": True})
 
 
-def test_times_are_short_where_they_are_short() -> None:
-    assert [clock(each) for each in (None, 1.25, 75, 3725)] == ["-", "1.2 s", "1:15", "1:02:05"]
+def test_times_are_told_with_tenths_where_the_video_is_short() -> None:
+    assert [clock(each) for each in (None, 1.25, 75, 3725)] == ["-", "0:01", "1:15", "1:02:05"]
+    assert clock(1.25, short=True) == "1.2 s"
+
+
+def test_a_person_has_the_same_colour_in_the_report_as_in_the_video(world: Path, tmp_path: Path) -> None:
+    files = run(world, tmp_path, **{"output.video": True, "output.trail_seconds": 0})
+    shown = re.findall(r"border-top-color: #(..)(..)(..)", files["yard_report.html"].read_text(encoding="utf-8"))
+    film = cv2.VideoCapture(str(files["yard.mp4"]))
+    film.set(cv2.CAP_PROP_POS_FRAMES, 50)
+    picture = film.read()[1].reshape(-1, 3).astype(int)
+    for number in shown:
+        red, green, blue = (int(part, 16) for part in number)
+        assert (np.abs(picture - [blue, green, red]).max(axis=1) < 25).sum() > 100  # label and box, after 4:2:0

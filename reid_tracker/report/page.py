@@ -3,6 +3,7 @@
 import base64
 import io
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from reid_tracker.video.annotate import identity_color
 
 TEMPLATE = Path(__file__).with_name("page.html")
 LINES_OF_TIMELINE = 60  # people; of more those who were there longest
-SHORT = 20.0  # s; less is told with tenths
+SHORT = 20.0  # s; times of shorter videos are told with tenths
 MOMENTS = 600  # of the curve of occupancy
 
 
@@ -56,7 +57,7 @@ def make_page(log: VisitLog, title: str, about: dict[str, str]) -> bytes:
         if log.still is not None:
             pictures["places"] = _paths(log)
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True)
-    environment.filters.update(clock=clock, data=_data, colour=_colour)
+    environment.filters.update(clock=partial(clock, short=log.end < SHORT), data=_data, colour=_colour)
     text = environment.get_template(TEMPLATE.name).render(
         title=title,
         people=people,
@@ -71,11 +72,11 @@ def make_page(log: VisitLog, title: str, about: dict[str, str]) -> bytes:
     return text.encode()
 
 
-def clock(seconds: float | None) -> str:
-    """Seconds of a video as s, m:ss or h:mm:ss."""
+def clock(seconds: float | None, short: bool = False) -> str:
+    """Seconds of a video as m:ss or h:mm:ss; of a ``short`` one with tenths."""
     if seconds is None:
         return "-"
-    if seconds < SHORT:
+    if short:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -92,7 +93,7 @@ def _data(picture: bytes, kind: str = "jpeg") -> str:
 
 def _colour(number: int) -> str:
     """The colour that the video gives to somebody."""
-    blue, green, red = identity_color(number)
+    red, green, blue = identity_color(number)
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
@@ -109,8 +110,8 @@ def _drawn(size: tuple[float, float], draw: Any) -> bytes:
         return drawn.getvalue()
 
 
-def _label_time(axes: Any) -> None:
-    axes.xaxis.set_major_formatter(lambda value, _: clock(max(value, 0)))
+def _label_time(axes: Any, end: float) -> None:
+    axes.xaxis.set_major_formatter(lambda value, _: clock(max(value, 0), end < SHORT))
     axes.grid(alpha=0.3)
 
 
@@ -125,7 +126,7 @@ def _timeline(end: float, people: list[Person], stays: list[Visit]) -> bytes:
                 axes.broken_barh([bar], (row[visit.number] - 0.4, 0.8), facecolors=_colour(visit.number))
         axes.set_yticks(range(len(shown)), [f"#{each.number} {each.name}".strip() for each in shown])
         axes.set(xlim=(0, max(end, 1e-3)), ylim=(len(shown) - 0.4, -0.6))
-        _label_time(axes)
+        _label_time(axes, end)
 
     return _drawn((10, 0.8 + 0.22 * len(shown)), draw)
 
@@ -136,7 +137,7 @@ def _occupancy(seconds: np.ndarray, people: np.ndarray) -> bytes:
         axes.step(seconds, people, where="mid")
         axes.set(xlim=(0, seconds[-1]), ylim=(0, max(people.max(), 1) * 1.1), ylabel="people in view")
         axes.yaxis.get_major_locator().set_params(integer=True)
-        _label_time(axes)
+        _label_time(axes, seconds[-1])
 
     return _drawn((10, 2.6), draw)
 
@@ -161,7 +162,8 @@ def _paths(log: VisitLog) -> bytes:
         for name, points in (log.counter.shapes if log.counter else {}).items():
             around = log.scale * (np.vstack([points, points[:1]]) if len(points) > 2 else points)
             axes.plot(*around.T, color="white", linewidth=2)
-            axes.annotate(name, around.mean(axis=0), color="white", ha="center", fontsize=10, weight="bold")
+            behind = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2}
+            axes.annotate(name, around[0], color="white", fontsize=10, weight="bold", bbox=behind)
         axes.set(xlim=(0, width), ylim=(height, 0))
         axes.set_axis_off()
 
