@@ -440,8 +440,9 @@ class Trainer:
         """Build the checkpoint's header."""
         config = self.config
         settings = config.model_dump()
-        if config.distillation.teacher:  # where it lay is nobody's business
-            settings["distillation"]["teacher"] = Path(config.distillation.teacher).name
+        taught = settings["distillation"]  # where they lay is nobody's business
+        taught["teacher"] = taught["teacher"] and Path(taught["teacher"]).name
+        taught["pictures"] = [Path(folder).name for folder in taught["pictures"]]
         return {
             "input_size": config.network.input_size,
             "mean": config.network.mean,

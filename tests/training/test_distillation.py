@@ -206,6 +206,9 @@ def test_people_are_made_up_of_further_pictures_too(teacher: Path, tmp_path: Pat
     config.distillation.pictures = [str(tmp_path / "more")]
     with pytest.raises(UserError, match=r"set distillation\.mixtures"):
         Trainer(config, crops, tmp_path / "run", "cpu")
+    config.distillation.mixtures = 8
+    header = Trainer(config, crops, tmp_path / "run", "cpu").header()
+    assert header["training"]["distillation"]["pictures"] == ["more"]  # and not where it lies
 
 
 def test_made_up_people_teach_without_identities(people: Path, teacher: Path, tmp_path: Path) -> None:
