@@ -145,7 +145,10 @@ class TrackerSettings(Settings):
         lt=1,
     )
     return_seconds: float = setting(
-        2.0, "How long after being numbered a newcomer may still turn out to be someone known.", ge=0
+        15.0,
+        "How long after being seen whole a newcomer may still turn out to be someone known: the longer, the more are, "
+        "and the later their number may change. The gallery enrols nobody before.",
+        ge=0,
     )
     duplicate_iou: float = setting(
         0.6, "An unmatched box that overlaps a matched one this much is the same person, not a new one.", gt=0, le=1

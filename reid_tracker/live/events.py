@@ -10,11 +10,12 @@ key        meaning
 ========== ==========================================================================================================
 id         grows by one with each event, from the milliseconds since 1970 at the start: it never repeats, in no run
 event      "appeared": someone new; "reidentified": someone known is back, or before another camera; "left": out of a
-           camera's sight for some seconds
+           camera's sight for some seconds; "corrected": whoever was announced under another number is someone known
 time       when it happened (UTC), which is a little before it is told: newcomers may yet turn out to be known
 person     number; name is "" where none was given
 camera     name of the source
 seconds    of "left" only: how long the visit lasted
+was        of "corrected" only: the number before, which nobody else has had and nobody will
 away, from of "reidentified" only, and only if seen before in this run: seconds since, and the camera then
 ========== ==========================================================================================================
 """

@@ -68,7 +68,8 @@ class People:
     settings : PeopleSettings, optional
         Limits.
     settle_seconds : float
-        For so long a newcomer may turn out to be someone known; only then they are announced.
+        Newcomers are announced when they have been there so long: most who turn out to be someone known do so before.
+        Of those who do later, the event "corrected" tells.
     emit : callable, optional
         Called with each event, see `events.EventLog`.
     known : dict of int to str, optional
@@ -226,14 +227,19 @@ class People:
         before = self.shown(self._numbers.get((camera, tracklet), number))
         self._numbers[camera, tracklet] = number
         mistaken = self._people.get(before)
-        if before == number or mistaken is None or mistaken.announced:
+        if before == number or mistaken is None:
             return
         self._drop(mistaken)
         self.total -= 1
-        known = self._people.get(number)
-        if known is not None:
-            self._visit(number, camera, mistaken.visits[0].start)
+        if number in self._people or mistaken.announced:
+            known = self._visit(number, camera, mistaken.visits[0].start)
             self._absorb(known, mistaken)
+            if mistaken.announced:
+                self._merged = {old: number if new == before else new for old, new in self._merged.items()}
+                self._merged[before] = number  # whoever looks at the page may still ask for it
+                if mistaken.name and not known.name:
+                    self.rename(number, mistaken.name)
+                self._tell("corrected", known, camera, mistaken.visits[0].start, was=before)
 
     def _visit(self, number: int, camera: str, now: float) -> Person:
         """Note that a camera sees someone."""

@@ -38,6 +38,7 @@ from reid_tracker.pipeline import AppearanceModel, Models, model_of
 logger = logging.getLogger(__name__)
 
 DEFAULT_PAGE = "127.0.0.1:8000"
+SETTLE_SECONDS = 2.0  # after which newcomers are announced; what turns out later is told as a correction
 
 
 def live(
@@ -128,9 +129,7 @@ def live(
             memory = GalleryMemory(opened)
             gallery = LiveGallery(opened, names, config, memory)
             known = {person.number: person.name or "" for person in opened.people()}
-        people = People(
-            config.people, config.tracker.return_seconds, events.add, known, gallery, keeps_crops=not output.blur_people
-        )
+        people = People(config.people, SETTLE_SECONDS, events.add, known, gallery, keeps_crops=not output.blur_people)
         window = _Window(names, stopping) if output.show else None
         show: list[Show] = [window.show] if window else []
         outputs = Outputs(names, output, people.label, show, gallery)

@@ -354,7 +354,7 @@ class Page:
         add("reid_tracker_camera_up", "gauge", up)
         add("reid_tracker_people_in_view", "gauge", [("", len(self._people.in_view()))])
         add("reid_tracker_people_total", "counter", [("", self._people.total)])
-        kinds = ("appeared", "left", "reidentified")
+        kinds = ("appeared", "corrected", "left", "reidentified")
         counts = [(f'{{event="{kind}"}}', float(self._events.counts[kind])) for kind in kinds]
         add("reid_tracker_events_total", "counter", counts)
         add("reid_tracker_page_clients", "gauge", [("", self._watching)])

@@ -34,13 +34,13 @@ HARDLY_EVER, LEAST_STD = 4.0, 0.02
 
 
 def return_cosine(
-    false_match_rate: float, known: np.ndarray, statistics: "CosineStatistics | None" = None
+    false_match_rate: float | np.ndarray, known: np.ndarray, statistics: "CosineStatistics | None" = None
 ) -> np.ndarray:
     """Cosine that the most similar of people known exceeds for such a share of strangers.
 
     Parameters
     ----------
-    false_match_rate : float
+    false_match_rate : float or ndarray
         0..1, of newcomers, not of comparisons: the more people are known, the higher the cosine.
     known : ndarray of int
         How many people the newcomer is compared with, 1 or more.
@@ -50,7 +50,7 @@ def return_cosine(
     Returns
     -------
     ndarray of float
-        Of the same shape.
+        Of the shape of both.
     """
     mean, std = (statistics.return_mean, statistics.return_std) if statistics else (STRANGER_MEAN, STRANGER_STD)
     a, b = _fit_beta(mean, std)

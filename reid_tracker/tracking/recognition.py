@@ -13,6 +13,9 @@ from reid_tracker.tracking.track_table import CONFIRMED, LOST, UNMATCHED, TrackT
 VIEW_SECONDS = 0.5
 # Of two who look alike neither is guessed: the next most similar person's cosine must be so much lower.
 RETURN_MARGIN = 0.05
+# Whoever passes at this share of the stated rate is recognised at once. Others once two looks in a row, at least
+# `VIEW_SECONDS` apart, say the same: whoever is looked at for long has many chances to look like somebody for a moment.
+AT_ONCE = 0.5
 # Whoever is still cut off by the edge after so long, s, is taken as they are.
 CUT_SECONDS = 1.0
 # Calibrated distance from which whoever comes in over an edge is not the one who went out over it a moment ago.
@@ -143,12 +146,16 @@ class Recognition:
         cosine = memory.likeness(means[rows], class_id, table.born[rows], means[others])
         candidates, given = np.isfinite(cosine).sum(axis=1), self._calibration.given
         nearest = -np.sort(-np.pad(cosine, ((0, 0), (0, 1)), constant_values=-1.0), axis=1)[:, :2]
-        clear = nearest[:, 0] > return_cosine(s.return_false_match_rate, np.maximum(candidates, 1), given)
-        clear &= nearest[:, 0] - nearest[:, 1] >= RETURN_MARGIN
+        rates = s.return_false_match_rate * np.array([[1.0], [AT_ONCE]])
+        asked, asked_at_once = return_cosine(rates, np.maximum(candidates, 1), given)
+        clear = (nearest[:, 0] > asked) & (nearest[:, 0] - nearest[:, 1] >= RETURN_MARGIN)
+        best = cosine.argmax(axis=1)
+        before, resembled = table.resembles[rows], np.where(clear, memory.identity[best], 0)
+        table.resembles[rows] = resembled
+        clear &= (nearest[:, 0] > asked_at_once) | (before == resembled)
         gone = np.zeros(len(table), dtype=bool)
         taken: set[int] = set()
         # Two newcomers cannot be one person: whoever is more alike comes first.
-        best = cosine.argmax(axis=1)
         for each in np.flatnonzero(clear)[np.argsort(-cosine[clear, best[clear]])]:
             row, found = rows[each], best[each]
             identity = int(memory.identity[found])

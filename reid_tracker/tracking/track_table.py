@@ -44,6 +44,8 @@ class TrackTable:
         Whether an edge cut them off when they were seen last.
     unlike_since : ndarray float64 [N]
         Since when, s, their crops look like a stranger's without a break; NaN where the last one did not.
+    resembles : ndarray int64 [N]
+        Whom the last look took a newcomer for; 0 for nobody.
     foreseen, foreseen_since, foreseen_stage : ndarray float64 [N, 2, 4], float64 [N], int64 [N]
         A copy of the filter's mean that is not corrected, since when (s; NaN without a copy), and how often it was
         judged (see `foresight`).
@@ -68,6 +70,7 @@ class TrackTable:
         self.whole_since = np.zeros(0)
         self.cut = np.zeros(0, dtype=bool)
         self.unlike_since = np.zeros(0)
+        self.resembles = np.zeros(0, dtype=np.int64)
         self.foreseen = np.zeros((0, 2, 4))
         self.foreseen_since = np.zeros(0)
         self.foreseen_stage = np.zeros(0, dtype=np.int64)

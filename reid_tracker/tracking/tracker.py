@@ -177,6 +177,8 @@ class Tracker:
                     setattr(learned, name, arrays[f"{group}.{name}"].copy())
             for group, owner in owners.items():
                 columns = {each.partition(".")[2]: arrays[each] for each in arrays if each.startswith(f"{group}.")}
+                if group == "table":  # states of before this column
+                    columns.setdefault("resembles", np.zeros(len(arrays["table.identity"]), dtype=np.int64))
                 if group != "camera":
                     expected = {name: getattr(owner, name) for name in getattr(owner, "COLUMNS", vars(owner))}
                     rows = {len(array) for array in columns.values()}
@@ -521,6 +523,7 @@ class Tracker:
             whole_since=np.full(count, np.inf),
             cut=frame.cut[new],
             unlike_since=np.full(count, np.nan),
+            resembles=np.zeros(count, dtype=np.int64),
             foreseen=mean,
             foreseen_since=np.full(count, np.nan),
             foreseen_stage=np.zeros(count, dtype=np.int64),

@@ -68,6 +68,25 @@ def test_a_number_that_is_taken_back_never_was():
     assert len(scene.people.describe()[0]["visits"]) == 2
 
 
+def test_who_was_announced_and_turns_out_to_be_someone_known_is_told_as_a_correction():
+    scene = Scene()
+    for now in (100.0, 101.5):
+        scene.see(now, [1])
+    scene.people.tick(110)
+    for now in (120.0, 121.5, 123.0):
+        scene.see(now, [2], tracklets=[77])
+    scene.people.rename(2, "Ada")
+    scene.see(125.0, [1], tracklets=[77])
+    assert scene.told()[2:] == [("appeared", 2, "hall"), ("reidentified", 1, "hall"), ("corrected", 1, "hall")]
+    reidentified, corrected = scene.events[3:]
+    assert corrected["was"] == 2 and corrected["name"] == "Ada"
+    assert corrected["time"] == pytest.approx(scene.events[2]["time"], abs=0.05)  # since it was announced
+    assert scene.people.total == 1 and [each["person"] for each in scene.people.describe()] == [1]
+    assert scene.people.shown(2) == 1  # a page that still shows the number finds the person
+    assert [round(stop - start, 1) for _, start, stop in scene.people.describe()[0]["visits"]] == [1.5, 5.0]
+    assert reidentified["away"] == 18.5
+
+
 def test_people_of_the_gallery_are_known_at_first_sight():
     scene = Scene(known={5: "Ada"})
     assert scene.people.describe() == []

@@ -51,6 +51,36 @@ def test_a_stranger_gets_a_new_number(rng):
     assert run(tracker, rng, {1: 400.0, 2: 700.0, 5: 100.0, 0: 1500.0}, 1)[0] == first[0]
 
 
+def looking(share: float) -> np.ndarray:
+    """`WHO`, but the last looks so much like person 0 and else like nobody."""
+    looks = WHO.copy()
+    looks[7] = share * WHO[0] + (1 - share**2) ** 0.5 * WHO[7]
+    return looks / np.linalg.norm(looks, axis=1, keepdims=True)
+
+
+def test_who_looks_like_somebody_only_just_is_recognised_at_the_second_look(rng):
+    moments = {}
+    for share in np.linspace(0.3, 0.7, 21):
+        tracker, first = scene(rng)
+        for look in range(1, 31):
+            back = run(tracker, rng, {1: 400.0, 2: 700.0, 7: 1500.0}, 0.1, noise=0.0, vectors=looking(share))
+            if back.get(7) == first[0]:
+                moments[share] = look
+                break
+    found = list(moments.values())
+    assert 0.3 not in moments and found == sorted(found, reverse=True)  # the more alike, the sooner
+    assert set(found) == {3, 8}  # the third crop at once, or a look half a second later
+
+
+@pytest.mark.parametrize(("seconds", "late"), [(15, True), (2, False)])
+def test_whoever_turns_round_after_seconds_is_recognised_then(rng, seconds, late):
+    tracker, first = scene(rng, return_seconds=seconds)
+    here = {1: 400.0, 2: 700.0}
+    assert run(tracker, rng, {**here, 7: 1500.0}, 5)[7] not in first.values()
+    turned = run(tracker, rng, {**here, 7: 1500.0}, 8, vectors=looking(1.0))
+    assert (turned[7] == first[0]) == late
+
+
 def test_of_two_who_look_alike_neither_is_guessed(rng):
     twins = WHO.copy()
     twins[3] = twins[0]

@@ -66,6 +66,17 @@ def test_only_the_same_model_may_go_on(tmp_path):
             TrackerState.load(tmp_path / "state", other)
 
 
+def test_a_state_of_before_the_latest_column_goes_on():
+    tracker = Tracker()
+    list(run(tracker, scene()[:20]))
+    state = tracker.state()
+    older = {name: array for name, array in state.arrays.items() if name != "table.resembles"}
+    assert older.keys() != state.arrays.keys()
+    frames = scene()[20:40]
+    of_before, of_now = (Tracker.restore(TrackerState(state.header, each)) for each in (older, state.arrays))
+    assert list(run(of_before, frames, 20)) == list(run(of_now, frames, 20))
+
+
 def test_other_settings_may_be_given():
     state = Tracker(TrackerSettings(lost_seconds=9)).state()
     assert Tracker.restore(state).settings.lost_seconds == 9
