@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from reid_tracker.detection.yolo import YoloDetector
     from reid_tracker.errors import UserError
     from reid_tracker.evaluation.mot import evaluate_mot
+    from reid_tracker.exchange.formats import convert, read_tracks
+    from reid_tracker.exchange.tracks import Tracks
     from reid_tracker.gallery.store import open_gallery
     from reid_tracker.pipeline import BatchError, stream, track
     from reid_tracker.results import RunSummary
@@ -35,12 +37,15 @@ _HOMES = {
     "Tracker": "tracking.tracker",
     "TrackerSettings": "config",
     "TrackerState": "tracking.state",
+    "Tracks": "exchange.tracks",
     "TrainConfig": "config",
     "UserError": "errors",
     "YoloDetector": "detection.yolo",
+    "convert": "exchange.formats",
     "evaluate_mot": "evaluation.mot",
     "open_gallery": "gallery.store",
     "open_source": "video.sources",
+    "read_tracks": "exchange.formats",
     "register_backbone": "appearance.network",
     "register_loss": "training.objective",
     "register_miner": "training.objective",
@@ -59,12 +64,15 @@ __all__ = [
     "Tracker",
     "TrackerSettings",
     "TrackerState",
+    "Tracks",
     "TrainConfig",
     "UserError",
     "YoloDetector",
+    "convert",
     "evaluate_mot",
     "open_gallery",
     "open_source",
+    "read_tracks",
     "register_backbone",
     "register_loss",
     "register_miner",

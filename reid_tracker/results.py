@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import reid_tracker
 from reid_tracker.config import OutputSettings, TrackConfig
@@ -27,6 +28,9 @@ from reid_tracker.video.sinks import (
     VideoSink,
 )
 from reid_tracker.video.sources import Source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STAGES = ("read", "detect", "embed", "associate", "write")
 
@@ -79,6 +83,25 @@ class RunSummary:
     interrupted: bool = False
     error: str | None = None
     kept: str = ""
+
+    def to_frame(self) -> "pd.DataFrame":
+        """What was written of the tracks, as a pandas DataFrame.
+
+        Columns frame (from 1), seconds, identity, tracklet, x1, y1, x2, y2, confidence, class: from the JSON lines
+        where there are any, else from the MOTChallenge text, which knows neither seconds nor classes.
+
+        Raises
+        ------
+        UserError
+            If the run wrote neither.
+        """
+        from reid_tracker.exchange.tracks import read_results
+
+        for ending in (".jsonl", ".txt"):
+            written = next((each for each in self.outputs if each.suffix == ending), None)
+            if written is not None:
+                return read_results(written).to_frame()
+        raise UserError(f"{self.source}: the run wrote neither JSON lines nor MOTChallenge text; ask for one.")
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, IDENTITY, LEFT, WIDTH, read_rows
+from reid_tracker.exchange.tracks import read_results, read_text
 from reid_tracker.ownership import Inputs, claim
 from reid_tracker.tracking import costs
 from reid_tracker.video.annotate import clip_boxes
@@ -97,7 +96,9 @@ def _export_crops(
     source = open_source(video)
     if not source.has_pixels:
         raise UserError(f"{video}: has no pictures to cut crops from.")
-    frame, identity, xyxy, confidence = _read_results(results)
+    tracks = read_results(results)
+    frame, identity, confidence = tracks.frame, tracks.identity, tracks.confidence
+    xyxy = tracks.xyxy.astype(np.float32)
     names = _names(np.unique(identity), Path(review) if review else None)
     known = _read_list(output / LIST)
     own = re.compile(re.escape(source.name) + r"_\d{6,}\.jpg")
@@ -163,32 +164,6 @@ def sharpness(crop: np.ndarray) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_32F).var())
 
 
-def _read_results(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Frames from 1, identities, boxes [R, 4] and confidences of a run's result, by frame."""
-    if path.suffix == ".jsonl":
-        rows = np.array(list(_json_rows(path)), dtype=np.float64).reshape(-1, 7)
-        xyxy = rows[:, 2:6]
-        confidence = rows[:, 6]
-    else:
-        rows = read_rows(path)
-        xyxy = np.concatenate([rows[:, LEFT : LEFT + 2], rows[:, LEFT : LEFT + 2] + rows[:, [WIDTH, HEIGHT]]], axis=1)
-        confidence = rows[:, CONFIDENCE] if rows.shape[1] > CONFIDENCE else np.ones(len(rows))
-    order = np.argsort(rows[:, FRAME], kind="stable")
-    frame, identity = rows[order][:, [FRAME, IDENTITY]].astype(np.int64).T
-    return frame, identity, xyxy[order].astype(np.float32), confidence[order]
-
-
-def _json_rows(path: Path) -> Iterator[tuple[float, ...]]:
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
-        try:
-            frame = json.loads(line)
-            for track in frame["tracks"]:
-                confidence = 1.0 if track["confidence"] is None else track["confidence"]
-                yield frame["index"] + 1, track["id"], *track["xyxy"], confidence
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{path}: line {number} is not of a run's JSON lines.") from error
-
-
 def _names(identities: np.ndarray, review: Path | None) -> dict[int, str]:
     """What each identity is called in the set; those dropped are not in it."""
     merged: dict[int, int] = {}
@@ -227,7 +202,7 @@ def _names(identities: np.ndarray, review: Path | None) -> dict[int, str]:
 
 
 def _read_review(path: Path) -> list[dict[str, Any]]:
-    text = _read_text(path)
+    text = read_text(path)
     if path.suffix.lower() != ".json":
         return list(csv.DictReader(io.StringIO(text), skipinitialspace=True))
     try:
@@ -237,15 +212,6 @@ def _read_review(path: Path) -> list[dict[str, Any]]:
     if not isinstance(rows, list):
         raise UserError(f"{path}: write a list of objects with identity, decision and name.")
     return rows
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file in UTF-8.") from error
 
 
 def _fit(
@@ -282,7 +248,7 @@ def _bins(
 def _read_list(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    rows = list(csv.DictReader(io.StringIO(_read_text(path))))
+    rows = list(csv.DictReader(io.StringIO(read_text(path))))
     if any(set(row) != {"path", "identity", "camera"} for row in rows):
         raise UserError(f"{path}: not the list of a set of crops (path, identity, camera); name a new folder.")
     return rows

@@ -15,6 +15,7 @@ from reid_tracker.config import TrackConfig, load
 from reid_tracker.counting import PassageCounter, parse_shapes
 from reid_tracker.errors import UserError
 from reid_tracker.pipeline import track
+from reid_tracker.report.finished import report
 from reid_tracker.report.page import clock
 from reid_tracker.report.visits import VisitLog
 from reid_tracker.video.sinks import FrameResult
@@ -154,3 +155,53 @@ def test_a_person_has_the_same_colour_in_the_report_as_in_the_video(world: Path,
     for number in shown:
         red, green, blue = (int(part, 16) for part in number)
         assert (np.abs(picture - [blue, green, red]).max(axis=1) < 25).sum() > 100  # label and box, after 4:2:0
+
+
+def same_as(one: list[dict[str, str]], other: list[dict[str, str]]) -> None:
+    """The same table, but for a frame's time in view: text does not know of tracklets."""
+    times = [[float(row.pop("in_view_s", 0)) for row in rows] for rows in (one, other)]
+    assert one == other and times[0] == pytest.approx(times[1], abs=0.11)
+
+
+@pytest.mark.parametrize("kind", ["output.jsonl", "output.mot"])
+def test_results_at_hand_give_the_report_that_the_run_gave(world: Path, tmp_path: Path, kind: str) -> None:
+    places = {"count.zones": ["middle=200,150 440,150 440,300 200,300"], "count.lines": ["door=320,0 320,320"]}
+    files = run(world, tmp_path, **places, **{kind: True})
+    (results,) = (path for path in files.values() if path.suffix in (".jsonl", ".txt"))
+    shown = {"lines": places["count.lines"], "zones": places["count.zones"]}
+    people, visits, page = report(results, world / "yard.mp4", tmp_path / "again", **shown)
+    same_as(table(people), table(files["yard_people.csv"]))
+    if kind == "output.jsonl":  # text does not know of tracklets
+        assert table(visits) == table(files["yard_visits.csv"])
+    assert people.stat().st_mode & 0o077 == 0
+    assert page.read_text().count("data:image/") == files["yard_report.html"].read_text().count("data:image/") > 3
+    # The run's own report gives way to a new one of the same results; other places are asked about.
+    again = report(results, world / "yard.mp4", zones=["left=0,0 320,0 320,320 0,320"])
+    assert again[0] == files["yard_people.csv"] and "left" in table(again[0])[0]["places"]
+
+
+def test_a_report_without_the_video_needs_times_only(world: Path, tmp_path: Path) -> None:
+    files = run(world, tmp_path, **{"output.jsonl": True, "output.mot": True})
+    jsonl, text = (next(path for path in files.values() if path.suffix == end) for end in (".jsonl", ".txt"))
+    by_clock = [table(path) for path in report(jsonl, None, tmp_path / "a")[:2]]
+    by_rate = [table(path) for path in report(text, None, tmp_path / "b", fps=RATE)[:2]]
+    same_as(by_clock[0], by_rate[0])
+    assert len(by_clock[0]) == 2 and len(by_clock[1]) == len(by_rate[1]) == 3
+    assert float(by_clock[0][0]["last_seen_s"]) == pytest.approx(19.9, abs=0.15)
+    with pytest.raises(UserError, match="--fps"):
+        report(text, None, tmp_path / "c")
+    with pytest.raises(UserError, match="more than 0"):
+        report(text, None, tmp_path / "c", fps=0)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / f"{text.stem}_people.csv").write_text("mine")
+    with pytest.raises(UserError, match=r"people\.csv"):
+        report(text, None, tmp_path / "d", fps=RATE)
+    assert (tmp_path / "d" / f"{text.stem}_people.csv").read_text() == "mine"
+
+
+def test_the_table_of_a_run_is_a_data_frame(world: Path, tmp_path: Path) -> None:
+    settings = {"output.folder": str(tmp_path), "detector.recorded": str(world / "yard.npz"), "output.jsonl": True}
+    (summary,) = track(world / "yard.mp4", load(TrackConfig, None, settings))
+    frame = summary.to_frame()
+    assert set(frame.identity) == {1, 2} and frame.seconds.max() == pytest.approx(19.9, abs=0.05)
+    assert (frame.x2 > frame.x1).all() and set(frame["class"]) == {"person"}

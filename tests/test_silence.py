@@ -80,6 +80,8 @@ def test_track(tmp_path, backend):
         ["gallery", "list", "--gallery", "people"],
         ["evaluate", "mot", "--truth", "truth", "--results", "out"],
         ["evaluate", "reid", "--data", "crops"],
+        ["report", "out/walk.txt", "--fps", "9"],
+        ["convert", "out/walk.txt", "--to", "parquet", "-o", "walk.parquet"],
         ["train", "crops", "-o", "model", "--set", "schedule.epochs=1", "--set", "compute.tensorboard=false"],
     ],
     ids=lambda command: " ".join(command[:2]),

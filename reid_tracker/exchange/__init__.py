@@ -1,0 +1,1 @@
+"""Tracks in other programs' formats: annotation tools, tables; and back again."""

@@ -1,0 +1,139 @@
+"""The tracks of a finished run as one table, read from what it wrote."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reid_tracker.errors import UserError
+from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, IDENTITY, LEFT, MOST_FRAMES, WIDTH, read_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """Rows by frame: who was where.
+
+    Attributes
+    ----------
+    frame : ndarray int64 [R]
+        From 1, rising.
+    identity, tracklet : ndarray int64 [R]
+        The person, and the unbroken piece of motion (the identity again where it is not known).
+    xyxy : ndarray float64 [R, 4]
+        Boxes, px.
+    confidence : ndarray float64 [R]
+        The detector's; 0 where it saw nobody and the box is where they are expected, 1 where nothing is known.
+    label : list of str
+        What each is.
+    seconds : ndarray float64 [R]
+        When, by the video's clock; NaN where it is not known.
+    """
+
+    frame: np.ndarray
+    identity: np.ndarray
+    tracklet: np.ndarray
+    xyxy: np.ndarray
+    confidence: np.ndarray
+    label: list[str]
+    seconds: np.ndarray
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Sequence[Any]], where: Path | str) -> "Tracks":
+        """Take rows of frame, identity, x1, y1, x2, y2, confidence and, optionally, label, seconds, tracklet.
+
+        Raises
+        ------
+        UserError
+            If a number is none, or no frame's, identity's or box's; it names ``where`` they are from.
+        """
+        try:
+            numbers = np.array([row[:7] for row in rows], dtype=np.float64).reshape(-1, 7)
+            seconds = np.array([row[8] if len(row) > 8 else np.nan for row in rows], dtype=np.float64)
+            told = [row[9] if len(row) > 9 and row[9] is not None else row[1] for row in rows]
+            tracklet = np.array(told, dtype=np.int64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UserError(f"{where}: a frame, identity, box or confidence is not a number.") from error
+        whole = numbers[:, :2]
+        if not np.isfinite(numbers).all() or (whole != whole.round()).any() or (abs(whole) >= 2**53).any():
+            raise UserError(f"{where}: frames and identities must be whole numbers, and boxes finite.")
+        frame = numbers[:, 0].astype(np.int64)
+        if frame.size and not 1 <= frame.min() <= frame.max() <= MOST_FRAMES:
+            raise UserError(f"{where}: frame {frame.min()} or {frame.max()} cannot be; they count from 1.")
+        if (numbers[:, 4:6] < numbers[:, 2:4]).any():
+            raise UserError(f"{where}: a box ends before it begins.")
+        order = np.argsort(frame, kind="stable")
+        identity = numbers[:, 1].astype(np.int64)
+        labels = [str(row[7]) if len(row) > 7 and row[7] else PERSON for row in rows]
+        return cls(
+            frame=frame[order],
+            identity=identity[order],
+            tracklet=tracklet[order],
+            xyxy=numbers[order, 2:6],
+            confidence=numbers[order, 6],
+            label=[labels[row] for row in order.tolist()],
+            seconds=seconds[order],
+        )
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def columns(self) -> dict[str, Any]:
+        """The table's columns by name: frame, seconds, identity, tracklet, x1, y1, x2, y2, confidence, class."""
+        corners = dict(zip(("x1", "y1", "x2", "y2"), self.xyxy.T, strict=True))
+        about = {"frame": self.frame, "seconds": self.seconds, "identity": self.identity, "tracklet": self.tracklet}
+        return {**about, **corners, "confidence": self.confidence, "class": self.label}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The same as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.columns())
+
+
+def read_results(path: Path | str) -> Tracks:
+    """Read what a run wrote: ``<name>.jsonl`` or ``<name>.txt`` (MOTChallenge).
+
+    Raises
+    ------
+    UserError
+        If it is missing or something else.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".jsonl":
+        return Tracks.from_rows(list(_json_rows(path)), path)
+    rows = read_rows(path)
+    confidence = rows[:, [CONFIDENCE]] if rows.shape[1] > CONFIDENCE else np.ones((len(rows), 1))
+    corners = rows[:, LEFT : LEFT + 2]
+    boxes = np.hstack([rows[:, [FRAME, IDENTITY]], corners, corners + rows[:, [WIDTH, HEIGHT]], confidence])
+    return Tracks.from_rows(boxes.tolist(), path)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8; UserError where it is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file in UTF-8.") from error
+
+
+def _json_rows(path: Path) -> Iterator[tuple[Any, ...]]:
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        try:
+            frame = json.loads(line)
+            for track in frame["tracks"]:
+                confidence = 1.0 if track["confidence"] is None else track["confidence"]
+                about = (track.get("class"), frame["timestamp"], track.get("tracklet"))
+                x1, y1, x2, y2 = track["xyxy"]
+                yield frame["index"] + 1, track["id"], x1, y1, x2, y2, confidence, *about
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"{path}: line {number} is not of a run's JSON lines.") from error

@@ -1,0 +1,119 @@
+"""The report of a run that is over, from what it wrote: other places can be asked about without tracking again."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import supervision as sv
+
+import reid_tracker
+from reid_tracker.counting import PassageCounter, parse_shapes
+from reid_tracker.errors import UserError
+from reid_tracker.exchange.formats import Video, read_tracks
+from reid_tracker.exchange.tracks import Tracks
+from reid_tracker.ownership import Inputs, claim, source_marks
+from reid_tracker.report.visits import VisitLog
+from reid_tracker.results import Reports
+from reid_tracker.tracking.bridge import measured
+from reid_tracker.video.sinks import FrameResult
+from reid_tracker.video.sources import Frame, Source, open_source
+
+
+def report(
+    results: Path | str,
+    video: Path | str | None = None,
+    output: Path | str | None = None,
+    *,
+    lines: Sequence[str] = (),
+    zones: Sequence[str] = (),
+    fps: float | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write ``<name>_people.csv``, ``<name>_visits.csv`` and ``<name>_report.html`` of results at hand.
+
+    Parameters
+    ----------
+    results : path
+        What `track` wrote (``<name>.jsonl`` or ``<name>.txt``), or what `convert` reads.
+    video : path, optional
+        The video it is of: for pictures of people and places, and for the times.
+    output : path, optional
+        Folder; that of the results by default.
+    lines, zones : sequence of str
+        As `track` takes them.
+    fps : float, optional
+        Frames a second, where there is no video and the results hold no times.
+    overwrite : bool
+        Replace files that another program wrote.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    UserError
+        If something is missing, not what it should be, or would be written over.
+    """
+    results = Path(results)
+    if fps is not None and not 0 < fps < np.inf:
+        raise UserError(f"--fps {fps:g}: must be more than 0.")
+    source = open_source(video, fps=fps) if video is not None else None
+    tracks = read_tracks(results, Video.of(source) if source else None)
+    if source is None and fps is None and np.isnan(tracks.seconds).any():
+        raise UserError(f"{results}: holds no times; name the video with --video, or give --fps.")
+    shapes = parse_shapes(lines, zones)
+    counter = PassageCounter(shapes) if shapes else None
+    about = {
+        "video": Path(video).name if video is not None else "not at hand",
+        "results": results.name,
+        "made by": f"reid_tracker {reid_tracker.__version__}",
+    }
+    made = Reports(VisitLog(counter), results.stem, about)
+    assert made.log is not None
+    folder = Path(output).expanduser() if output is not None else results.parent
+    files = {
+        folder / f"{results.stem}_{name}": kind
+        for name, kind in (("people.csv", "people"), ("visits.csv", "visits"), ("report.html", "page"))
+    }
+    # The video's run wrote a report of the same name: it may be made anew, as by that run itself.
+    of = [*source_marks(results), *(source_marks(video) if video is not None else ())]
+    with claim(files, Inputs({"results": [results], "video": [video]}), of, overwrite, private=True) as claimed:
+        for frame, here in _frames(tracks, source, fps):
+            if counter is not None:
+                counter.update(measured(here), frame.timestamp)
+            made.log.write(FrameResult(frame, here, here))
+        for file, kind in files.items():
+            place = claimed.begin(file, grows=False)
+            try:
+                place.write_bytes(made.make(kind))
+            except OSError as error:
+                raise UserError(f"{place}: cannot be written ({error.strerror}).") from error
+        claimed.complete()
+    return list(files)
+
+
+def _frames(tracks: Tracks, source: Source | None, fps: float | None) -> Iterator[tuple[Frame, sv.Detections]]:
+    """Each frame with its tracks; of the video where there is one, else as many as the results hold."""
+    starts = np.searchsorted(tracks.frame, np.arange(1, int(tracks.frame.max(initial=0)) + 2))
+    columns = {"tracker_id": tracks.identity, "xyxy": tracks.xyxy.astype(np.float32), "confidence": tracks.confidence}
+    frames: Iterable[Frame]
+    if source is None:
+        known = np.unique(tracks.frame, return_index=True)
+        moments = dict(zip(known[0].tolist(), tracks.seconds[known[1]].tolist(), strict=True))
+        frames = (
+            Frame(None, number - 1, (number - 1) / fps if fps else moments[number])
+            for number in range(1, len(starts))
+            if fps or number in moments
+        )
+    else:
+        frames = source
+    for frame in frames:
+        if frame.index + 1 < len(starts):
+            rows = slice(starts[frame.index], starts[frame.index + 1])
+            here = sv.Detections(**{name: column[rows] for name, column in columns.items()})
+            here.data["tracklet"] = tracks.tracklet[rows]
+        else:
+            here = sv.Detections.empty()
+        yield frame, here

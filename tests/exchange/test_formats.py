@@ -1,0 +1,194 @@
+"""Tracks that go to an annotation tool, and come back as they were or as somebody corrected them."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import polars
+import pytest
+from command_world import Run, make_clip, refused
+
+import reid_tracker
+from reid_tracker.errors import UserError
+from reid_tracker.exchange.formats import Video
+from reid_tracker.motchallenge import format_row
+
+SIZE = Video("yard", 640, 480, 10.0, 40)
+FILES = {"mot": "tracks.txt", "cvat": "tracks.xml", "coco": "coco.json", "label-studio": "task.json", "yolo": "labels"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> tuple[Path, Path]:
+    """A video, and a run's text: two people, one of them away in between, one box where somebody is expected."""
+    clip = make_clip(tmp_path / "yard.mp4", frames=40)
+    lines = []
+    for frame in range(1, 31):
+        lines.append(format_row(frame, 3, np.array([5 + frame, 20.5, 45 + frame, 120.25]), 0.9))
+        if frame < 10 or frame > 15:
+            lines.append(format_row(frame, 12, np.array([200.0, 30, 240, 130 + frame]), 0.0 if frame == 20 else 0.7))
+    results = tmp_path / "yard.txt"
+    results.write_text("".join(lines))
+    return clip, results
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(monkeypatch, capsys)
+
+
+def rows(tracks: reid_tracker.Tracks) -> np.ndarray:
+    """Frame, identity and box of each, in that order."""
+    table = np.column_stack([tracks.frame, tracks.identity, tracks.xyxy])
+    return table[np.lexsort((table[:, 1], table[:, 0]))]
+
+
+def video_of(clip: Path) -> Video:
+    return Video.of(reid_tracker.open_source(clip))
+
+
+@pytest.mark.parametrize("to", FILES)
+def test_what_goes_out_comes_back(world: tuple[Path, Path], tmp_path: Path, to: str) -> None:
+    clip, results = world
+    output = tmp_path / "out" / FILES[to]
+    assert reid_tracker.convert(results, output, to, clip) == 54
+    back = reid_tracker.read_tracks(output, video_of(clip))
+    assert rows(back) == pytest.approx(rows(reid_tracker.read_tracks(results)), abs=2e-3)
+    assert set(back.label) == {"person"}
+    reid_tracker.convert(results, output, to, clip)  # once more: its own file
+
+
+def test_tables_hold_every_column(world: tuple[Path, Path], tmp_path: Path) -> None:
+    _, results = world
+    expected = reid_tracker.read_tracks(results).to_frame()
+    for to, read in (("csv", pd.read_csv), ("parquet", polars.read_parquet)):
+        reid_tracker.convert(results, tmp_path / f"table.{to}", to)
+        found = read(tmp_path / f"table.{to}")
+        assert list(found.columns) == list(expected.columns) and len(found) == len(expected) == 54
+        assert np.allclose(found["y2"].to_numpy(), expected["y2"].to_numpy(), atol=1e-9)
+
+
+def test_cvat_knows_who_is_out_of_sight_and_who_is_hidden(world: tuple[Path, Path], tmp_path: Path) -> None:
+    clip, results = world
+    reid_tracker.convert(results, tmp_path / "tracks.xml", "cvat", clip)
+    from defusedxml.ElementTree import parse
+
+    root = parse(tmp_path / "tracks.xml").getroot()
+    assert root.findtext("meta/task/size") == "40" and root.findtext("meta/task/original_size/width") == str(
+        video_of(clip).width
+    )
+    one, other = root.findall("track")
+    assert [one.findtext("attribute"), other.findtext("attribute")] == ["3", "12"]
+    assert [int(box.get("frame")) for box in other if box.get("outside") == "1"] == [9, 30]
+    assert [int(box.get("frame")) for box in other if box.get("occluded") == "1"] == [19]
+    # Somebody corrects a box there, and CVAT numbers the tracks anew.
+    text = (tmp_path / "tracks.xml").read_text().replace('<attribute name="identity">3</attribute>', "")
+    (tmp_path / "reviewed.xml").write_text(text.replace('xtl="6.00"', 'xtl="1.00"'))
+    back = reid_tracker.read_tracks(tmp_path / "reviewed.xml")
+    assert set(back.identity) == {1, 12} and back.xyxy[0, 0] == 1
+
+
+def test_boxes_between_keyframes_of_label_studio_lie_on_a_line(world: tuple[Path, Path], tmp_path: Path) -> None:
+    clip, _ = world
+    size = video_of(clip)
+
+    def key(frame: int, x: float, enabled: bool = True) -> dict:
+        return {"frame": frame, "x": x, "y": 10, "width": 20, "height": 50, "enabled": enabled, "rotation": 0}
+
+    sequence = [key(1, 0), key(5, 40, enabled=False), key(9, 40)]
+    region = {"id": "Xy12", "type": "videorectangle", "value": {"sequence": sequence, "labels": ["Man"]}}
+    task = {"data": {}, "annotations": [{"result": [region]}], "predictions": [{"result": []}]}
+    (tmp_path / "task.json").write_text(json.dumps([task]))
+    back = reid_tracker.read_tracks(tmp_path / "task.json", size)
+    assert back.frame.tolist() == [1, 2, 3, 4, 5, 9] and set(back.identity) == {1} and set(back.label) == {"Man"}
+    assert back.xyxy[:, 0] == pytest.approx(np.array([0, 10, 20, 30, 40, 40]) * size.width / 100)
+
+
+def test_coco_of_other_programs(tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 8, "file_name": "a/000001.png"}, {"id": 9, "file_name": "a/000003.png"}],
+        "annotations": [
+            {"id": 1, "image_id": 9, "category_id": 4, "bbox": [1, 2, 3, 4], "attributes": {"track_id": 6}},
+        ],
+        "categories": [{"id": 4, "name": "dog"}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    back = reid_tracker.read_tracks(tmp_path / "coco.json")
+    assert (back.frame[0], back.identity[0], back.label) == (3, 6, ["dog"])
+    assert back.xyxy.tolist() == [[1, 2, 4, 6]]
+    del content["annotations"][0]["attributes"]
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="track_id"):
+        reid_tracker.read_tracks(tmp_path / "coco.json")
+
+
+BOMB = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><annotations>&b;</annotations>'
+TRACK = '<annotations><track id="{}" label="x"><box frame="{}" xtl="{}" ytl="0" xbr="9" ybr="9"/></track></annotations>'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.xml", "<annotations><track", "not CVAT"),
+        ("a.xml", "<html/>", "no <annotations>"),
+        ("a.xml", BOMB, "not CVAT"),
+        ("a.xml", TRACK.format("x", 1, 1), "not CVAT"),
+        ("a.xml", TRACK.format(1, -5, 1), "count from 1"),
+        ("a.xml", TRACK.format(1, 10**12, 1), "count from 1"),
+        ("a.xml", TRACK.format(1, 1, "nan"), "finite"),
+        ("a.xml", TRACK.format(1, 1, 20), "ends before"),
+        ("a.xml", TRACK.format(10**30, 1, 1), "not a number"),
+        ("a.json", "{", "not JSON"),
+        ("a.json", "[" * 100_000, "not JSON"),
+        ("a.json", "[]", "one video"),
+        ("a.json", '{"images": [], "annotations": 5, "categories": []}', "neither COCO"),
+        ("a.json", '[{"predictions": []}]', "neither COCO"),
+        (
+            "a.jsonl",
+            '{"index": 0, "timestamp": "x", "tracks": [{"id": 1, "confidence": 1, "xyxy": [1, 2, 3, 4]}]}',
+            "not a",
+        ),
+        ("a.jsonl", '{"index": 0, "tracks": 3}', "line 1"),
+        ("a.txt", "1,1,2\n", "columns"),
+    ],
+)
+def test_what_is_not_of_a_format_is_named(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=words) as caught:
+        reid_tracker.read_tracks(tmp_path / name, SIZE)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["0 .5 .5 .1 .1\n", "0 a .5 .1 .1 3\n", "0 .5 .5 .1 .1 1e999\n"])
+def test_labels_without_identities_are_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a_1.txt").write_text(text)
+    with pytest.raises(UserError, match=r"a_1\.txt"):
+        reid_tracker.read_tracks(tmp_path, SIZE)
+
+
+def test_reviewed_tracks_score_and_train(run: Run, world: tuple[Path, Path], tmp_path: Path) -> None:
+    clip, results = world
+    status, out, error = run("convert", results, "--to", "cvat", "-o", tmp_path / "yard.xml", "--video", clip)
+    assert status == 0 and "54 boxes" in out, error
+    truth = tmp_path / "yard"
+    assert run("convert", tmp_path / "yard.xml", "--to", "mot-truth", "-o", truth, "--video", clip)[0] == 0
+    status, out, error = run("evaluate", "mot", "--truth", truth, "--results", results)
+    assert status == 0 and "100.00" in out, error
+    status, out, error = run(
+        "export-crops", truth / "gt" / "gt.txt", clip, "-o", tmp_path / "crops", "--min-height", 20
+    )
+    assert status == 0 and "crops of" in out, error
+
+
+def test_mistakes_at_the_command_line(run: Run, world: tuple[Path, Path], tmp_path: Path) -> None:
+    clip, results = world
+    refused(run("convert", results, "--to", "word", "-o", tmp_path / "x"), "--to word", "cvat")
+    refused(run("convert", results, "--to", "yolo", "-o", tmp_path / "x"), "--video")
+    refused(run("convert", tmp_path / "none.txt", "--to", "csv", "-o", tmp_path / "x"), "none.txt")
+    refused(run("convert", results, "--to", "csv", "-o", results), "overwrite its own")
+    (tmp_path / "mine.csv").write_text("mine")
+    refused(run("convert", results, "--to", "csv", "-o", tmp_path / "mine.csv"), "mine.csv")
+    assert (tmp_path / "mine.csv").read_text() == "mine"
+    assert run("convert", results, "--to", "csv", "-o", tmp_path / "mine.csv", "--overwrite")[0] == 0
+    assert cv2.VideoCapture(str(clip)).isOpened()  # the video was only read
