@@ -10,7 +10,7 @@ from reid_tracker.config import load
 pytestmark = pytest.mark.needs_data
 
 # PETS09-S2L1's published truth numbers who returns after seconds anew: against it nobody may be recognised.
-NOBODY_RETURNS = {"tracker.return_false_match_rate": 0.0001}
+NOBODY_RETURNS = {"tracker.memory_seconds": 0}
 
 
 def figures(folders, recorded, tmp_path, **more):

@@ -20,7 +20,7 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.tracks import PERSON, Tracks, read_results, read_text
-from reid_tracker.motchallenge import format_row
+from reid_tracker.motchallenge import MOST_FRAMES, format_row
 from reid_tracker.ownership import Inputs, claim, source_marks
 from reid_tracker.video.sources import Source, open_source
 
@@ -231,9 +231,8 @@ def _read_cvat(path: Path, video: Video) -> Tracks:
 
 
 def _write_coco(tracks: Tracks, video: Video) -> bytes:
-    """COCO: an image a frame, annotations with ``track_id``; frames without anybody are there as well."""
+    """COCO: an image a frame, annotations with ``track_id``; of a known video frames without anybody, too."""
     labels = sorted(set(tracks.label)) or [PERSON]
-    frames = max(video.frames, int(tracks.frame.max(initial=0)))
     images = [
         {
             "id": number,
@@ -242,7 +241,7 @@ def _write_coco(tracks: Tracks, video: Video) -> bytes:
             "height": video.height,
             "frame_index": number - 1,
         }
-        for number in range(1, frames + 1)
+        for number in np.union1d(tracks.frame, np.arange(1, video.frames + 1)).tolist()
     ]
     sizes = np.hstack([tracks.xyxy[:, :2], tracks.xyxy[:, 2:] - tracks.xyxy[:, :2]]).round(2)
     annotations = [
@@ -345,6 +344,8 @@ def _label_studio_rows(content: Any, video: Video, path: Path) -> Iterator[list[
             last = following["frame"] if following and one.get("enabled", True) else one["frame"] + 1
             begin = _corners(one)
             end = _corners(following) if following else begin
+            if last > (video.frames or MOST_FRAMES) + 1:
+                raise UserError(f"{path}: frame {last - 1} lies behind the video's last one.")
             for frame in range(one["frame"], last):
                 part = (frame - one["frame"]) / max(last - one["frame"], 1)
                 yield [frame, identity, *((begin + part * (end - begin)) * share).tolist(), 1.0, label]

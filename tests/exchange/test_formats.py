@@ -124,6 +124,8 @@ def test_coco_of_other_programs(tmp_path: Path) -> None:
 
 
 BOMB = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><annotations>&b;</annotations>'
+KEYS = [{"frame": frame, "x": 1, "y": 1, "width": 1, "height": 1} for frame in (1, 10**12)]
+FAR = {"id": "1", "type": "videorectangle", "value": {"sequence": KEYS, "labels": ["x"]}}
 TRACK = '<annotations><track id="{}" label="x"><box frame="{}" xtl="{}" ytl="0" xbr="9" ybr="9"/></track></annotations>'
 
 
@@ -144,6 +146,7 @@ TRACK = '<annotations><track id="{}" label="x"><box frame="{}" xtl="{}" ytl="0" 
         ("a.json", "[]", "one video"),
         ("a.json", '{"images": [], "annotations": 5, "categories": []}', "neither COCO"),
         ("a.json", '[{"predictions": []}]', "neither COCO"),
+        ("a.json", json.dumps([{"predictions": [{"result": [FAR]}]}]), "last one"),
         (
             "a.jsonl",
             '{"index": 0, "timestamp": "x", "tracks": [{"id": 1, "confidence": 1, "xyxy": [1, 2, 3, 4]}]}',
