@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.exchange.tracks import read_results, read_text
+from reid_tracker.exchange.tracks import read_results
 from reid_tracker.ownership import Inputs, claim
+from reid_tracker.reading import read_text
 from reid_tracker.tracking import costs
 from reid_tracker.video.annotate import clip_boxes
 from reid_tracker.video.sources import open_source

@@ -180,6 +180,17 @@ def test_results_at_hand_give_the_report_that_the_run_gave(world: Path, tmp_path
     assert again[0] == files["yard_people.csv"] and "left" in table(again[0])[0]["places"]
 
 
+def test_a_path_ends_where_somebody_is_out_of_sight() -> None:
+    log = VisitLog()
+    for second in (*range(3), *range(10, 14)):
+        tracks = detections([person(100 * second)])
+        tracks.tracker_id = np.array([1])
+        tracks.data["tracklet"] = np.array([1])
+        log.write(FrameResult(Frame(None, second, float(second)), tracks, tracks))
+    (stretches,) = log.paths().values()
+    assert [[*seconds] for seconds, _, _ in stretches] == [[0, 1, 2], [10, 11, 12, 13]]
+
+
 def test_a_report_without_the_video_needs_times_only(world: Path, tmp_path: Path) -> None:
     files = run(world, tmp_path, **{"output.jsonl": True, "output.mot": True})
     jsonl, text = (next(path for path in files.values() if path.suffix == end) for end in (".jsonl", ".txt"))

@@ -20,6 +20,7 @@ from reid_tracker.motchallenge import (
     read_rows,
     read_sequence_info,
 )
+from reid_tracker.reading import read_text
 from reid_tracker.training.datasets import CropSet, first_per_camera, join_crops
 
 Part = Literal["train", "test"]
@@ -180,7 +181,7 @@ def _read_msmt17(folder: Path, part: Part) -> CropSet:
 def _read_list(path: Path, root: Path) -> CropSet:
     """Lines such as `0000/0000_000_01_0303morning_0008_0.jpg 0`; the third part of the name is the camera."""
     rows = []
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         match = re.fullmatch(r"((?:.*/)?\d+_\d+_(\d+)_[^/]*) (\d+)\s*", line)
         if match:
             rows.append((root / match[1], int(match[3]), int(match[2])))
@@ -192,7 +193,7 @@ def _read_list(path: Path, root: Path) -> CropSet:
 
 def _read_csv(path: Path) -> CropSet:
     """Columns path (relative to the file), identity, and optionally camera and split (query or gallery)."""
-    table = csv.DictReader(_read_text(path).splitlines(), skipinitialspace=True)
+    table = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
     columns = table.fieldnames or []
     missing = [name for name in ("path", "identity") if name not in columns]
     if missing:
@@ -211,15 +212,6 @@ def _read_csv(path: Path) -> CropSet:
     else:
         query = first_per_camera(identities, cameras)
     return CropSet([path.parent / row["path"] for row in rows], identities, cameras, query)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file in UTF-8.") from error
 
 
 def _number(names: list[str]) -> np.ndarray:

@@ -19,9 +19,10 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.exchange.tracks import PERSON, Tracks, read_results, read_text
+from reid_tracker.exchange.tracks import PERSON, Tracks, read_results
 from reid_tracker.motchallenge import MOST_FRAMES, format_row
 from reid_tracker.ownership import Inputs, claim, source_marks
+from reid_tracker.reading import read_text
 from reid_tracker.video.sources import Source, open_source
 
 
@@ -110,7 +111,7 @@ def read_tracks(path: Path | str, video: Video | None = None) -> Tracks:
     return read_results(path)
 
 
-def _stretches(tracks: Tracks) -> Iterator[tuple[int, np.ndarray]]:
+def _each_identity(tracks: Tracks) -> Iterator[tuple[int, np.ndarray]]:
     """Each identity with its rows in the order of frames."""
     for number in np.unique(tracks.identity).tolist():
         yield number, np.flatnonzero(tracks.identity == number)
@@ -176,7 +177,7 @@ def _write_cvat(tracks: Tracks, video: Video) -> bytes:
         '<?xml version="1.0" encoding="utf-8"?>',
         f"<annotations><version>1.1</version><meta><task>{task}</task></meta>",
     ]
-    for place, (number, rows) in enumerate(_stretches(tracks)):
+    for place, (number, rows) in enumerate(_each_identity(tracks)):
         rows = _once_a_frame(tracks, rows)
         lines.append(f'<track id="{place}" label={quoteattr(_plain(tracks.label[rows[0]]))} source="auto">')
         lines.append(f'<attribute name="identity">{number}</attribute>')
@@ -296,7 +297,7 @@ def _write_label_studio(tracks: Tracks, video: Video) -> bytes:
     """One task with a prediction: a region an identity, boxes in percent, switched off where it is out of sight."""
     regions = []
     share = np.array([video.width, video.height] * 2, dtype=np.float64) / 100
-    for number, rows in _stretches(tracks):
+    for number, rows in _each_identity(tracks):
         rows = _once_a_frame(tracks, rows)
         sequence = []
         for row, following in pairwise([*rows.tolist(), None]):

@@ -10,6 +10,7 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, IDENTITY, LEFT, MOST_FRAMES, WIDTH, read_rows
+from reid_tracker.reading import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,16 +115,6 @@ def read_results(path: Path | str) -> Tracks:
     corners = rows[:, LEFT : LEFT + 2]
     boxes = np.hstack([rows[:, [FRAME, IDENTITY]], corners, corners + rows[:, [WIDTH, HEIGHT]], confidence])
     return Tracks.from_rows(boxes.tolist(), path)
-
-
-def read_text(path: Path) -> str:
-    """The text of a file in UTF-8; UserError where it is none."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file in UTF-8.") from error
 
 
 def _json_rows(path: Path) -> Iterator[tuple[Any, ...]]:

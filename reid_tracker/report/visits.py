@@ -161,8 +161,11 @@ class VisitLog:
         """The stretches in view of each person, by number: seconds, x and y of the feet in pixels of the still, [K]."""
         found: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = defaultdict(list)
         for tracklet, trail in self._trails.items():
-            columns = (np.array(trail.seconds), self.scale * np.array(trail.x), self.scale * np.array(trail.y))
-            found[self._identity[tracklet]].append(columns)
+            columns = np.array([trail.seconds, trail.x, trail.y]) * [[1.0], [self.scale], [self.scale]]
+            breaks = (
+                np.flatnonzero(np.diff(columns[0]) > MISSING_SECONDS) + 1
+            )  # nobody walked straight across an absence
+            found[self._identity[tracklet]] += [(one[0], one[1], one[2]) for one in np.split(columns, breaks, axis=1)]
         return {number: sorted(found[number], key=lambda stretch: stretch[0][0]) for number in sorted(found)}
 
     def visits(self) -> list[Visit]:
