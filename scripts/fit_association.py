@@ -1,6 +1,7 @@
 """Choose association's settings on all groups of sequences but one, and measure on the one left out.
 
     REID_TRACKER_DATA=... python scripts/fit_association.py [--cache DIR] [--copies 2] [--choose] [--json figures.json]
+        [--set memory_seconds=0]
 
 Pixels are what the bundled detector and network see in PETS09-S2L1, TUD-Campus and MOT17-11 (kept in `--cache`, so that
 every variant and every other tracker gets the same input: `scripts/peers.py` reads these files); the other sequences
@@ -146,6 +147,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs") / "association", help="what the bundled models see")
     parser.add_argument("--copies", type=int, default=2, help="jittered copies of each sequence")
     parser.add_argument("--choose", action="store_true", help="choose by the other groups; else the defaults")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a tracker setting of all runs"
+    )
     parser.add_argument("--json", type=Path, help="write all figures")
     arguments = parser.parse_args()
     if "REID_TRACKER_DATA" not in os.environ:
@@ -155,7 +159,8 @@ def main() -> None:
         kept = arguments.cache / f"{Path(sequence).name}.npz"
         if not kept.exists():
             see(data / sequence / video, kept)
-    variants = VARIANTS if arguments.choose else VARIANTS[:1]
+    common = {name: float(value) for name, value in (each.split("=") for each in arguments.set)}
+    variants = [common | each for each in (VARIANTS if arguments.choose else VARIANTS[:1])]
     with Pool(os.cpu_count()) as pool:
         measured = [measure(each, arguments.copies, data, arguments.cache, pool) for each in variants]
     for settings, figures in zip(variants, measured, strict=True):

@@ -48,15 +48,19 @@ def initiate(measurement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, covariance
 
 
-def predict(mean: np.ndarray, covariance: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+def predict(
+    mean: np.ndarray, covariance: np.ndarray, seconds: float, noise: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Move every filter ``seconds`` into the future. Returns new arrays of the same shapes.
+
+    ``noise`` multiplies the standard deviations of the process noise (`motion_noise`).
 
     The velocity's random walk enters the position as its integral, so two steps of 0.1 s are one step of 0.2 s:
     dropped frames and low frame rates need no other settings.
     """
     height = np.maximum(mean[:, 0, 3:4], 1.0)
-    acceleration = (ACCELERATION_NOISE * height) ** 2
-    drift = (POSITION_NOISE * height) ** 2
+    acceleration = (noise * ACCELERATION_NOISE * height) ** 2
+    drift = (noise * POSITION_NOISE * height) ** 2
     pp, pv, vv = covariance[:, 0], covariance[:, 1], covariance[:, 2]
     predicted_covariance = np.stack(
         [
@@ -82,6 +86,14 @@ def trust(confidence: np.ndarray) -> np.ndarray:
     return np.clip(confidence / SURE_CONFIDENCE, 0.1, 1.0)
 
 
+def innovation(
+    mean: np.ndarray, covariance: np.ndarray, measurement: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far centre boxes [N, 4] are from where they were predicted, and the variance expected of it, [N, 4] each."""
+    noise = (MEASUREMENT_NOISE * np.maximum(measurement[:, 3:4], 1.0)) ** 2 / weight[:, None]
+    return measurement - mean[:, 0], covariance[:, 0] + noise
+
+
 def update(
     mean: np.ndarray, covariance: np.ndarray, measurement: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -90,11 +102,9 @@ def update(
     ``weight`` [N] is what the box is worth beside a sure one (`trust`).
     """
     pp, pv, vv = covariance[:, 0], covariance[:, 1], covariance[:, 2]
-    noise = (MEASUREMENT_NOISE * np.maximum(measurement[:, 3:4], 1.0)) ** 2 / weight[:, None]
-    innovation_variance = pp + noise
-    position_gain, velocity_gain = pp / innovation_variance, pv / innovation_variance
-    innovation = measurement - mean[:, 0]
-    corrected_mean = np.stack([mean[:, 0] + position_gain * innovation, mean[:, 1] + velocity_gain * innovation], 1)
+    surprise, variance = innovation(mean, covariance, measurement, weight)
+    position_gain, velocity_gain = pp / variance, pv / variance
+    corrected_mean = np.stack([mean[:, 0] + position_gain * surprise, mean[:, 1] + velocity_gain * surprise], 1)
     shrink = 1 - position_gain
     corrected_covariance = np.stack([shrink * pp, shrink * pv, vv - velocity_gain * pv], axis=1)
     return corrected_mean, corrected_covariance

@@ -35,6 +35,7 @@ from reid_tracker.tracking.checks import Notes, check, from_array
 from reid_tracker.tracking.foresight import Foresight
 from reid_tracker.tracking.frame_arrays import FrameArrays, at_edge
 from reid_tracker.tracking.memory import VIEWS, IdentityMemory
+from reid_tracker.tracking.motion_noise import SETTLED_SIGHTINGS, MotionNoise
 from reid_tracker.tracking.recognition import Recognition
 from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, UNMATCHED, TrackTable
@@ -100,6 +101,7 @@ class Tracker:
         self._following = FollowingGain()
         self._box_motion = BoxMotion()
         self._foresight = Foresight()
+        self._noise = MotionNoise()
         self._notes = Notes()
         self._memory = IdentityMemory() if memory is None else memory
         self._associate = Association(self.settings, self._table, self._calibration)
@@ -139,9 +141,14 @@ class Tracker:
         arrays |= {f"camera.{name}": array for name, array in vars(self._camera).items() if array is not None}
         return TrackerState(header, arrays)
 
-    def _learned(self) -> dict[str, FollowingGain | BoxMotion | Foresight]:
+    def _learned(self) -> dict[str, FollowingGain | BoxMotion | Foresight | MotionNoise]:
         """What this scene has taught, by the name it has in a state."""
-        return {"following": self._following, "box_motion": self._box_motion, "foresight": self._foresight}
+        return {
+            "following": self._following,
+            "box_motion": self._box_motion,
+            "foresight": self._foresight,
+            "motion_noise": self._noise,
+        }
 
     @classmethod
     def restore(cls, state: TrackerState, settings: TrackerSettings | None = None) -> "Tracker":
@@ -170,6 +177,7 @@ class Tracker:
             tracker._memory.set_numbers(header["memory"])
             owners = {"table": tracker._table, "memory": tracker._memory, "camera": tracker._camera}
             lengths: set[int] = set()
+            arrays = {"motion_noise.learned": MotionNoise().learned} | arrays  # states of before it was learned
             for group, learned in tracker._learned().items():
                 for name, fresh in vars(learned).items():
                     if np.shape(arrays[f"{group}.{name}"]) != np.shape(fresh):
@@ -328,8 +336,7 @@ class Tracker:
         if self.time is None or not len(table):
             return certain
         frame, now = FrameArrays(detections), self._next_time(timestamp)
-        mean, _ = kalman.predict(table.mean, table.covariance, now - self.time)
-        boxes = kalman.boxes(mean).astype(np.float32)
+        boxes = kalman.boxes(kalman.move(table.mean, now - self.time)).astype(np.float32)
         i, j = costs.overlapping(boxes, frame.xyxy)
         alone = (np.bincount(i, minlength=len(table))[i] == 1) & (np.bincount(j, minlength=len(frame.xyxy))[j] == 1)
         i, j = i[alone], j[alone]
@@ -388,7 +395,7 @@ class Tracker:
     def _predict(self, seconds: float, frame: FrameArrays, image: np.ndarray | None) -> np.ndarray:
         """Move the tracks to where they are expected; their boxes there, float32 [N, 4]."""
         table = self._table
-        table.mean, table.covariance = kalman.predict(table.mean, table.covariance, seconds)
+        table.mean, table.covariance = kalman.predict(table.mean, table.covariance, seconds, self._noise.factor)
         table.foreseen = kalman.move(table.foreseen, seconds)
         if self.settings.camera_motion:
             self._follow_camera(seconds, frame, image)
@@ -427,6 +434,9 @@ class Tracker:
         weight = kalman.trust(frame.confidence[columns])
         whole = costs.reveal_feet(frame.xyxy[columns], table.size[rows, 1], frame.in_front(columns))
         measurement = kalman.measure(whole)
+        steady = (table.sightings[rows] >= SETTLED_SIGHTINGS) & (table.last_seen[rows] >= self._now - self._step - 1e-6)
+        surprise = kalman.innovation(table.mean[rows], table.covariance[rows], measurement, weight)
+        self._noise.learn(*(each[steady, :2] for each in surprise))
         table.mean[rows], table.covariance[rows] = kalman.update(
             table.mean[rows], table.covariance[rows], measurement, weight
         )

@@ -14,11 +14,11 @@ def dense(mean, covariance):
     return mean.reshape(8), np.block([[pp, pv], [pv, vv]])
 
 
-def textbook_predict(x, p, height, seconds):
+def textbook_predict(x, p, height, seconds, factor):
     eye, zero = np.eye(4), np.zeros((4, 4))
     move = np.block([[eye, seconds * eye], [zero, eye]])
-    acceleration = np.diag((kalman.ACCELERATION_NOISE * height) ** 2)
-    drift = np.diag((kalman.POSITION_NOISE * height) ** 2)
+    acceleration = np.diag((factor * kalman.ACCELERATION_NOISE * height) ** 2)
+    drift = np.diag((factor * kalman.POSITION_NOISE * height) ** 2)
     noise = np.block(
         [
             [acceleration * seconds**3 / 3 + drift * seconds, acceleration * seconds**2 / 2],
@@ -45,10 +45,12 @@ def test_equals_the_8_x_8_filter(seed, tracks, steps):
     mean, covariance = kalman.initiate(z)
     reference = [dense(m, c) for m, c in zip(mean, covariance, strict=True)]
     for _ in range(steps):
-        seconds = rng.uniform(0.01, 1)
+        seconds, factor = rng.uniform(0.01, 1), rng.uniform(0.3, 8)
         heights = np.maximum(mean[:, 0, 3], 1)
-        mean, covariance = kalman.predict(mean, covariance, seconds)
-        reference = [textbook_predict(*each, height, seconds) for each, height in zip(reference, heights, strict=True)]
+        mean, covariance = kalman.predict(mean, covariance, seconds, factor)
+        reference = [
+            textbook_predict(*each, height, seconds, factor) for each, height in zip(reference, heights, strict=True)
+        ]
         z = z + rng.normal(0, 3, z.shape)
         z[:, 2:] = np.maximum(z[:, 2:], 2)
         weight = rng.uniform(0.1, 1, tracks)

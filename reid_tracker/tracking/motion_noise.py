@@ -1,0 +1,55 @@
+"""How hard people are to predict in this scene: one factor on the process noise of all filters, from innovations.
+
+Under a standing camera people walk smoothly, and a calm filter overlooks the detector's jitter; from a moving car, or
+at a low frame rate, the same filter lags behind and loses them. No constant serves both. The innovation, the measured
+place less the predicted one, tells them apart: its variance is held at a share of what the filter itself expects
+(covariance matching; Mehra 1970, Myers and Tapley 1976).
+"""
+
+import numpy as np
+
+# The mean squared innovation, in variances that the filter expects, at which the noise is right. Below 1: the boxes of
+# one person err alike from frame to frame, so innovations are smaller than independent errors would make them. Any
+# value from .3 to .6 serves as well.
+TARGET = 0.5
+# The factor's bounds, and the most that one innovation counts: the wrong person may have been matched.
+CALMEST, WILDEST, MOST = 0.35, 8.0, 9.0
+# Innovations that the initial factor of 1 is worth, and the memory, in innovations: cameras stop and start.
+PRIOR_PAIRS, MEMORY_PAIRS = 50.0, 500.0
+# A filter this many sightings old knows the person's velocity.
+SETTLED_SIGHTINGS = 3
+
+
+class MotionNoise:
+    """The factor on the process noise.
+
+    Attributes
+    ----------
+    learned : ndarray float64 [2]
+        The factor at which past innovations would have been right, in the mean, and how many it rests on.
+    """
+
+    def __init__(self) -> None:
+        self.learned = np.array([1.0, PRIOR_PAIRS])
+
+    @property
+    def factor(self) -> float:
+        """What the standard deviations of `kalman`'s process noise are multiplied by."""
+        return float(self.learned[0])
+
+    def learn(self, innovation: np.ndarray, variance: np.ndarray) -> None:
+        """Take in a frame's matches of people who were seen in the last frame, too.
+
+        Parameters
+        ----------
+        innovation, variance : ndarray float64 [K, 2]
+            Along x and y, px, and px^2 as the filters expect it at the present factor.
+        """
+        if not len(innovation):
+            return
+        squared = np.minimum(innovation**2 / variance, MOST).mean(axis=1)
+        # The expected variance grows about as the factor does: each innovation asks for its own.
+        asked = self.factor * squared / TARGET
+        kept = min(self.learned[1], max(MEMORY_PAIRS - len(asked), 0.0))
+        mean = (kept * self.factor + asked.sum()) / (kept + len(asked))
+        self.learned = np.array([np.clip(mean, CALMEST, WILDEST), kept + len(asked)])
