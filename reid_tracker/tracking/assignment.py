@@ -2,6 +2,11 @@
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
+# Cells of the matrix of contested pairs from which the solver for sparse matrices is faster, as with some 200 people.
+SPARSE_CELLS = 40_000
 
 
 def assign(rows: np.ndarray, columns: np.ndarray, cost: np.ndarray, limit: float) -> np.ndarray:
@@ -37,13 +42,34 @@ def assign(rows: np.ndarray, columns: np.ndarray, cost: np.ndarray, limit: float
         return possible
     contested = possible[~alone]
     (r, height), (c, width) = _renumber(rows[contested]), _renumber(columns[contested])
+    solve = _solve_sparse if height * width > SPARSE_CELLS else _solve_dense
+    return np.sort(np.concatenate([possible[alone], contested[solve(r, c, cost[contested], height, width, limit)]]))
+
+
+def _solve_dense(r: np.ndarray, c: np.ndarray, cost: np.ndarray, height: int, width: int, limit: float) -> np.ndarray:
+    """Positions of the chosen ones among the pairs ``r``, ``c`` [K], all of which cost less than the limit."""
     matrix = np.full((height, width), limit, dtype=np.float64)
-    matrix[r, c] = cost[contested]
-    position = np.zeros(matrix.shape, dtype=np.intp)
-    position[r, c] = contested
+    matrix[r, c] = cost
     i, j = linear_sum_assignment(matrix)
     chosen = matrix[i, j] < limit
-    return np.sort(np.concatenate([possible[alone], position[i[chosen], j[chosen]]]))
+    position = np.zeros(matrix.shape, dtype=np.intp)
+    position[r, c] = np.arange(len(r))
+    positions: np.ndarray = position[i[chosen], j[chosen]]
+    return positions
+
+
+def _solve_sparse(r: np.ndarray, c: np.ndarray, cost: np.ndarray, height: int, width: int, limit: float) -> np.ndarray:
+    """The same by a solver that looks at the pairs only: each row may have a column of its own at the limit instead."""
+    alone = np.arange(height)
+    # It takes a weight of 0 for no pair.
+    weights = np.concatenate([cost, np.full(height, limit)]) + 1.0
+    graph = csr_array(
+        (weights, (np.concatenate([r, alone]), np.concatenate([c, width + alone]))), shape=(height, width + height)
+    )
+    i, j = min_weight_full_bipartite_matching(graph)
+    partner = np.empty(height, dtype=np.intp)
+    partner[i] = j
+    return np.flatnonzero(partner[r] == c)
 
 
 def _renumber(names: np.ndarray) -> tuple[np.ndarray, int]:

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from reid_tracker.tracking import assignment
 from reid_tracker.tracking.assignment import assign
 
 
@@ -57,3 +58,16 @@ def test_order_of_the_pairs_does_not_matter():
         (rows[shuffle][k], columns[shuffle][k]) for k in assign(rows[shuffle], columns[shuffle], cost[shuffle], 0.8)
     }
     assert plain == other
+
+
+def test_the_solver_for_large_crowds_finds_the_same_total(monkeypatch):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rows, columns = np.nonzero(rng.random((30, 25)) < rng.uniform(0.05, 0.9))
+        cost, limit, totals = rng.uniform(0, 1, len(rows)), 0.7, []
+        for cells in (0, 10**9):
+            monkeypatch.setattr(assignment, "SPARSE_CELLS", cells)
+            chosen = assign(rows, columns, cost, limit)
+            assert len(set(rows[chosen])) == len(set(columns[chosen])) == len(chosen)
+            totals.append((cost[chosen] - limit).sum())
+        np.testing.assert_allclose(*totals, atol=1e-9)
