@@ -1,10 +1,11 @@
-# make demo: make a clip of known truth, track it and measure.   make test: lint, types, tests.   Both set up what is missing.
+# make demo: make a clip of known truth, track it and measure.   make test: lint, types, tests.   make docs: the site.
+# All set up what is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/reid-tracker demo
@@ -16,6 +17,11 @@ check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# NO_MKDOCS_2_WARNING: an advertisement, not a warning.
+docs: $(VENV)/.ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
 
 # OpenCV needs libGL and GLib from the system; they are installed only where it cannot be imported without.
 $(VENV)/.ready: pyproject.toml
