@@ -165,6 +165,7 @@ class CountSettings(Settings):
 
     lines: list[str] = setting([], 'Lines "NAME=x1,y1 x2,y2" in px. Seen from the first point, in is to the left.')
     zones: list[str] = setting([], 'Zones "NAME=x1,y1 x2,y2 x3,y3 ..." in px.')
+    places: str | None = setting(None, "File of lines and zones, as reid-tracker places writes it.")
 
 
 class OutputSettings(Settings):

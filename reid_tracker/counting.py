@@ -244,10 +244,15 @@ class PassageCounter:
 def describe(counts: Counts) -> list[str]:
     """The counts in words, a line for each shape."""
     words = [
-        f"{name}: {each['in']} in ({each['people_in']} people), {each['out']} out ({each['people_out']} people)"
+        f"{name}: {each['in']} in ({_people(each['people_in'])}), {each['out']} out ({_people(each['people_out'])})"
         for name, each in counts["lines"].items()
     ]
     return words + [
-        f"{name}: {each['people']} people, {each['in']} entries, {each['inside']} inside"
+        f"{name}: {_people(each['people'])}, {each['in']} {'entry' if each['in'] == 1 else 'entries'}, "
+        f"{each['inside']} inside"
         for name, each in counts["zones"].items()
     ]
+
+
+def _people(number: int) -> str:
+    return "1 person" if number == 1 else f"{number} people"

@@ -16,12 +16,13 @@ import supervision as sv
 from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.config import LiveConfig, TrackConfig
 from reid_tracker.corrections import Corrections
-from reid_tracker.counting import PassageCounter, parse_points, parse_shapes
+from reid_tracker.counting import PassageCounter, parse_points
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
 from reid_tracker.gallery.store import Gallery, Model, forget_unseen, is_url, open_gallery
 from reid_tracker.ownership import Claim, Inputs, check_outputs, claim, part_of, source_marks
+from reid_tracker.places.files import named
 from reid_tracker.results import Reports, RunSummary, begin_reports, ending, open_sinks, wanted_files
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.bridge import Bridge, measured
@@ -274,6 +275,7 @@ def _inputs(jobs: list[_Job], config: TrackConfig, with_state: bool = True) -> I
             "gallery": gallery,
             "state": [config.source.resume] if with_state else [],
             "refused joins": [config.refine.refused],
+            "places": [config.count.places],
             "detections": [_recorded_of(recorded, each.path, _name_of(each.path)) for each in jobs] if recorded else [],
             "source": [each.path for each in jobs],
         },
@@ -327,7 +329,7 @@ class _Batch:
         self._config, self._models, self._progress, self._inputs = config, models, progress, inputs
         self._state, self._refused, self._opened_here = state, refused, opened_here
         self._polygon = parse_polygon(config.source.roi) if config.source.roi else None
-        self._shapes = parse_shapes(config.count.lines, config.count.zones)
+        self._places = named(config.count)
         self._gallery: Gallery | None = None
 
     def track(self, job: _Job, summary: RunSummary) -> None:
@@ -348,7 +350,8 @@ class _Batch:
         model = getattr(run_embedder, "hash", None)
         before = TrackerState.load(config.source.resume, model) if config.source.resume else None
         tracker = _tracker(config, opened, statistics, before, summary, memory)
-        counter = _counter(self._shapes, before, summary)
+        shapes = self._places.within(opened.width, opened.height, str(job.path)).shapes
+        counter = _counter(shapes, before, summary)
         if not opened.has_pixels and wanted_files(config, name, False) != wanted_files(config, name, True):
             summary.notes.append(f"{name} has no pictures: no video is written.")
         job.outputs = wanted_files(config, name, opened.has_pixels)
@@ -388,7 +391,7 @@ class _Batch:
                 self._save_state(tracker, counter, model, claimed_state, summary)
             if history is not None and not summary.interrupted:
                 # What it looked back on bears other tracklets: nobody's passage goes on from the video before.
-                again = _counter(self._shapes, before, summary, follow=False)
+                again = _counter(shapes, before, summary, follow=False)
                 made = begin_reports(config, job.path.name, name, again, recorder)
                 made = replace(made, hindsight=history.refined(config.refine, self._refused))
                 _refine(history, config, opened, claimed, job.refined, summary, again, made)

@@ -1,6 +1,7 @@
 """What several test folders share, and the rule that in CI a test may only skip for want of evaluation data."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from reid_tracker.offline import import_ultralytics
 
 if TYPE_CHECKING:
     from command_world import Run
+    from selenium import webdriver
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tracking_world.py
 
@@ -73,3 +75,22 @@ def tiny_yolo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.nn.init.zeros_(score.bias)
     yolo.save(folder / "tiny.pt")
     return folder / "tiny.pt"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["webdriver.Chrome"]:
+    """Chromium, for the pages."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("no Chromium: make test installs chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1300,1000"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(driver))
+    yield browser
+    browser.quit()

@@ -47,7 +47,7 @@ def test_who_comes_back_is_counted_once_also_when_that_is_found_out_later():
     counts = walk(counter, first + second)
     assert counts["lines"]["door"] == {"in": 2, "out": 0, "people_in": 1, "people_out": 0}
     assert counter.by_identity()["door"] == {"in": {1: 2}, "out": {}}
-    assert describe(counts) == ["door: 2 in (1 people), 0 out (0 people)"]
+    assert describe(counts) == ["door: 2 in (1 person), 0 out (0 people)"]
     # The same long after both were seen last: what was counted does not change any more.
     later = counter.update(detections([]), 1000.0)
     assert later == counts

@@ -14,6 +14,9 @@ def report(
     video: Annotated[Path | None, typer.Option(help="The video it is of: for pictures and times.")] = None,
     line: Annotated[list[str] | None, typer.Option(help='As for track: "NAME=x1,y1 x2,y2". Repeatable.')] = None,
     zone: Annotated[list[str] | None, typer.Option(help='As for track: "NAME=x1,y1 x2,y2 x3,y3". Repeatable.')] = None,
+    places: Annotated[
+        Path | None, typer.Option(help="File of lines and zones, as 'reid-tracker places' writes it.")
+    ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second, where neither of them holds times.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder \\[that of the results].")] = None,
     overwrite: Overwrite = False,
@@ -26,7 +29,8 @@ def report(
     """
     from reid_tracker.report.finished import report as run
 
-    for file in run(results, video, output, lines=line or (), zones=zone or (), fps=fps, overwrite=overwrite):
+    files = run(results, video, output, lines=line or (), zones=zone or (), places=places, fps=fps, overwrite=overwrite)
+    for file in files:
         print(printable(file))
 
 

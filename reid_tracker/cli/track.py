@@ -87,6 +87,10 @@ def track(
         list[str] | None,
         typer.Option(help='Count who enters it: "NAME=x1,y1 x2,y2 x3,y3". Repeatable.', rich_help_panel=PLACES),
     ] = None,
+    places: Annotated[
+        Path | None,
+        typer.Option(help="File of lines and zones, drawn with 'reid-tracker places'.", rich_help_panel=PLACES),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the results \\[runs].", rich_help_panel=RESULTS)
     ] = None,
@@ -184,6 +188,7 @@ run is broken off, the new ones are called NAME.part.*. Any other file that is t
         "embedder.enabled": appearance,
         "count.lines": line or None,
         "count.zones": zone or None,
+        "count.places": str(places) if places else None,
         "output.folder": str(output) if output else None,
         "output.overwrite": overwrite,
         "output.save_state": str(save_state) if save_state else None,

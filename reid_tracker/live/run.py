@@ -97,9 +97,11 @@ def live(
         listener = address = None
         server = _server(output)
         if server is not None:
-            host, port = server.parse_address(output.serve or DEFAULT_PAGE)
-            token = _token(token, server.is_local(host))
-            listener = stack.enter_context(server.listen(host, port, or_any=output.serve is None))
+            from reid_tracker.live import guard  # needs what the server needs
+
+            host, port = guard.parse_address(output.serve or DEFAULT_PAGE)
+            token = _token(token, guard.is_local(host))
+            listener = stack.enter_context(guard.listen(host, port, or_any=output.serve is None))
             shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
             address = f"http://{shown}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
         events = EventLog()

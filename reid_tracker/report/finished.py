@@ -7,11 +7,13 @@ import numpy as np
 import supervision as sv
 
 import reid_tracker
-from reid_tracker.counting import PassageCounter, parse_shapes
+from reid_tracker.config import CountSettings
+from reid_tracker.counting import PassageCounter
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.formats import Video, read_tracks
 from reid_tracker.exchange.tracks import Tracks
 from reid_tracker.ownership import Inputs, claim, source_marks
+from reid_tracker.places.files import named
 from reid_tracker.report.visits import VisitLog
 from reid_tracker.results import Reports
 from reid_tracker.tracking.bridge import measured
@@ -26,6 +28,7 @@ def report(
     *,
     lines: Sequence[str] = (),
     zones: Sequence[str] = (),
+    places: Path | str | None = None,
     fps: float | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
@@ -41,6 +44,8 @@ def report(
         Folder; that of the results by default.
     lines, zones : sequence of str
         As `track` takes them.
+    places : path, optional
+        A file of lines and zones.
     fps : float, optional
         Frames a second, where there is no video and the results hold no times.
     overwrite : bool
@@ -63,7 +68,8 @@ def report(
     tracks = read_tracks(results, Video.of(source) if source else None)
     if source is None and fps is None and np.isnan(tracks.seconds).any():
         raise UserError(f"{results}: holds no times; name the video with --video, or give --fps.")
-    shapes = parse_shapes(lines, zones)
+    known = named(CountSettings(lines=list(lines), zones=list(zones), places=str(places) if places else None))
+    shapes = (known.within(source.width, source.height, str(video)) if source else known).shapes
     counter = PassageCounter(shapes) if shapes else None
     about = {
         "video": Path(video).name if video is not None else "not at hand",
@@ -79,7 +85,9 @@ def report(
     }
     # The video's run wrote a report of the same name: it may be made anew, as by that run itself.
     of = [*source_marks(results), *(source_marks(video) if video is not None else ())]
-    with claim(files, Inputs({"results": [results], "video": [video]}), of, overwrite, private=True) as claimed:
+    with claim(
+        files, Inputs({"results": [results], "video": [video], "places": [places]}), of, overwrite, private=True
+    ) as claimed:
         for frame, here in _frames(tracks, source, fps):
             if counter is not None:
                 counter.update(measured(here), frame.timestamp)

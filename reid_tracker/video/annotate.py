@@ -33,6 +33,11 @@ Pillow 13.0.0 corrupts the heap on some of its letters, and names come from outs
 UNKNOWN_LETTER = "\N{WHITE SQUARE}"
 """Drawn for letters that the font lacks."""
 
+PLACE_COLORS = ("#ffb300", "#00e5ff", "#ff4081", "#76ff03", "#b388ff", "#ff6e40")
+"""Of lines and zones, in turn: bright, as they lie over pictures of any kind."""
+PLACE_TINT = 0.18
+"""Share of its colour in a zone."""
+
 _DRAWING = Lock()  # the font is one object for all threads
 
 
@@ -105,6 +110,8 @@ class Annotator:
         boxes, is_visible = clip_boxes(tracks.xyxy, width, height)
         tracks = replace(tracks, xyxy=np.nan_to_num(tracks.xyxy))[is_visible]  # supervision refuses non-finite rows
         tracks.xyxy = boxes
+        if counts is not None:
+            draw_places(scene, self._shapes, describe(counts))
         self._draw_trails(scene, tracks, timestamp)
         if len(tracks):
             seen = measured(tracks)
@@ -112,15 +119,12 @@ class Annotator:
             if len(seen) < len(tracks):
                 self._corners.annotate(scene, tracks[tracks.confidence == 0])
             self._draw_labels(scene, tracks)
-        if counts is not None:
-            self._draw_counts(scene, counts)
         return scene
 
     def _set_up(self, width: int, height: int) -> None:
         """Choose line and letter sizes for this size of picture."""
         self._size = (width, height)
-        self._thickness = max(2, round(min(width, height) / 450))  # a video keeps colour for every other pixel only
-        self._text_size = round(float(np.clip(min(width, height) / 50, 12.5, 45)))
+        self._thickness, self._text_size = _line_and_text(width, height)
         look = {"thickness": self._thickness, "color_lookup": sv.ColorLookup.TRACK}
         self._boxes = sv.BoxAnnotator(_PALETTE, **look)
         self._corners = sv.BoxCornerAnnotator(_PALETTE, corner_length=6 * self._thickness, **look)
@@ -150,21 +154,6 @@ class Annotator:
         classes = tracks.data.get("class_name", tracks.class_id)
         return [f"{name} {kind}" for name, kind in zip(names, classes, strict=True)]
 
-    def _draw_counts(self, scene: np.ndarray, counts: Counts) -> None:
-        """Lines with an arrow that shows which way is in, zones, and their counts."""
-        for points, words in zip(self._shapes.values(), describe(counts), strict=True):
-            corners = points.round().astype(np.int32)
-            cv2.polylines(scene, [corners], len(points) > 2, (255, 255, 255), 2 * self._thickness, cv2.LINE_AA)
-            middle = points.mean(axis=0)
-            if len(points) == 2:
-                along = points[1] - points[0]
-                inward = np.array([along[1], -along[0]]) * (20 * self._thickness / np.linalg.norm(along))
-                tip = (middle + inward).round().astype(int).tolist()
-                cv2.arrowedLine(scene, middle.astype(int).tolist(), tip, (255, 255, 255), 2 * self._thickness)
-            label = _label(words, (255, 255, 255), self._text_size)
-            left, top = corners[0] - np.array(label.shape[1::-1]) // 2
-            _paste(scene, label, int(left), int(top))
-
     def _draw_trails(self, scene: np.ndarray, tracks: sv.Detections, timestamp: float) -> None:
         """Add this frame's foot points, forget old ones, draw the rest."""
         identities = [] if tracks.tracker_id is None else tracks.tracker_id.tolist()
@@ -185,6 +174,44 @@ class Annotator:
             points = np.round(points * 16).astype(np.int32)  # shift=4 is sixteenths of a pixel: smooth when slow
             color = _PALETTE.by_idx(identity).as_bgr()
             cv2.polylines(scene, [points], False, color, self._thickness, cv2.LINE_AA, shift=4)
+
+
+def draw_places(scene: np.ndarray, shapes: dict[str, np.ndarray], words: list[str]) -> None:
+    """Draw lines, with an arrow that shows which way is in, and zones, tinted, with what is said of each.
+
+    Parameters
+    ----------
+    scene : ndarray uint8 [H, W, 3], BGR
+        Drawn on.
+    shapes : dict of str to ndarray [K, 2]
+        In px: two points are a line, more are a zone.
+    words : list of str
+        One for each.
+    """
+    thickness, text_size = _line_and_text(*scene.shape[1::-1])
+    colors = [sv.Color.from_hex(PLACE_COLORS[number % len(PLACE_COLORS)]) for number in range(len(shapes))]
+    for points, color in zip(shapes.values(), colors, strict=True):
+        corners = points.round().astype(np.int32)
+        if len(points) > 2:
+            filled = cv2.fillPoly(scene.copy(), [corners], color.as_bgr())
+            cv2.addWeighted(filled, PLACE_TINT, scene, 1 - PLACE_TINT, 0, dst=scene)
+        cv2.polylines(scene, [corners], len(points) > 2, color.as_bgr(), thickness, cv2.LINE_AA)
+        if len(points) == 2:
+            middle, along = points.mean(axis=0), points[1] - points[0]
+            inward = np.array([along[1], -along[0]]) * (20 * thickness / np.linalg.norm(along))
+            tip = (middle + inward).round().astype(int).tolist()
+            cv2.arrowedLine(scene, middle.astype(int).tolist(), tip, color.as_bgr(), thickness, cv2.LINE_AA)
+    for points, color, said in zip(shapes.values(), colors, words, strict=True):
+        label = _label(said, color.as_rgb(), text_size)
+        most = np.maximum(np.array(scene.shape[1::-1]) - label.shape[1::-1], 0)
+        left, top = np.clip(points[0].round().astype(int) - np.array(label.shape[1::-1]) // 2, 0, most)
+        _paste(scene, label, int(left), int(top))
+
+
+def _line_and_text(width: int, height: int) -> tuple[int, int]:
+    """Thickness of lines and size of letters, px, for a picture of this size."""
+    smaller = min(width, height)  # a video keeps colour for every other pixel only, so a line has two at least
+    return max(2, round(smaller / 450)), round(float(np.clip(smaller / 50, 12.5, 45)))
 
 
 def clip_boxes(xyxy: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
