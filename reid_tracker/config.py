@@ -107,12 +107,13 @@ class TrackerSettings(Settings):
         3.0, "How long someone out of sight is looked for. Longer survives more but risks a stranger's match.", ge=0
     )
     motion_limit: float = setting(
-        0.8, "Largest 1 - IoU of a match by motion. Raise it for fast motion or low frame rates.", gt=0, le=1
+        0.8,
+        "Largest cost of a match: 1 - IoU, mixed with the distance of appearance where there is a vector. Raise it for "
+        "fast motion or low frame rates; lower it when strangers swap.",
+        gt=0,
+        le=1,
     )
     low_limit: float = setting(0.5, "The same for low-confidence boxes, whose place is less sure.", gt=0, le=1)
-    fused_limit: float = setting(
-        0.8, "Largest cost of a match by motion and appearance together. Lower it when strangers swap.", gt=0, le=1
-    )
     appearance_weight: float = setting(
         0.5, "Share of appearance in the fused cost; the rest is motion. Raise it for a strong network.", ge=0, le=1
     )
@@ -124,9 +125,6 @@ class TrackerSettings(Settings):
     )
     walking_speed: float = setting(
         1.5, "Body heights a second: nobody is matched further away than this could carry them.", gt=0
-    )
-    enlarge_per_second: float = setting(
-        0.1, "Share of its size by which a box grows a second while unseen, to overlap again.", ge=0
     )
     occlusion: float = setting(
         0.3, "A crop covered more than this by a box in front of it does not change the appearance kept.", ge=0, le=1

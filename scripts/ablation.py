@@ -24,7 +24,7 @@ from reid_tracker import evaluate_mot, open_source
 from reid_tracker.config import OutputSettings
 from reid_tracker.evaluation.mot import COMBINED
 from reid_tracker.motchallenge import format_row
-from reid_tracker.tracking import costs, kalman, tracker
+from reid_tracker.tracking import kalman, motion_noise, tracker
 from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.calibration import CosineStatistics
 
@@ -38,13 +38,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "memory": {"memory_seconds": 0},
     "smooth boxes": {"without": "smooth"},
     "less trust in unsure boxes": {"without": "trust"},
-    "feet hidden by others": {"without": "feet"},
+    "noise learned from the scene": {"without": "noise"},
     "slow shrinking": {"without": "shrinking"},
     "bridging of moments": {"without": "bridge"},
     "waiting for the lost": {"lost_seconds": 0},
     "low-confidence round": {"low_confidence": 0.35},
     "match without overlap": {"distant_appearance": 0},
-    "box growth while unseen": {"enlarge_per_second": 0},
     "occlusion rule": {"occlusion": 1},
     "slow change of appearance": {"appearance_momentum": 0},
     "duplicate rule": {"duplicate_iou": 1},
@@ -55,7 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 # What these variants put in the place of a part of the tracker.
 REPLACED: dict[str, tuple[Any, str, Any]] = {
     "trust": (kalman, "trust", np.ones_like),
-    "feet": (costs, "reveal_feet", lambda xyxy, height, pairs: xyxy),
+    "noise": (motion_noise.MotionNoise, "factor", 1.0),
     "shrinking": (tracker, "SHRINKING_SHARE", tracker.SIZE_SHARE),
 }
 

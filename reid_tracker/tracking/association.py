@@ -91,7 +91,7 @@ class Association:
             return
         table, s = self._table, self._settings
         unseen = np.maximum(self._now - table.last_seen[rows] - self._step, 0.0)
-        boxes = costs.enlarge(self._boxes[rows], np.minimum(s.enlarge_per_second * unseen, 0.5))
+        boxes = self._boxes[rows]
         i, j = costs.overlapping(boxes, frame.xyxy[columns])
         overlap = costs.iou(boxes[i], frame.xyxy[columns[j]])
         cost = 1 - overlap
@@ -112,8 +112,7 @@ class Association:
                 unlike &= rivalled | _cut_away(unlike, ~np.isnan(distance) & ~rivalled & (overlap > 0.5))
                 stranger = (distance > STRANGER_DISTANCE) & (away | unlike)
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
-                # Scaled so that one limit serves pairs with and without a vector.
-                cost = np.where(np.isnan(distance), 1 - overlap, fused * (limit / s.fused_limit))
+                cost = np.where(np.isnan(distance), 1 - overlap, fused)
                 cost[stranger] = np.inf
         if not s.class_agnostic:
             same_class = table.class_id[rows[i]] == frame.class_id[columns[j]]

@@ -6,8 +6,6 @@ that is done on short lists of pairs instead of N x M matrices. Boxes are (x1, y
 
 import numpy as np
 
-# Someone's feet are hidden by who stands in front of so much of their width.
-HIDDEN_WIDTH = 0.8
 # Rounding of float32 may not lose a pair.
 SLACK = 1.001
 
@@ -56,12 +54,6 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return common / np.maximum(area(a) + area(b) - common, 1e-9)
 
 
-def enlarge(xyxy: np.ndarray, fraction: np.ndarray) -> np.ndarray:
-    """Boxes [N, 4] grown by ``fraction`` [N] of their size on every side (C-BIoU, Yang et al. 2023)."""
-    margin = (xyxy[:, 2:] - xyxy[:, :2]) * fraction[:, None]
-    return np.concatenate([xyxy[:, :2] - margin, xyxy[:, 2:] + margin], axis=1)
-
-
 def in_front(xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Overlapping pairs of boxes [N, 4]: rows of who is behind and of who stands in front, int [K] each.
 
@@ -72,28 +64,12 @@ def in_front(xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return behind[lower], front[lower]
 
 
-def coverage(xyxy: np.ndarray, pairs: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
-    """Share of each box [N, 4] that one other box in front of it covers, [N]; ``pairs`` are `in_front` if known."""
-    behind, front = in_front(xyxy) if pairs is None else pairs
+def coverage(xyxy: np.ndarray) -> np.ndarray:
+    """Share of each box [N, 4] that one other box in front of it covers, [N]."""
+    behind, front = in_front(xyxy)
     covered = np.zeros(len(xyxy))
     np.maximum.at(covered, behind, intersection(xyxy[behind], xyxy[front]) / area(xyxy[behind]))
     return covered
-
-
-def reveal_feet(xyxy: np.ndarray, height: np.ndarray, pairs: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
-    """Boxes [N, 4] of which somebody in front hides the lower part, drawn down to where their feet should be.
-
-    ``height`` [N] is how tall, px, each is known to be. A hidden edge is somewhere behind who hides it: no box ends
-    above where it was seen to, nor below the feet of who stands in front. ``pairs`` are `in_front` if known.
-    """
-    behind, front = in_front(xyxy) if pairs is None else pairs
-    hidden = np.minimum(xyxy[behind, 2], xyxy[front, 2]) - np.maximum(xyxy[behind, 0], xyxy[front, 0])
-    wide = hidden >= HIDDEN_WIDTH * (xyxy[behind, 2] - xyxy[behind, 0])
-    lowest = xyxy[:, 3].copy()
-    np.maximum.at(lowest, behind[wide], xyxy[front[wide], 3])
-    revealed = xyxy.copy()
-    revealed[:, 3] = np.clip(xyxy[:, 1] + height, xyxy[:, 3], lowest)
-    return revealed
 
 
 def lead(group: np.ndarray, value: np.ndarray) -> np.ndarray:

@@ -61,7 +61,6 @@ class FrameArrays:
             if embedding.ndim != 2 or len(embedding) != len(xyxy):
                 raise UserError(f"embeddings have the shape {embedding.shape}: one row per detection is needed.")
             self.embedding = _unit_or_none(embedding if usable.all() else embedding[self.row])
-        self._in_front: tuple[np.ndarray, np.ndarray] | None = None
         self._coverage: np.ndarray | None = None
         self._good: np.ndarray | None = None
 
@@ -73,21 +72,8 @@ class FrameArrays:
     def coverage(self) -> np.ndarray:
         """Share of each box that another one covers, [M] (`costs.coverage`)."""
         if self._coverage is None:
-            self._coverage = costs.coverage(self.xyxy, self._overlaps())
+            self._coverage = costs.coverage(self.xyxy)
         return self._coverage
-
-    def _overlaps(self) -> tuple[np.ndarray, np.ndarray]:
-        if self._in_front is None:
-            self._in_front = costs.in_front(self.xyxy)
-        return self._in_front
-
-    def in_front(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which of the rows ``rows`` int [K] are behind and which in front of them (`costs.in_front`), int [P] each."""
-        place = np.full(len(self.xyxy), -1)
-        place[rows] = np.arange(len(rows))
-        behind, front = (place[each] for each in self._overlaps())
-        both = (behind >= 0) & (front >= 0)
-        return behind[both], front[both]
 
     def shows_person_well(self, settings: TrackerSettings) -> np.ndarray:
         """Mask [M] of the crops that may change the appearance kept: sure, free of others, not tiny, with a vector."""

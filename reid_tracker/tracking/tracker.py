@@ -169,7 +169,9 @@ class Tracker:
         header, arrays = state.header, state.arrays
         try:
             statistics = header["statistics"] and CosineStatistics.read(header["statistics"])
-            tracker = cls(settings or TrackerSettings(**header["settings"]), header["frame_rate"], statistics)
+            # States of before may name settings that are gone.
+            kept = {name: each for name, each in header["settings"].items() if name in TrackerSettings.model_fields}
+            tracker = cls(settings or TrackerSettings(**kept), header["frame_rate"], statistics)
             tracker.time = header["time"]
             tracker._who.own, tracker._who.guests = header["own"], set(header["guests"])
             for moments, values in zip(tracker._calibration.moments, header["moments"], strict=True):
@@ -432,8 +434,7 @@ class Tracker:
         rows = np.flatnonzero(detection_of != UNMATCHED)
         columns = detection_of[rows]
         weight = kalman.trust(frame.confidence[columns])
-        whole = costs.reveal_feet(frame.xyxy[columns], table.size[rows, 1], frame.in_front(columns))
-        measurement = kalman.measure(whole)
+        measurement = frame.measurement[columns]
         steady = (table.sightings[rows] >= SETTLED_SIGHTINGS) & (table.last_seen[rows] >= self._now - self._step - 1e-6)
         surprise = kalman.innovation(table.mean[rows], table.covariance[rows], measurement, weight)
         self._noise.learn(*(each[steady, :2] for each in surprise))

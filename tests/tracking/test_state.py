@@ -66,7 +66,7 @@ def test_only_the_same_model_may_go_on(tmp_path):
             TrackerState.load(tmp_path / "state", other)
 
 
-def test_a_state_of_before_the_latest_arrays_goes_on():
+def test_a_state_of_an_earlier_version_goes_on():
     tracker = Tracker()
     list(run(tracker, scene()[:20]))
     state = tracker.state()
@@ -74,7 +74,9 @@ def test_a_state_of_before_the_latest_arrays_goes_on():
     older = {name: array for name, array in state.arrays.items() if name not in {"table.resembles", *initial}}
     assert len(older) == len(state.arrays) - 2
     frames = scene()[20:40]
-    of_before, of_now = (Tracker.restore(TrackerState(state.header, each)) for each in (older, state.arrays | initial))
+    old_header = state.header | {"settings": {**state.header["settings"], "a_setting_that_is_gone": 0.6}}
+    of_before = Tracker.restore(TrackerState(old_header, older))
+    of_now = Tracker.restore(TrackerState(state.header, state.arrays | initial))
     assert list(run(of_before, frames, 20)) == list(run(of_now, frames, 20))
 
 

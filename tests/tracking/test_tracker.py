@@ -130,7 +130,7 @@ def test_a_covered_crop_does_not_change_what_is_remembered():
 
 
 def test_a_half_hidden_crop_may_look_less_like_its_person():
-    settings = TrackerSettings(fused_limit=0.5, distant_appearance=0)
+    settings = TrackerSettings(motion_limit=0.5, distant_appearance=0)
     own, other = np.eye(32)[:2]
     unlike = 0.4 * own + np.sqrt(1 - 0.4**2) * np.eye(32)[2]
     for front, expected in ((person(320, 110), [1]), (person(320, 500), [])):
