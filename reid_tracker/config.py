@@ -309,6 +309,16 @@ class LiveOutputSettings(Settings):
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)
 
 
+class LiveCountSettings(Settings):
+    """Who passes where, by their feet, in each camera's picture."""
+
+    places: list[str] = setting(
+        [],
+        "Files of lines and zones, as reid-tracker places writes them: CAMERA=FILE, or FILE for every camera without "
+        "one of its own.",
+    )
+
+
 class LiveConfig(RunConfig):
     """All settings of ``reid-tracker live``."""
 
@@ -319,6 +329,7 @@ class LiveConfig(RunConfig):
     people: PeopleSettings = Field(
         default_factory=PeopleSettings, description="Who is remembered for the page and for events."
     )
+    count: LiveCountSettings = Field(default_factory=LiveCountSettings, description="Who passes where.")
     gallery: GallerySettings = Field(default_factory=GallerySettings, description="Identities that outlive the run.")
     output: LiveOutputSettings = Field(default_factory=LiveOutputSettings, description="What comes of it.")
 

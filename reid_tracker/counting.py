@@ -64,6 +64,8 @@ class _Passages:
 
     settled: Counter[int] = field(default_factory=Counter)
     following: Counter[int] = field(default_factory=Counter)
+    forgotten_people: int = 0
+    forgotten_passages: int = 0
 
     def by_identity(self, identity_of: dict[int, int]) -> Counter[int]:
         total = self.settled.copy()
@@ -71,9 +73,13 @@ class _Passages:
             total[identity_of[tracklet]] += passages
         return total
 
-    def settle(self, tracklet: int, identity: int) -> None:
+    def settle(self, tracklet: int, identity: int, most: float) -> None:
+        """Let a tracklet's passages stay with this identity; of more than ``most`` the first ones lose their number."""
         if tracklet in self.following:
             self.settled[identity] += self.following.pop(tracklet)
+            while len(self.settled) > most:
+                self.forgotten_passages += self.settled.pop(next(iter(self.settled)))
+                self.forgotten_people += 1
 
 
 class PassageCounter:
@@ -83,10 +89,18 @@ class PassageCounter:
     ----------
     shapes : dict of str to ndarray [K, 2]
         By name (`parse_shapes`): two points are a line, more are a zone.
+    most_people : float
+        Of so many it is known where they passed; who comes again after that many others is counted as somebody new.
+
+    Attributes
+    ----------
+    passages : list of (float, int, str, str)
+        When (s), which tracklet, where, and "in" or "out", in the order of time.
     """
 
-    def __init__(self, shapes: dict[str, np.ndarray]) -> None:
+    def __init__(self, shapes: dict[str, np.ndarray], most_people: float = np.inf) -> None:
         self.shapes = shapes
+        self._most_people = most_people
         feet = (sv.Position.BOTTOM_CENTER,)
         self._lines = {
             name: sv.LineZone(sv.Point(*points[0]), sv.Point(*points[1]), feet, SIGHTINGS)
@@ -97,7 +111,6 @@ class PassageCounter:
             name: sv.PolygonZone(points.astype(int), feet) for name, points in shapes.items() if len(points) > 2
         }
         self._passages = {(name, way): _Passages() for name in shapes for way in ("in", "out")}
-        # When (s), which tracklet, where, and "in" or "out", in the order of time.
         self.passages: list[tuple[float, int, str, str]] = []
         self._inside: dict[str, set[int]] = {name: set() for name in self._zones}
         self._raw: dict[str, set[int]] = {name: set() for name in self._zones}
@@ -156,25 +169,32 @@ class PassageCounter:
 
     def _forget(self, tracklet: int) -> None:
         for passages in self._passages.values():
-            passages.settle(tracklet, self._identity[tracklet])
+            passages.settle(tracklet, self._identity[tracklet], self._most_people)
         for inside in (*self._inside.values(), *self._raw.values()):
             inside.discard(tracklet)
         del self._last[tracklet], self._identity[tracklet]
+
+    def take_passages(self) -> list[tuple[float, int, str, str]]:
+        """The `passages` since the last call, with identities in place of tracklets; they are not kept."""
+        taken = [(moment, self._identity[tracklet], name, way) for moment, tracklet, name, way in self.passages]
+        self.passages.clear()
+        return taken
 
     def counts(self) -> Counts:
         """What `update` gave last."""
         totals = {key: each.by_identity(self._identity) for key, each in self._passages.items()}
         counts: Counts = {"lines": {}, "zones": {}}
+        passages = {key: each.total() + self._passages[key].forgotten_passages for key, each in totals.items()}
+        people = {key: len(each) + self._passages[key].forgotten_people for key, each in totals.items()}
         for name in self._lines:
-            ways = {way: totals[name, way] for way in ("in", "out")}
-            counts["lines"][name] = {way: each.total() for way, each in ways.items()}
-            counts["lines"][name] |= {f"people_{way}": len(each) for way, each in ways.items()}
+            counts["lines"][name] = {way: passages[name, way] for way in ("in", "out")}
+            counts["lines"][name] |= {f"people_{way}": people[name, way] for way in ("in", "out")}
         for name in self._zones:
             counts["zones"][name] = {
                 "inside": len(self._inside[name] & self._in_sight),
-                "in": totals[name, "in"].total(),
-                "out": totals[name, "out"].total(),
-                "people": len(totals[name, "in"]),
+                "in": passages[name, "in"],
+                "out": passages[name, "out"],
+                "people": people[name, "in"],
             }
         return counts
 

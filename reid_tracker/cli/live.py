@@ -33,6 +33,10 @@ def live(
     ] = None,
     show: Annotated[bool | None, typer.Option("--show", help="A window on this screen; q ends.")] = None,
     record: Annotated[Path | None, typer.Option(help="Folder for annotated videos, in segments.")] = None,
+    places: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[CAMERA=]FILE", help="Count at the lines and zones of this file (repeatable)."),
+    ] = None,
     gallery: Annotated[
         str | None, typer.Option(help="Recognise and enrol people: a folder, or the URL of a Qdrant collection.")
     ] = None,
@@ -68,6 +72,7 @@ def live(
         "output.record": str(record) if record else None,
         "output.webhooks": webhook,
         "gallery.where": gallery,
+        "count.places": places or None,
         "output.blur_people": blur_people,
     }
     chosen = load(LiveConfig, config, {**overrides, **parse_settings(settings or [])})

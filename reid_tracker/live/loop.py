@@ -12,7 +12,9 @@ from reid_tracker.config import LiveConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.live.capture import Camera
 from reid_tracker.live.people import People
+from reid_tracker.live.places import LivePlaces
 from reid_tracker.pipeline import AppearanceModel, attach_vectors, needs_vector
+from reid_tracker.places.files import Places
 from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.memory import IdentityMemory
@@ -51,7 +53,8 @@ class Meter:
 
     def delay(self) -> float:
         """Seconds from the arrival of a frame until it was done: the median of late."""
-        return float(np.median(self._delays)) if self._delays else 0.0
+        delays = list(self._delays)  # at once: the page asks while the loop adds
+        return float(np.median(delays)) if delays else 0.0
 
 
 class LiveLoop:
@@ -76,6 +79,8 @@ class LiveLoop:
         People known beforehand.
     clock : callable
         Seconds; that of the cameras.
+    places : sequence of Places, optional
+        Lines and zones of each camera, at which passages are counted.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class LiveLoop:
         statistics: CosineStatistics | None = None,
         memory: IdentityMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
+        places: Sequence[Places] | None = None,
     ) -> None:
         memory = IdentityMemory() if memory is None else memory
         self.cameras = cameras
@@ -103,6 +109,8 @@ class LiveLoop:
         self._bridge = Bridge(config.output.bridge_seconds, people.shown)
         self._refresh_seconds = config.embedder.refresh_seconds
         self._people, self._put, self._clock = people, put, clock
+        drawn = places or [Places({}) for _ in cameras]
+        self.places = [LivePlaces(each.name, own, people) for each, own in zip(cameras, drawn, strict=True)]
 
     def run(self, arrival: Event, stopping: Event, afterwards: Callable[[], None] = lambda: None) -> None:
         """Go on until told to stop, or until every source has ended; ``arrival`` wakes the loop for a round."""
@@ -134,10 +142,12 @@ class LiveLoop:
             if self._smooth and len(tracks):
                 tracks.xyxy = tracks.data["smooth_xyxy"]
             self._people.see(self.cameras[place].name, tracks, frame.timestamp, frame.image)
+            counting = self.places[place]
+            counting.update(tracks, frame.timestamp, frame.image)
             size = None if frame.image is None else frame.image.shape[1::-1]
             tracks = self._bridge(tracks, self.trackers[place], size)
             self.meters[place].add(self._clock(), arrived)
-            self._put(place, FrameResult(frame, tracks, detections), arrived)
+            self._put(place, FrameResult(frame, tracks, detections, counting.counts, counting.shapes), arrived)
         self._people.tick(self._clock())
         return len(frames)
 

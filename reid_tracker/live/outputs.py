@@ -105,7 +105,9 @@ class Outputs:
     def _make(self, camera: int, result: FrameResult, arrived: float) -> None:
         frame = result.frame
         assert frame.image is not None
-        drawn = self._annotators[camera].draw(frame.image, result.tracks, result.detections, frame.timestamp)
+        annotator = self._annotators[camera]
+        annotator.shapes = result.shapes or {}
+        drawn = annotator.draw(frame.image, result.tracks, result.detections, frame.timestamp, result.counts)
         if self._recorders:
             self._recorders[camera].write(replace(result, frame=replace(frame, image=drawn)))
         for show in self._show:

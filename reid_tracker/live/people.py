@@ -128,6 +128,13 @@ class People:
             if image is not None and self._keeps_crops:
                 self._keep_crops(people, tracks, image)
 
+    def passed(self, number: int, camera: str, moment: float, place: str, way: str) -> None:
+        """Tell that someone who was seen passed a place at a moment, s, in or out (``way``)."""
+        with self._lock:
+            person = self._people.get(self.shown(number))
+            if person is not None:
+                self._tell("passed", person, camera, moment, place=place, way=way)
+
     def tick(self, now: float) -> None:
         """End the visits of those who have left, and forget whom there is no room for."""
         with self._lock:

@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from reid_tracker.config import NO_PAGE, LiveConfig, LiveOutputSettings
+from reid_tracker.counting import describe
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GalleryMemory
@@ -33,6 +34,7 @@ from reid_tracker.live.gallery import LiveGallery
 from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.outputs import Outputs, Show
 from reid_tracker.live.people import People
+from reid_tracker.live.places import of_cameras
 from reid_tracker.pipeline import AppearanceModel, Models, model_of
 
 logger = logging.getLogger(__name__)
@@ -111,6 +113,8 @@ def live(
             stack.callback(hook.close)
         cameras = [Camera(each, config.capture, arrival) for each in parsed]
         _name_apart(cameras)
+        names = [camera.name for camera in cameras]
+        places = of_cameras(config.count.places, names)
         for camera in cameras:
             stack.callback(camera.stop)
         is_file = [each.kind == "file" for each in parsed]
@@ -122,7 +126,6 @@ def live(
         _start([camera for camera, waits in zip(cameras, is_file, strict=True) if waits])
         gallery = memory = None
         known: dict[int, str] = {}
-        names = [camera.name for camera in cameras]
         if config.gallery.where:
             opened = open_gallery(config.gallery.where, model_of(run_embedder, config))
             stack.callback(opened.close)
@@ -136,7 +139,9 @@ def live(
         show: list[Show] = [window.show] if window else []
         outputs = Outputs(names, output, people.label, show, gallery)
         stack.callback(outputs.close)
-        loop = LiveLoop(cameras, run_detector, run_embedder, config, people, outputs.put, statistics, memory)
+        loop = LiveLoop(
+            cameras, run_detector, run_embedder, config, people, outputs.put, statistics, memory, places=places
+        )
         page = None
         if server is not None and listener is not None:
             page = server.Page(
@@ -232,8 +237,10 @@ def _describe(loop: LiveLoop) -> list[dict[str, Any]]:
             "received": camera.received,
             "dropped": camera.dropped,
             "reconnects": camera.reconnects,
+            "counts": counting.counts or {"lines": {}, "zones": {}},
+            "counted": describe(counting.counts) if counting.counts else [],
         }
-        for camera, meter in zip(loop.cameras, loop.meters, strict=True)
+        for camera, meter, counting in zip(loop.cameras, loop.meters, loop.places, strict=True)
     ]
 
 

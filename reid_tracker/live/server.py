@@ -53,7 +53,7 @@ class Page:
         What is shown.
     describe : callable
         Gives the cameras' figures: dicts with ``name``, ``status``, ``error``, ``fps``, ``delay``, ``frames``,
-        ``received``, ``dropped``, ``reconnects``.
+        ``received``, ``dropped``, ``reconnects``, and what is counted: ``counts`` and, in words, ``counted``.
     jpeg_quality : int
         1..100.
     metrics : callable, optional
@@ -276,7 +276,7 @@ class Page:
             lines.extend(f"{name}{labels} {value:g}" for labels, value in rows)
 
         cameras = self._describe()
-        marks = ['{camera="' + each["name"].replace("\\", r"\\").replace('"', r"\"") + '"}' for each in cameras]
+        marks = [_mark(camera=each["name"]) for each in cameras]
         for name, kind, key in (
             ("frames_received_total", "counter", "received"),
             ("frames_dropped_total", "counter", "dropped"),
@@ -290,13 +290,35 @@ class Page:
         add("reid_tracker_camera_up", "gauge", up)
         add("reid_tracker_people_in_view", "gauge", [("", len(self._people.in_view()))])
         add("reid_tracker_people_total", "counter", [("", self._people.total)])
-        kinds = ("appeared", "corrected", "left", "reidentified")
+        for name, kind, rows in _passages(cameras):
+            add(name, kind, rows)
+        kinds = ("appeared", "corrected", "left", "passed", "reidentified")
         counts = [(f'{{event="{kind}"}}', float(self._events.counts[kind])) for kind in kinds]
         add("reid_tracker_events_total", "counter", counts)
         add("reid_tracker_page_clients", "gauge", [("", self._watching)])
         for name, value in self._metrics().items():
             add(name, "counter" if name.endswith("_total") else "gauge", [("", value)])
         return "\n".join(lines) + "\n"
+
+
+def _mark(**labels: str) -> str:
+    """Labels as Prometheus writes them."""
+    quoted = (f'{key}="' + value.replace("\\", r"\\").replace('"', r"\"") + '"' for key, value in labels.items())
+    return "{" + ",".join(quoted) + "}"
+
+
+def _passages(cameras: list[dict[str, Any]]) -> list[tuple[str, str, list[tuple[str, float]]]]:
+    """Metrics of what cameras counted: name, kind, and value by labels."""
+    passed, inside = [], []
+    for camera in cameras:
+        counts = camera.get("counts", {})
+        for place, each in [*counts.get("lines", {}).items(), *counts.get("zones", {}).items()]:
+            mark = {"camera": camera["name"], "place": place}
+            passed += [(_mark(**mark, way=way), float(each[way])) for way in ("in", "out")]
+            if "inside" in each:
+                inside.append((_mark(**mark), float(each["inside"])))
+    found = (("passages_total", "counter", passed), ("people_inside", "gauge", inside))
+    return [(f"reid_tracker_{name}", kind, rows) for name, kind, rows in found if rows]
 
 
 class _Client:

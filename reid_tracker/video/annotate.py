@@ -65,7 +65,7 @@ class Annotator:
     ) -> None:
         self._label = label
         self._trail_seconds = trail_seconds
-        self._shapes = shapes or {}
+        self.shapes = shapes or {}
         self._blur = sv.BlurAnnotator() if blur_people else None
         self._trails: dict[tuple[int, int], deque[tuple[float, float, float]]] = {}
         self._classes: set[int] = set()
@@ -111,7 +111,7 @@ class Annotator:
         tracks = replace(tracks, xyxy=np.nan_to_num(tracks.xyxy))[is_visible]  # supervision refuses non-finite rows
         tracks.xyxy = boxes
         if counts is not None:
-            draw_places(scene, self._shapes, describe(counts))
+            draw_places(scene, self.shapes, describe(counts))
         self._draw_trails(scene, tracks, timestamp)
         if len(tracks):
             seen = measured(tracks)

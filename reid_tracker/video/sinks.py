@@ -46,12 +46,15 @@ class FrameResult:
         Everything the detector saw.
     counts : dict, optional
         Where lines or zones are counted: `PassageCounter.update` up to this frame.
+    shapes : dict of str to ndarray [K, 2], optional
+        Those of a live camera, of which the picture's size was not known before.
     """
 
     frame: Frame
     tracks: sv.Detections
     detections: sv.Detections
     counts: Counts | None = None
+    shapes: dict[str, np.ndarray] | None = None
 
 
 class Sink(Protocol):

@@ -95,16 +95,18 @@ function showCamera(camera, place) {
     const status = make("span", { className: "badge" });
     const figures = make("span", { className: "figure" });
     const error = make("span", { className: "error" });
+    const counted = make("span", { className: "counted" });
     const figure = make("figure", {}, canvas,
-      make("figcaption", {}, make("b", { textContent: camera.name }), status, figures, error));
+      make("figcaption", {}, make("b", { textContent: camera.name }), status, figures, counted, error));
     byId("cameras").append(figure);
-    cameras[place] = { canvas, status, figures, error, figure };
+    cameras[place] = { canvas, status, figures, counted, error, figure };
   }
-  const { status, figures, error, figure } = cameras[place];
+  const { status, figures, counted, error, figure } = cameras[place];
   figure.className = camera.status;
   status.className = `badge ${camera.status}`;
   set(status, camera.status);
   set(error, camera.error);
+  set(counted, (camera.counted || []).join(" · "));
   const share = camera.received ? ` (${Math.round(100 * camera.dropped / camera.received)} %)` : "";
   set(figures, `${camera.fps.toFixed(1)} fps · ${Math.round(1000 * camera.delay)} ms · ` +
     `${camera.dropped} dropped${share} · ${camera.reconnects} reconnects`);
