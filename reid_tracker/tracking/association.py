@@ -3,7 +3,7 @@
 import numpy as np
 
 from reid_tracker.config import TrackerSettings
-from reid_tracker.tracking import costs
+from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.calibration import AppearanceCalibration
 from reid_tracker.tracking.frame_arrays import FrameArrays
@@ -21,6 +21,9 @@ CLEAR_LEAD = 0.1
 STRANGER_DISTANCE, MOMENT = 0.75, 0.25
 # Where so many of those who seem to have stayed look like others, the film was cut.
 MOST_CHANGED = 0.75
+# Overlap alone says who someone missed is while the filter knows the place to so much (std, body heights): beyond, a
+# stranger is as likely to be met there. Under a standing camera that lasts for seconds, from a moving one for moments.
+KNOWN_PLACE = 0.25
 # Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
 CERTAIN_PAIRS = 32
 # Strangers' cosines do not reach so many of their standard deviations above their mean.
@@ -95,7 +98,7 @@ class Association:
         i, j = costs.overlapping(boxes, frame.xyxy[columns])
         overlap = costs.iou(boxes[i], frame.xyxy[columns[j]])
         cost = 1 - overlap
-        cosine = None
+        cosine = distance = None
         if frame.embedding is not None and not motion_only:
             cosine = table.embedding[rows] @ frame.embedding[columns].T
             if self._calibration.statistics is not None:
@@ -114,6 +117,8 @@ class Association:
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 cost = np.where(np.isnan(distance), 1 - overlap, fused)
                 cost[stranger] = np.inf
+        vague = (unseen > 0) & (kalman.place_deviation(table.mean[rows], table.covariance[rows]) > KNOWN_PLACE)
+        cost[vague[i] & (True if distance is None else np.isnan(distance))] = np.inf
         if not s.class_agnostic:
             same_class = table.class_id[rows[i]] == frame.class_id[columns[j]]
             if not same_class.all():

@@ -86,6 +86,12 @@ def trust(confidence: np.ndarray) -> np.ndarray:
     return np.clip(confidence / SURE_CONFIDENCE, 0.1, 1.0)
 
 
+def place_deviation(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """How far filters may be off with the place, [N]: std along an axis of the picture, in body heights."""
+    deviation: np.ndarray = np.sqrt(covariance[:, 0, :2].mean(axis=1)) / np.maximum(mean[:, 0, 3], 1.0)
+    return deviation
+
+
 def innovation(
     mean: np.ndarray, covariance: np.ndarray, measurement: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

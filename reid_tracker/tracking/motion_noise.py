@@ -37,6 +37,10 @@ class MotionNoise:
         """What the standard deviations of `kalman`'s process noise are multiplied by."""
         return float(self.learned[0])
 
+    def share(self, calm: np.ndarray) -> np.ndarray:
+        """Share, any shape, of a new box in a smooth size: ``calm`` where people are easy to predict, else more."""
+        return 1 - (1 - calm) ** max(self.factor, 1.0)
+
     def learn(self, innovation: np.ndarray, variance: np.ndarray) -> None:
         """Take in a frame's matches of people who were seen in the last frame, too.
 

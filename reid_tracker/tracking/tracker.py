@@ -442,7 +442,8 @@ class Tracker:
             table.mean[rows], table.covariance[rows], measurement, weight
         )
         growth = measurement[:, 2:] - table.size[rows]
-        table.size[rows] += weight[:, None] * np.where(growth < 0, SHRINKING_SHARE, SIZE_SHARE) * growth
+        share = self._noise.share(np.where(growth < 0, SHRINKING_SHARE, SIZE_SHARE))
+        table.size[rows] += weight[:, None] * share * growth
         table.last_seen[rows] = self._now
         table.sightings[rows] += 1
         table.class_id[rows] = frame.class_id[columns]

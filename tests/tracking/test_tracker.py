@@ -65,10 +65,35 @@ def test_an_unsure_box_also_carries_on_whoever_was_missed_for_a_moment_where_the
 def test_a_short_gap_is_bridged_by_motion_and_a_long_one_is_not():
     for seconds, expected in ((1.0, [1]), (4.0, [])):
         tracker = Tracker(frame_rate=10)
-        walk(tracker, 20, (0, 6))
+        walk(tracker, 40, (0, 6))
         for _ in range(round(seconds * 10) - 1):
             assert len(tracker.update(sv.Detections.empty())) == 0
-        assert ids(tracker.update(detections([person(6 * (19 + seconds * 10))]))) == expected
+        assert ids(tracker.update(detections([person(6 * (39 + seconds * 10))]))) == expected
+
+
+def test_by_overlap_alone_someone_missed_is_met_only_while_their_place_is_known():
+    """Where people are shaken about, who is at the expected place after a second may be anyone; a vector would tell."""
+    rng, look = np.random.default_rng(0), unit_vectors(1)
+    for shake, embedding, expected in ((0.5, None, [1]), (9.0, None, []), (9.0, look, [1])):
+        tracker = Tracker(frame_rate=10, statistics=FAR_APART)
+        for _ in range(60):
+            tracker.update(detections([person(*rng.normal(300, shake, 2))], embedding=embedding))
+        for _ in range(9):
+            tracker.update(sv.Detections.empty())
+        place = tracker._table.mean[0, 0, :2] - [20, 50]  # where the filter expects the corner
+        assert ids(tracker.update(detections([person(*place)], embedding=embedding))) == expected
+
+
+def test_smooth_sizes_follow_at_once_where_people_are_hard_to_predict():
+    def grow(shake):
+        rng, tracker = np.random.default_rng(0), Tracker(frame_rate=10)
+        for _ in range(60):
+            tracker.update(detections([person(*rng.normal(300, shake, 2))]))
+        x, y = tracker._table.mean[0, 0, :2] - [20, 50]
+        left, _, right, _ = tracker.update(detections([[x - 4, y, x + 44, y + 110]])).data["smooth_xyxy"][0]
+        return right - left
+
+    assert grow(0.5) < 44 < 46 < grow(9.0) < 48
 
 
 def test_time_is_real_whatever_frames_are_dropped():
