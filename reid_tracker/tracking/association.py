@@ -117,7 +117,9 @@ class Association:
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 cost = np.where(np.isnan(distance), 1 - overlap, fused)
                 cost[stranger] = np.inf
-        vague = (unseen > 0) & (kalman.place_deviation(table.mean[rows], table.covariance[rows]) > KNOWN_PLACE)
+        # Who was missed in one frame only is met there whatever the frame rate.
+        vague = kalman.place_deviation(table.mean[rows], table.covariance[rows]) > KNOWN_PLACE
+        vague &= unseen > 1.5 * self._step
         cost[vague[i] & (True if distance is None else np.isnan(distance))] = np.inf
         if not s.class_agnostic:
             same_class = table.class_id[rows[i]] == frame.class_id[columns[j]]

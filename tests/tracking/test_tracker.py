@@ -84,6 +84,15 @@ def test_by_overlap_alone_someone_missed_is_met_only_while_their_place_is_known(
         assert ids(tracker.update(detections([person(*place)], embedding=embedding))) == expected
 
 
+def test_whoever_is_missed_in_one_frame_is_met_at_any_frame_rate():
+    """At a frame a second nobody's place is known to a quarter of a height, not even in view; times are not round."""
+    for step in (1 / 3, 0.7, 1.0, 1.4):
+        tracker = Tracker(frame_rate=1 / step)
+        seen = [k for k in range(12) if k != 8]
+        given = [ids(tracker.update(detections([person(300)] if k in seen else []), k * step)) for k in range(12)]
+        assert given[-1] == given[9] == [1], step
+
+
 def test_smooth_sizes_follow_at_once_where_people_are_hard_to_predict():
     def grow(shake):
         rng, tracker = np.random.default_rng(0), Tracker(frame_rate=10)
