@@ -563,7 +563,7 @@ def load(model: type[S], path: str | Path | None = None, overrides: dict[str, An
             ) from error
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise UserError(f"{path}: not YAML ({str(error).splitlines()[0]}).") from error
         if not isinstance(values, dict):
             raise UserError(f"{path}: settings are 'name: value' lines; write a fresh file with reid-tracker config.")

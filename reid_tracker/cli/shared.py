@@ -29,7 +29,7 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         name, value = split_pair(pair, "--set", "NAME=VALUE")
         try:
             parsed[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise UserError(f"--set {pair}: the value is not YAML.") from error
     return parsed
 

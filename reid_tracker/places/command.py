@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.ownership import Inputs, check_outputs, claim, source_marks
+from reid_tracker.ownership import Claim, Inputs, check_outputs, claim, source_marks
 from reid_tracker.places.files import Places, read, write
 from reid_tracker.video.annotate import draw_places
 from reid_tracker.video.sources import open_source
@@ -53,8 +53,7 @@ def draw_on_page(
     def save(places: Places) -> None:
         nonlocal saved
         with claim([output], inputs, of, overwrite) as claimed:
-            claimed.begin(output, grows=False).write_text(write(places), encoding="utf-8")
-            claimed.complete()
+            _keep(claimed, output, write(places).encode())
         saved = True
 
     try:
@@ -78,12 +77,20 @@ def draw_preview(video: Path, places: Path, picture: Path, at: str | None, overw
     image = still(video, at)
     known = _known(places, image, video)
     inputs = Inputs({"source": [video], "places": [places]})
-    with claim([picture], inputs, source_marks(video), overwrite) as claimed:
+    with claim([picture], inputs, source_marks(video), overwrite, private=True) as claimed:  # it may show people
         scene = image.copy()
         draw_places(scene, known.shapes, list(known.shapes))
-        claimed.begin(picture, grows=False).write_bytes(cv2.imencode(".png", scene)[1].tobytes())
-        claimed.complete()
+        _keep(claimed, picture, cv2.imencode(".png", scene)[1].tobytes())
 
 
 def _known(path: Path, image: np.ndarray, video: Path) -> Places:
     return read(path).within(image.shape[1], image.shape[0], str(video))
+
+
+def _keep(claimed: Claim, path: Path, data: bytes) -> None:
+    place = claimed.begin(path, grows=False)
+    try:
+        place.write_bytes(data)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}).") from error
+    claimed.complete()

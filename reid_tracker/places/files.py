@@ -1,6 +1,6 @@
 """A file of places, and places for a video: lines and zones that were drawn once serve every video of a camera."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,13 @@ class Places:
         By name: two points, px, are a line, more are a zone (`counting.parse_shapes`).
     size : (int, int), optional
         Width and height, px, of the picture that they were drawn in.
+    fixed : dict of str to ndarray float32 [K, 2]
+        Further ones, in px of whatever picture they are asked for: they are never scaled.
     """
 
     shapes: dict[str, np.ndarray]
     size: tuple[int, int] | None = None
+    fixed: dict[str, np.ndarray] = field(default_factory=dict)
 
     def within(self, width: int, height: int, what: str) -> "Places":
         """The same places in a picture of this size, for ``what``, which messages name.
@@ -45,7 +48,7 @@ class Places:
         """
         shapes = self.shapes
         if not (width and height):  # a sequence without pictures that does not say
-            return Places(shapes)
+            return Places({**shapes, **self.fixed})
         if self.size is not None and self.size != (width, height):
             drawn, here = self.size[0] / self.size[1], width / height
             if abs(drawn / here - 1) > SAME_SHAPE:
@@ -55,6 +58,7 @@ class Places:
                 )
             scale = np.array([width, height]) / self.size
             shapes = {name: (points * scale).astype(np.float32) for name, points in shapes.items()}
+        shapes = {**shapes, **self.fixed}
         for name, points in shapes.items():
             low, high = points.min(axis=0), points.max(axis=0)
             if (high < 0).any() or (low > [width, height]).any():
@@ -72,12 +76,12 @@ def named(settings: CountSettings) -> Places:
     """
     written = parse_shapes(settings.lines, settings.zones)
     if settings.places is None:
-        return Places(written)
+        return Places({}, fixed=written)
     places = read(Path(settings.places).expanduser())
     both = sorted(written.keys() & places.shapes.keys())
     if both:
         raise UserError(f"{settings.places}: has a place of the name {both[0]!r} as well; name them differently.")
-    return Places({**places.shapes, **written}, places.size)
+    return Places(places.shapes, places.size, written)
 
 
 def read(path: Path) -> Places:
@@ -88,12 +92,12 @@ def read(path: Path) -> Places:
     UserError
         If it cannot be read, or holds something else.
     """
-    if path.is_file() and path.stat().st_size > MOST_BYTES:
-        raise UserError(f"{path}: too large for a file of places.")
+    if path.exists() and (not path.is_file() or path.stat().st_size > MOST_BYTES):
+        raise UserError(f"{path}: no file of places; draw one with reid-tracker places.")
     text = read_text(path)
     try:
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2001-99-99 looks like a date
         raise UserError(f"{path}: not YAML; draw the places with reid-tracker places.") from error
     return parse(content, str(path))
 

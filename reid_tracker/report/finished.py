@@ -69,7 +69,8 @@ def report(
     if source is None and fps is None and np.isnan(tracks.seconds).any():
         raise UserError(f"{results}: holds no times; name the video with --video, or give --fps.")
     known = named(CountSettings(lines=list(lines), zones=list(zones), places=str(places) if places else None))
-    shapes = (known.within(source.width, source.height, str(video)) if source else known).shapes
+    size = (source.width, source.height) if source else (0, 0)
+    shapes = known.within(*size, str(video)).shapes
     counter = PassageCounter(shapes) if shapes else None
     about = {
         "video": Path(video).name if video is not None else "not at hand",

@@ -190,11 +190,14 @@ def draw_places(scene: np.ndarray, shapes: dict[str, np.ndarray], words: list[st
     """
     thickness, text_size = _line_and_text(*scene.shape[1::-1])
     colors = [sv.Color.from_hex(PLACE_COLORS[number % len(PLACE_COLORS)]) for number in range(len(shapes))]
+    zones = [(points, color) for points, color in zip(shapes.values(), colors, strict=True) if len(points) > 2]
+    if zones:
+        filled = scene.copy()
+        for points, color in zones:
+            cv2.fillPoly(filled, [points.round().astype(np.int32)], color.as_bgr())
+        cv2.addWeighted(filled, PLACE_TINT, scene, 1 - PLACE_TINT, 0, dst=scene)
     for points, color in zip(shapes.values(), colors, strict=True):
         corners = points.round().astype(np.int32)
-        if len(points) > 2:
-            filled = cv2.fillPoly(scene.copy(), [corners], color.as_bgr())
-            cv2.addWeighted(filled, PLACE_TINT, scene, 1 - PLACE_TINT, 0, dst=scene)
         cv2.polylines(scene, [corners], len(points) > 2, color.as_bgr(), thickness, cv2.LINE_AA)
         if len(points) == 2:
             middle, along = points.mean(axis=0), points[1] - points[0]

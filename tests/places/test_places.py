@@ -61,6 +61,7 @@ def test_places_grow_with_the_picture_and_only_in_one_of_its_shape():
         "size: [160, -1]\nlines: {door: [[0, 0], [9, 9]]}",
         "lines: [[0, 0], [1, 1]]",
         "lines: {door: !!python/object/apply:os.system [echo]}",
+        "lines: {door: 2001-99-99}",
         "a: &a [*a, *a]\n---\nb: 1",
         "{" * 3000,
         "\x00",
@@ -88,9 +89,18 @@ def test_track_and_report_count_at_the_places_of_a_file(command, tmp_path):
     status, out, err = command("report", tmp_path / "out" / "walk.jsonl", "--video", clip, "--places", file)
     assert status == 0, err
     assert "door" in (tmp_path / "out" / "walk_visits.csv").read_text()
+    # Those of a file grow with the picture; a line of the command is in the video's own px.
+    file.write_text(yaml.safe_dump(DOOR | {"size": [80, 60], "lines": {"door": [[25, 59.5], [25, 0]]}, "zones": {}}))
+    status, out, err = command.track(clip, tmp_path / "out", "--places", file, "--line", "mark=50,119 50,0")
+    assert (status, "door: 0 in (0 people), 1 out" in out, "mark: 0 in (0 people), 1 out" in out) == (0, True, True), (
+        err
+    )
+    file.write_text(yaml.safe_dump(DOOR))
     refused(command.track(clip, tmp_path / "out", "--places", file, "--line", "door=1,1 9,9"), "shop.yaml", "'door'")
     refused(command.track(clip, tmp_path / "out", "--line", "far=200,1 300,9"), "'far'", "160x120")
-    refused(command.track(clip, tmp_path / "out", "--places", tmp_path / "none.yaml"), "none.yaml")
+    for other in (tmp_path / "none.yaml", tmp_path, "/dev/zero"):
+        refused(command.track(clip, tmp_path / "out", "--places", other), str(other))
+    refused(command.track(clip, tmp_path / "out", "--set", "tracker.lost_seconds=2001-99-99"), "not YAML")
     # An input is never an output.
     file.rename(tmp_path / "walk.txt")
     assert command.track(clip, tmp_path, "--mot", "--places", tmp_path / "walk.txt")[0] == 2
@@ -104,6 +114,7 @@ def test_a_preview_shows_the_places_without_a_browser(command, tmp_path):
     assert (status, out.strip()) == (0, str(tmp_path / "drawn.png")), err
     picture = cv2.imread(str(tmp_path / "drawn.png"))
     assert picture.shape == (120, 160, 3)
+    assert (tmp_path / "drawn.png").stat().st_mode & 0o077 == 0  # it may show people
     on_line, beside = picture[60, 50].astype(int), picture[60, 100].astype(int)
     assert on_line.max() > 150 > beside.max()  # the colour of the first place; the clip is dark there
     refused(command("places", clip, "-o", file, "--preview", tmp_path / "drawn.jpg"), "drawn.jpg", ".png")
