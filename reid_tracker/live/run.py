@@ -99,7 +99,7 @@ def live(
         listener = address = None
         server = _server(output)
         if server is not None:
-            from reid_tracker.live import guard  # needs what the server needs
+            from reid_tracker.web import guard  # needs what the server needs
 
             host, port = guard.parse_address(output.serve or DEFAULT_PAGE)
             token = _token(token, guard.is_local(host))

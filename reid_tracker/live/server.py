@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 
-from reid_tracker.live.guard import Guard, is_local  # isort: skip - first: it says which package is missing
+from reid_tracker.web.guard import ICON, Guard, is_local  # isort: skip - first: it says which package is missing
 import uvicorn
 from fastapi import Body, FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError
@@ -25,8 +25,8 @@ from fastapi.staticfiles import StaticFiles
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import LONGEST_NAME
 from reid_tracker.live.events import EventLog
-from reid_tracker.live.limits import LimitedProtocol
 from reid_tracker.live.people import People
+from reid_tracker.web.limits import LimitedProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +142,10 @@ class Page:
     def _routes(self) -> FastAPI:
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         app.mount("/static", StaticFiles(directory=STATIC))
+
+        @app.get("/icon.svg")
+        async def icon() -> FileResponse:
+            return FileResponse(ICON)
 
         @app.exception_handler(UserError)
         async def _refuse(_: Request, error: UserError) -> JSONResponse:

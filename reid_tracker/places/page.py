@@ -9,20 +9,18 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 
-from reid_tracker.live.guard import Guard, listen, parse_address  # isort: skip - first: it says what is missing
+from reid_tracker.web.guard import ICON, Guard, listen, parse_address  # isort: skip - first: it says what is missing
 import uvicorn
 from fastapi import Body, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from reid_tracker import live
 from reid_tracker.errors import UserError
-from reid_tracker.live.limits import LimitedProtocol
 from reid_tracker.places.files import Places, parse
 from reid_tracker.video.annotate import PLACE_COLORS
+from reid_tracker.web.limits import LimitedProtocol
 
 STATIC = Path(__file__).parent / "static"
-ICON = Path(live.__file__).parent / "static" / "icon.svg"
 ADDRESS = "127.0.0.1:8001"
 
 

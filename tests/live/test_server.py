@@ -16,11 +16,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from reid_tracker.errors import UserError
-from reid_tracker.live import limits, server
+from reid_tracker.live import server
 from reid_tracker.live.events import EventLog
-from reid_tracker.live.guard import is_local, listen, parse_address
 from reid_tracker.live.people import People
 from reid_tracker.live.server import Page
+from reid_tracker.web import limits
+from reid_tracker.web.guard import is_local, listen, parse_address
 
 TOKEN = "open-sesame"
 FIGURES = {"status": "live", "error": "", "fps": 9.5, "delay": 0.1, "frames": 7, "received": 9, "dropped": 1}

@@ -4,6 +4,7 @@ import errno
 import ipaddress
 import secrets
 import socket
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,12 +14,13 @@ try:
     import uvicorn  # noqa: F401 - what serves the pages
     from fastapi.responses import Response
 
-    from reid_tracker.live.limits import REQUEST_BYTES
+    from reid_tracker.web.limits import REQUEST_BYTES
 except ImportError as error:
     raise UserError(
         "The page needs a package that is missing; install it with: pip install 'reid-tracker[live]'"
     ) from error
 
+ICON = Path(__file__).parent / "icon.svg"
 HEADERS = {
     b"content-security-policy": b"default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'",
     b"referrer-policy": b"no-referrer",

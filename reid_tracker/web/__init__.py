@@ -1,0 +1,1 @@
+"""What every page that this program serves needs: who may reach it, and what a stranger may take of it."""
