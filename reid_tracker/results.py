@@ -205,8 +205,10 @@ def open_sinks(
             elif kind == "counts":
                 assert counter is not None
                 sinks[file] = CountsSink(place, counter)
-            elif kind in ("mot", "jsonl", "crops"):
-                sinks[file] = {"mot": MotSink, "jsonl": JsonLinesSink, "crops": CropSink}[kind](place)
+            elif kind == "jsonl":
+                sinks[file] = JsonLinesSink(place, recorder.name) if recorder else JsonLinesSink(place)
+            elif kind in ("mot", "crops"):
+                sinks[file] = {"mot": MotSink, "crops": CropSink}[kind](place)
             else:
                 assert made is not None
                 sinks[file] = ReportSink(place, partial(made.make, kind))

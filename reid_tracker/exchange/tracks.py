@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ class Tracks:
         What each is.
     seconds : ndarray float64 [R]
         When, by the video's clock; NaN where it is not known.
+    names : dict of int to str
+        What identities are called, where they have names.
     """
 
     frame: np.ndarray
@@ -45,6 +47,7 @@ class Tracks:
     confidence: np.ndarray
     label: list[str]
     seconds: np.ndarray
+    names: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def from_rows(cls, rows: Sequence[Sequence[Any]], where: Path | str) -> "Tracks":
@@ -109,7 +112,9 @@ def read_results(path: Path | str) -> Tracks:
     """
     path = Path(path)
     if path.suffix.lower() == ".jsonl":
-        return Tracks.from_rows(list(_json_rows(path)), path)
+        names: dict[int, str] = {}
+        tracks = Tracks.from_rows(list(_json_rows(path, names)), path)
+        return replace(tracks, names=names)
     rows = read_rows(path)
     confidence = rows[:, [CONFIDENCE]] if rows.shape[1] > CONFIDENCE else np.ones((len(rows), 1))
     corners = rows[:, LEFT : LEFT + 2]
@@ -117,7 +122,8 @@ def read_results(path: Path | str) -> Tracks:
     return Tracks.from_rows(boxes.tolist(), path)
 
 
-def _json_rows(path: Path) -> Iterator[tuple[Any, ...]]:
+def _json_rows(path: Path, names: dict[int, str]) -> Iterator[tuple[Any, ...]]:
+    """Rows for `Tracks.from_rows`; what identities are called goes to ``names``."""
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         try:
             frame = json.loads(line)
@@ -125,6 +131,8 @@ def _json_rows(path: Path) -> Iterator[tuple[Any, ...]]:
                 confidence = 1.0 if track["confidence"] is None else track["confidence"]
                 about = (track.get("class"), frame["timestamp"], track.get("tracklet"))
                 x1, y1, x2, y2 = track["xyxy"]
+                if track.get("name"):
+                    names[track["id"]] = str(track["name"])
                 yield frame["index"] + 1, track["id"], x1, y1, x2, y2, confidence, *about
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path}: line {number} is not of a run's JSON lines.") from error

@@ -1,24 +1,23 @@
 """The report of a run that is over, from what it wrote: other places can be asked about without tracking again."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import supervision as sv
 
 import reid_tracker
 from reid_tracker.config import CountSettings
 from reid_tracker.counting import PassageCounter
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.formats import Video, read_tracks
-from reid_tracker.exchange.tracks import Tracks
+from reid_tracker.exchange.replay import replay
 from reid_tracker.ownership import Inputs, claim, source_marks
 from reid_tracker.places.files import named
 from reid_tracker.report.visits import VisitLog
 from reid_tracker.results import Reports
 from reid_tracker.tracking.bridge import measured
 from reid_tracker.video.sinks import FrameResult
-from reid_tracker.video.sources import Frame, Source, open_source
+from reid_tracker.video.sources import open_source
 
 
 def report(
@@ -77,7 +76,7 @@ def report(
         "results": results.name,
         "made by": f"reid_tracker {reid_tracker.__version__}",
     }
-    made = Reports(VisitLog(counter), results.stem, about)
+    made = Reports(VisitLog(counter, lambda number: tracks.names.get(number, "")), results.stem, about)
     assert made.log is not None
     folder = Path(output).expanduser() if output is not None else results.parent
     files = {
@@ -89,7 +88,7 @@ def report(
     with claim(
         files, Inputs({"results": [results], "video": [video], "places": [places]}), of, overwrite, private=True
     ) as claimed:
-        for frame, here in _frames(tracks, source, fps):
+        for frame, here in replay(tracks, source, fps):
             if counter is not None:
                 counter.update(measured(here), frame.timestamp)
             made.log.write(FrameResult(frame, here, here))
@@ -101,28 +100,3 @@ def report(
                 raise UserError(f"{place}: cannot be written ({error.strerror}).") from error
         claimed.complete()
     return list(files)
-
-
-def _frames(tracks: Tracks, source: Source | None, fps: float | None) -> Iterator[tuple[Frame, sv.Detections]]:
-    """Each frame with its tracks; of the video where there is one, else as many as the results hold."""
-    starts = np.searchsorted(tracks.frame, np.arange(1, int(tracks.frame.max(initial=0)) + 2))
-    columns = {"tracker_id": tracks.identity, "xyxy": tracks.xyxy.astype(np.float32), "confidence": tracks.confidence}
-    frames: Iterable[Frame]
-    if source is None:
-        known = np.unique(tracks.frame, return_index=True)
-        moments = dict(zip(known[0].tolist(), tracks.seconds[known[1]].tolist(), strict=True))
-        frames = (
-            Frame(None, number - 1, (number - 1) / fps if fps else moments[number])
-            for number in range(1, len(starts))
-            if fps or number in moments
-        )
-    else:
-        frames = source
-    for frame in frames:
-        if frame.index + 1 < len(starts):
-            rows = slice(starts[frame.index], starts[frame.index + 1])
-            here = sv.Detections(**{name: column[rows] for name, column in columns.items()})
-            here.data["tracklet"] = tracks.tracklet[rows]
-        else:
-            here = sv.Detections.empty()
-        yield frame, here

@@ -57,7 +57,7 @@ def make_page(log: VisitLog, title: str, about: dict[str, str]) -> bytes:
         if log.still is not None:
             pictures["places"] = _paths(log)
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True)
-    environment.filters.update(clock=partial(clock, short=log.end < SHORT), data=_data, colour=_colour)
+    environment.filters.update(clock=partial(clock, short=log.end < SHORT), data=_data, colour=colour)
     text = environment.get_template(TEMPLATE.name).render(
         title=title,
         people=people,
@@ -91,7 +91,7 @@ def _data(picture: bytes, kind: str = "jpeg") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
-def _colour(number: int) -> str:
+def colour(number: int) -> str:
     """The colour that the video gives to somebody."""
     red, green, blue = identity_color(number)
     return f"#{red:02x}{green:02x}{blue:02x}"
@@ -123,7 +123,7 @@ def _timeline(end: float, people: list[Person], stays: list[Visit]) -> bytes:
         for visit in stays:
             if visit.number in row:
                 bar = (visit.entered, max(visit.left - visit.entered, end / 500))
-                axes.broken_barh([bar], (row[visit.number] - 0.4, 0.8), facecolors=_colour(visit.number))
+                axes.broken_barh([bar], (row[visit.number] - 0.4, 0.8), facecolors=colour(visit.number))
         axes.set_yticks(range(len(shown)), [f"#{each.number} {each.name}".strip() for each in shown])
         axes.set(xlim=(0, max(end, 1e-3)), ylim=(len(shown) - 0.4, -0.6))
         _label_time(axes, end)
@@ -158,7 +158,7 @@ def _paths(log: VisitLog) -> bytes:
         axes.pcolormesh(edges[1], edges[0], shown, cmap="YlOrRd", alpha=0.5, linewidth=0)
         for number, stretches in paths.items():
             for _, x, y in stretches:
-                axes.plot(x, y, color=_colour(number), linewidth=1)
+                axes.plot(x, y, color=colour(number), linewidth=1)
         for name, points in (log.counter.shapes if log.counter else {}).items():
             around = log.scale * (np.vstack([points, points[:1]]) if len(points) > 2 else points)
             axes.plot(*around.T, color="white", linewidth=2)

@@ -305,12 +305,14 @@ class JsonLinesSink:
     ``index`` counts from 0 (MOTChallenge text from 1), ``timestamp`` is in seconds by the source's clock, ``id`` the
     identity, ``tracklet`` the unbroken piece of motion, ``xyxy`` the box in pixels, ``confidence`` the detector's (0
     where it saw nobody and the box is where they are expected). What is not known is null. Where lines or zones are
-    counted, ``counts`` follows (`PassageCounter.update`).
+    counted, ``counts`` follows (`PassageCounter.update`); whoever has a name has it as ``name``.
 
     Parameters
     ----------
     path : Path
         The file to write; its folder is made.
+    name_of : callable, optional
+        Somebody's name by number, "" without one.
 
     Raises
     ------
@@ -318,8 +320,8 @@ class JsonLinesSink:
         If the file cannot be written.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._file = _LineFile(Path(path))
+    def __init__(self, path: str | Path, name_of: Callable[[int], str] = lambda _: "") -> None:
+        self._file, self._name_of = _LineFile(Path(path)), name_of
         self.last_frame = 0
 
     def write(self, result: FrameResult) -> None:
@@ -335,6 +337,9 @@ class JsonLinesSink:
             "class": _to_list(tracks.data.get("class_name"), unknown),
         }
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        for row in rows:
+            if name := self._name_of(row["id"]) if row["id"] is not None else "":
+                row["name"] = name
         frame: dict[str, Any] = {
             "index": result.frame.index,
             "timestamp": round(result.frame.timestamp, 6),
