@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reid_tracker.gallery.store import open_gallery
     from reid_tracker.pipeline import BatchError, stream, track
     from reid_tracker.results import RunSummary
+    from reid_tracker.review.command import Review
     from reid_tracker.tracking.state import TrackerState
     from reid_tracker.tracking.tracker import Tracker
     from reid_tracker.training.command import train
@@ -32,6 +33,7 @@ _HOMES = {
     "Embedder": "appearance.embedder",
     "Frame": "video.sources",
     "RecordedDetections": "detection.recorded",
+    "Review": "review.command",
     "RunSummary": "results",
     "TrackConfig": "config",
     "Tracker": "tracking.tracker",
@@ -59,6 +61,7 @@ __all__ = [
     "Embedder",
     "Frame",
     "RecordedDetections",
+    "Review",
     "RunSummary",
     "TrackConfig",
     "Tracker",

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,10 @@ def read(sequence: str, data: Path, cache: Path) -> tuple[dict[str, np.ndarray],
     return columns, lines
 
 
-def follow(task: tuple[str, dict[str, Any], int, Path, Path]) -> tuple[str, dict[str, float]]:
-    """Track a sequence, or a jittered copy (0 is none), with these settings; its figures."""
-    sequence, settings, copy, data, cache = task
+def tracks_of(
+    sequence: str, settings: dict[str, Any], copy: int, data: Path, cache: Path
+) -> Iterator[tuple[int, sv.Detections]]:
+    """Track a sequence, or a jittered copy (0 is none), with these settings: each frame's number and tracks."""
     columns, about = read(sequence, data, cache)
     rate, size = float(about["frameRate"]), (int(about["imWidth"]), int(about["imHeight"]))
     if copy:
@@ -103,7 +105,7 @@ def follow(task: tuple[str, dict[str, Any], int, Path, Path]) -> tuple[str, dict
     statistics = Embedder(appearance_form(None)).statistics if pixels else None
     tracker = Tracker(TrackerSettings(**settings), rate, statistics)
     images = iter(open_source(data / sequence / PIXELS[sequence])) if pixels else None
-    bridge, lines = Bridge(OutputSettings().bridge_seconds), []
+    bridge = Bridge(OutputSettings().bridge_seconds)
     for number in range(1, int(about["seqLength"]) + 1):
         rows = slice(*np.searchsorted(columns["frame"], (number, number + 1)))
         found = sv.Detections(xyxy=columns["xyxy"][rows], confidence=columns["confidence"][rows])
@@ -116,8 +118,17 @@ def follow(task: tuple[str, dict[str, Any], int, Path, Path]) -> tuple[str, dict
             found.data["embedding"] = vectors
         tracks = tracker.update(found, now, image)
         tracks.xyxy = tracks.data["smooth_xyxy"]
-        shown = bridge(tracks, tracker, size)
-        lines += [format_row(number, *row, 1.0) for row in zip(shown.tracker_id.tolist(), shown.xyxy, strict=True)]
+        yield number, bridge(tracks, tracker, size)
+
+
+def follow(task: tuple[str, dict[str, Any], int, Path, Path]) -> tuple[str, dict[str, float]]:
+    """Figures of a sequence, tracked as `tracks_of` does."""
+    sequence, _, _, data, _ = task
+    lines = [
+        format_row(number, *row, 1.0)
+        for number, shown in tracks_of(*task)
+        for row in zip(shown.tracker_id.tolist(), shown.xyxy, strict=True)
+    ]
     with tempfile.TemporaryDirectory() as work:
         result = Path(work) / f"{Path(sequence).name}.txt"
         result.write_text("".join(lines))

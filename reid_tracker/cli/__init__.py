@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from reid_tracker import __version__
-from reid_tracker.cli import demo, evaluate, finished, gallery, live, models, places, track, train
+from reid_tracker.cli import demo, evaluate, finished, gallery, live, models, places, review, track, train
 from reid_tracker.cli.shared import INTERRUPTED, PrintableFormatter
 from reid_tracker.errors import UserError
 from reid_tracker.writing import printable
@@ -31,6 +31,7 @@ app.command()(demo.demo)
 app.command()(train.train)
 app.command()(places.places)
 app.command()(finished.report)
+app.command()(review.review)
 app.command()(finished.convert)
 app.command("export-crops")(finished.export_crops)
 app.command()(models.export)

@@ -1,0 +1,55 @@
+"""``reid-tracker review``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reid_tracker.cli.shared import Overwrite
+from reid_tracker.errors import UserError
+from reid_tracker.writing import printable
+
+
+def review(
+    results: Annotated[Path, typer.Argument(help="What 'track' wrote: <name>.jsonl or <name>.txt (or _refined).")],
+    video: Annotated[Path, typer.Argument(help="The video it is of.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder \\[that of the results].")] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="No page: write the results corrected by <name>_review.json.")
+    ] = False,
+    render: Annotated[bool, typer.Option("--render", help="Also write the annotated video.")] = False,
+    fps: Annotated[float | None, typer.Option(help="Frames per second, where 'track' was told them.")] = None,
+    serve: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The page \\[127.0.0.1:8001, or another port if in use].")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Look finished tracks over beside the video, in a browser: the most doubtful decisions first.
+
+    Example: reid-tracker review runs/shop.jsonl shop.mp4 --render.
+
+    Each change is saved in <name>_review.json and can be undone; called again, the review goes on there. Done, or
+    Ctrl-C, writes <name>_reviewed.txt, .jsonl and .csv. The page is for this machine's user alone.
+    """
+    from reid_tracker.review.command import Review
+
+    if apply and serve is not None:
+        raise UserError("--apply needs no page; leave out --serve.")
+    run = Review(results, video, output, fps=fps, overwrite=overwrite)
+    if apply and not run.log.exists():
+        raise UserError(f"{run.log}: there is no review to apply; run it without --apply first.")
+
+    def started(address: str) -> None:
+        print(f"Review at {address}", flush=True)
+
+    try:
+        if not apply:
+            run.on_page(serve, started)
+    except KeyboardInterrupt:
+        if not run.reviewed.edits:
+            raise
+    if not run.reviewed.edits:
+        print("Nothing was changed.")
+        return
+    for file in run.write(render):
+        print(printable(file))

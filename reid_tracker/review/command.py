@@ -1,0 +1,228 @@
+"""What ``reid-tracker review`` does: the page, the list of changes, and corrected results."""
+
+import csv
+import io
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from reid_tracker.errors import UserError
+from reid_tracker.exchange.formats import Video, read_tracks
+from reid_tracker.exchange.replay import replay
+from reid_tracker.exchange.tracks import Tracks
+from reid_tracker.ownership import Inputs, check_outputs, claim, source_marks
+from reid_tracker.review.doubts import Timeline, find_doubts
+from reid_tracker.review.edits import DROPPED, Reviewed, review_table
+from reid_tracker.video.sinks import FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
+from reid_tracker.video.sources import Source, open_source
+
+logger = logging.getLogger(__name__)
+
+CLOCKS_DIFFER = 0.05
+
+
+class Review:
+    """Finished tracks of a video, the changes made to them, and what comes out.
+
+    Parameters
+    ----------
+    results : path
+        What `track` wrote (``<name>.jsonl`` or ``<name>.txt``), or what `convert` reads.
+    video : path
+        The video it is of.
+    output : path, optional
+        Folder; that of the results by default.
+    fps : float, optional
+        Frames a second, as given to `track`.
+    overwrite : bool
+        Replace files that another program wrote.
+
+    Attributes
+    ----------
+    reviewed : Reviewed
+        With the changes of ``<name>_review.json`` where that is there.
+    log : Path
+        That file.
+
+    Raises
+    ------
+    UserError
+        If something is missing, not what it should be, or would be written over.
+    """
+
+    def __init__(
+        self,
+        results: Path | str,
+        video: Path | str,
+        output: Path | str | None = None,
+        *,
+        fps: float | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self._results, self._video, self._fps, self._overwrite = Path(results), Path(video), fps, overwrite
+        self._source: Source = open_source(video, fps=fps)
+        if not self._source.has_pixels:
+            raise UserError(f"{video}: has no pictures to look at.")
+        tracks = read_tracks(self._results, Video.of(self._source))
+        if not len(tracks):
+            raise UserError(f"{results}: holds nobody; there is nothing to review.")
+        if np.isnan(tracks.seconds).any():
+            tracks = replace(tracks, seconds=(tracks.frame - 1) / self._source.frame_rate)
+        self._compare_clocks(tracks)
+        self.reviewed = Reviewed(tracks)
+        folder = Path(output).expanduser() if output is not None else self._results.parent
+        stem = self._results.stem
+        self.log = folder / f"{stem}_review.json"
+        self._text, self._lines, self._table, self._film = (
+            folder / f"{stem}_reviewed.{ending}" for ending in ("txt", "jsonl", "csv", "mp4")
+        )
+        self._inputs = Inputs({"results": [self._results], "video": [self._video]})
+        self._of = [*source_marks(self._results), *source_marks(self._video)]
+        check_outputs(self._files(False), self._inputs, self._of, overwrite)
+        self._known = self._logged()
+        if self.log.exists():
+            self.reviewed.read(self.log)
+
+    def _compare_clocks(self, tracks: Tracks) -> None:
+        """Say so where the results were made by another clock than the video's: boxes would not fit the picture."""
+        span = float(tracks.seconds[-1] - tracks.seconds[0])
+        if span <= 0:
+            return
+        rate = float(tracks.frame[-1] - tracks.frame[0]) / span
+        if abs(rate / self._source.frame_rate - 1) > CLOCKS_DIFFER:
+            logger.warning(
+                "%s counts %.3g frames a second, the video %.3g. If boxes do not fit the picture, give --fps %.3g.",
+                self._results,
+                rate,
+                self._source.frame_rate,
+                rate,
+            )
+
+    def _files(self, render: bool) -> list[Path]:
+        return [self._text, self._lines, self._table, *([self._film] if render else [])]
+
+    def on_page(self, address: str | None, started: Callable[[str], None]) -> None:
+        """Let the user look the tracks over in a browser; each change is saved at once.
+
+        Raises
+        ------
+        UserError
+            If the address cannot be used, or the extra ``live`` is missing.
+        """
+        from reid_tracker.review.page import ReviewPage
+        from reid_tracker.review.pictures import Pictures, is_playable, rows_to_show
+
+        tracks = self.reviewed.tracks
+        doubts = find_doubts(tracks, self._source.frame_rate)
+        with ExitStack() as stack:
+            copy = None
+            if self._fps is not None or not is_playable(self._video):
+                copy = Path(stack.enter_context(TemporaryDirectory(prefix="reid-tracker-"))) / "video.mp4"
+            pictures = Pictures(self._source, tracks, rows_to_show(tracks, doubts), copy)
+            stack.callback(pictures.end)
+            pictures.start()
+            length = max(float(tracks.seconds[-1]), (self._source.frame_count or 0) / self._source.frame_rate)
+            about: dict[str, Any] = {
+                "title": self._results.name,
+                "size": [self._source.width, self._source.height],
+                "rate": self._source.frame_rate,
+                "length": round(length, 3),
+                "copied": copy is not None,
+            }
+            timeline = Timeline(tracks, self._source.frame_rate)
+            page = ReviewPage(self.reviewed, doubts, timeline, pictures, about, self.save)
+            page.serve(copy or self._video, address, started)
+
+    def save(self) -> None:
+        """Write the list of changes.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written, or another review of these tracks has written it meanwhile.
+        """
+        if self._logged() != self._known:
+            raise UserError(f"{self.log}: another review has changed it. End this one, and begin it again.")
+        # Whoever wrote it: it was read as a review of these tracks, or was not there.
+        with claim([self.log], self._inputs, self._of, overwrite=True, private=True) as claimed:
+            _put(claimed.begin(self.log, grows=False), self.reviewed.write())
+            claimed.complete()
+        self._known = self._logged()
+
+    def _logged(self) -> bytes | None:
+        """What the file of changes holds; None where there is none."""
+        try:
+            return self.log.read_bytes()
+        except OSError:
+            return None
+
+    def corrected(self) -> Tracks:
+        """The tracks as they are after the changes."""
+        tracks, identity = self.reviewed.tracks, self.reviewed.identity
+        rows = np.flatnonzero(identity != DROPPED)
+        # A part that got another number is another unbroken piece of motion, too.
+        pieces = np.unique(np.stack([tracks.tracklet[rows], identity[rows]]), axis=1, return_inverse=True)[1]
+        return Tracks(
+            frame=tracks.frame[rows],
+            identity=identity[rows],
+            tracklet=pieces.reshape(-1) + 1,
+            xyxy=tracks.xyxy[rows],
+            confidence=tracks.confidence[rows],
+            label=[tracks.label[row] for row in rows.tolist()],
+            seconds=tracks.seconds[rows],
+            names=self.reviewed.names,
+        )
+
+    def write(self, render: bool = False) -> list[Path]:
+        """Write the corrected results.
+
+        Parameters
+        ----------
+        render : bool
+            Also the annotated video.
+
+        Returns
+        -------
+        list of Path
+            ``<name>_reviewed.txt`` (MOTChallenge), ``.jsonl``, ``.csv`` (for ``export-crops --review``), ``.mp4``.
+        """
+        tracks, names = self.corrected(), self.reviewed.names
+        files = self._files(render)
+        with claim(files, self._inputs, self._of, self._overwrite, private=True) as claimed:
+            places = {file: claimed.begin(file, grows=file is not self._table) for file in files}
+            sinks: list[Sink] = [
+                MotSink(places[self._text]),
+                JsonLinesSink(places[self._lines], lambda number: names.get(number, "")),
+            ]
+            if render:
+                from reid_tracker.video.annotate import Annotator
+
+                label = Annotator(label=lambda number: f"#{number} {names.get(number, '')}".rstrip())
+                sinks.append(VideoSink(places[self._film], self._source.frame_rate, label))
+            try:
+                for frame, here in replay(tracks, self._source if render else None):
+                    for sink in sinks:
+                        sink.write(FrameResult(frame, here, here))
+            finally:
+                for sink in sinks:
+                    sink.close()
+            text = io.StringIO()
+            table = csv.writer(text, lineterminator="\n")
+            table.writerow(("identity", "decision", "name"))
+            table.writerows(review_table(self.reviewed))
+            _put(places[self._table], text.getvalue().encode())
+            claimed.complete()
+        return files
+
+
+def _put(place: Path, data: bytes) -> None:
+    try:
+        place.write_bytes(data)
+    except OSError as error:
+        raise UserError(f"{place}: cannot be written ({error.strerror}).") from error
