@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reid_tracker.exchange.formats import convert, read_tracks
     from reid_tracker.exchange.tracks import Tracks
     from reid_tracker.gallery.store import open_gallery
-    from reid_tracker.pipeline import BatchError, stream, track
+    from reid_tracker.pipeline.batch import BatchError, stream, track
     from reid_tracker.results import RunSummary
     from reid_tracker.review.command import Review
     from reid_tracker.tracking.state import TrackerState
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BatchError": "pipeline",
+    "BatchError": "pipeline.batch",
     "Embedder": "appearance.embedder",
     "Frame": "video.sources",
     "RecordedDetections": "detection.recorded",
@@ -51,8 +51,8 @@ _HOMES = {
     "register_backbone": "appearance.network",
     "register_loss": "training.objective",
     "register_miner": "training.objective",
-    "stream": "pipeline",
-    "track": "pipeline",
+    "stream": "pipeline.batch",
+    "track": "pipeline.batch",
     "train": "training.command",
 }
 

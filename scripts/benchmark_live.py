@@ -23,7 +23,7 @@ from websockets.sync.client import connect
 
 from reid_tracker.config import LiveConfig, load
 from reid_tracker.live.run import live
-from reid_tracker.pipeline import Models
+from reid_tracker.pipeline.models import Models
 from reid_tracker.video.sources import open_source
 
 BITS, SQUARE = 32, 16  # squares of so many pixels; time in ms by the machine's clock

@@ -28,7 +28,7 @@ from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.outputs import Outputs
 from reid_tracker.live.people import People
 from reid_tracker.live.server import Page, listen
-from reid_tracker.pipeline import Models
+from reid_tracker.pipeline.models import Models
 from reid_tracker.tracking.memory import IdentityMemory
 from reid_tracker.video.sources import Frame, open_source
 

@@ -24,7 +24,7 @@ from reid_tracker.config import LiveConfig, load
 from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.people import People
 from reid_tracker.motchallenge import CONFIDENCE, FRAME, IDENTITY, LEFT, read_rows
-from reid_tracker.pipeline import Models
+from reid_tracker.pipeline.models import Models
 from reid_tracker.tracking.costs import area, intersection, iou
 from reid_tracker.video.sources import Frame, open_source
 

@@ -1,6 +1,7 @@
 """What ships with the package: small, described, of one kind, and in use without a word."""
 
 import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,12 @@ def test_people_are_tracked_with_nothing_but_what_is_bundled(clip, tmp_path):
     assert summary.frames == 30 and 3 <= summary.identities <= 5
     rows = read_rows(tmp_path / "out" / "mine.txt")
     assert np.bincount(rows[:, 1].astype(int)).max() == 30  # somebody is followed from first to last
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    root = Path(__file__).parents[1]
+    about = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {each.parent.relative_to(root) for each in (root / "reid_tracker").rglob("__init__.py")}
+    assert set(about["packages"]) == {".".join(each.parts) for each in folders} | {"reid_tracker.training"}
+    for folder in (root / "reid_tracker").rglob("static"):
+        assert "static/*" in about["package-data"][".".join(folder.relative_to(root).parts[:-1])]

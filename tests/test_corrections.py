@@ -14,7 +14,7 @@ from reid_tracker.corrections import Corrections
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import read_rows
 from reid_tracker.ownership import Claim
-from reid_tracker.pipeline import track
+from reid_tracker.pipeline.batch import track
 
 RATE, SIZE = 10, (640, 240)
 BACK = 80  # the frame in which the one who left comes back

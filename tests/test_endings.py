@@ -18,7 +18,7 @@ from test_ownership import FLAGS, last_frame, wait_for
 from reid_tracker import TrackConfig, UserError, progress, track
 from reid_tracker.config import load
 from reid_tracker.gallery.sqlite_store import SqliteGallery
-from reid_tracker.pipeline import BatchError
+from reid_tracker.pipeline.batch import BatchError
 from reid_tracker.video import sinks
 from reid_tracker.video.sources import open_source
 
@@ -128,7 +128,7 @@ def test_ctrl_c_before_the_first_frame(command: Run, clip: Path, tmp_path: Path)
 
 WITH_GALLERY = """
 import numpy as np
-from reid_tracker.pipeline import Models
+from reid_tracker.pipeline.models import Models
 class Constant:
     hash, dimension, header = "c" * 64, 4, {}
     def embed(self, image, xyxy):

@@ -14,7 +14,7 @@ import reid_tracker
 from reid_tracker import RunSummary, TrackConfig, UserError, track
 from reid_tracker.config import load
 from reid_tracker.motchallenge import read_rows
-from reid_tracker.pipeline import parse_polygon
+from reid_tracker.pipeline.follow import parse_polygon
 
 FRAMES, RATE, SIZE = 30, 10, (160, 120)
 SPEEDS = {1: (10, 3), 2: (120, -2)}  # identity: first x, px a frame

@@ -14,7 +14,7 @@ from tracking_world import detections, person, unit_vectors
 from reid_tracker.config import TrackConfig, load
 from reid_tracker.counting import PassageCounter, parse_shapes
 from reid_tracker.errors import UserError
-from reid_tracker.pipeline import track
+from reid_tracker.pipeline.batch import track
 from reid_tracker.report.finished import report
 from reid_tracker.report.page import clock
 from reid_tracker.report.visits import VisitLog

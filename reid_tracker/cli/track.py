@@ -215,8 +215,8 @@ def run_track(sources: list[str], config: Any) -> None:
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from reid_tracker.pipeline import BatchError
-    from reid_tracker.pipeline import track as run
+    from reid_tracker.pipeline.batch import BatchError
+    from reid_tracker.pipeline.batch import track as run
     from reid_tracker.progress import ProgressLines
     from reid_tracker.video.sources import Source
 

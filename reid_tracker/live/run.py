@@ -35,7 +35,7 @@ from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.outputs import Outputs, Show
 from reid_tracker.live.people import People
 from reid_tracker.live.places import of_cameras
-from reid_tracker.pipeline import AppearanceModel, Models, model_of
+from reid_tracker.pipeline.models import AppearanceModel, Models, model_of
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,238 @@
+"""A run: every source in turn, with the networks loaded once; and a video frame by frame."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import supervision as sv
+
+from reid_tracker.config import TrackConfig
+from reid_tracker.detection.detector import Detector
+from reid_tracker.errors import UserError
+from reid_tracker.gallery.store import Gallery, forget_unseen, open_gallery
+from reid_tracker.ownership import check_outputs
+from reid_tracker.pipeline.follow import Follower, parse_polygon
+from reid_tracker.pipeline.models import AppearanceModel, Models, model_of
+from reid_tracker.pipeline.plan import Job, claim_arguments, inputs_of, plan, state_arguments
+from reid_tracker.pipeline.source_run import Common, Progress, SourceRun
+from reid_tracker.places.files import named
+from reid_tracker.results import RunSummary
+from reid_tracker.tracking.refine import read_refused
+from reid_tracker.tracking.tracker import Tracker
+from reid_tracker.video.sources import Frame, open_source
+
+logger = logging.getLogger(__name__)
+
+
+class BatchError(UserError):
+    """Some sources of a batch failed; the others are done.
+
+    Attributes
+    ----------
+    summaries : list of RunSummary
+        One per source; those that failed have an ``error``.
+    """
+
+    def __init__(self, summaries: list[RunSummary]) -> None:
+        failed = [each for each in summaries if each.error]
+        lines = (f"  {each.source}: {each.error}" for each in failed)
+        super().__init__("\n".join([f"{len(failed)} of {len(summaries)} sources failed.", *lines]))
+        self.summaries = summaries
+
+
+def track(
+    source: str | Path | Sequence[str | Path],
+    config: TrackConfig | None = None,
+    *,
+    detector: Detector | None = None,
+    embedder: AppearanceModel | None = None,
+    progress: Progress | None = None,
+) -> list[RunSummary]:
+    """Track everyone in one or more videos and write what the settings ask for.
+
+    Parameters
+    ----------
+    source : path or sequence of paths
+        Video files, globs, folders of images, MOTChallenge sequence folders. Each has its own tracker.
+    config : TrackConfig, optional
+        All settings; the defaults are those of configs/track.yaml.
+    detector : Detector, optional
+        Used instead of the one that the settings name.
+    embedder : AppearanceModel, optional
+        Used instead of the one that the settings name.
+    progress : callable, optional
+        Called after each frame with the source and the number of frames done.
+
+    Returns
+    -------
+    list of RunSummary
+        One per source. Ctrl-C ends the list with a summary whose ``interrupted`` is true; its files are complete up to
+        ``last_frame``.
+
+    Raises
+    ------
+    UserError
+        If something given cannot be used, a result would be written over an input or over a file that this program
+        did not write (`reid_tracker.ownership`), or cannot be stored. What was written stays readable, and the message
+        says up to which frame.
+    BatchError
+        If some of several sources failed; the others are done.
+
+    Notes
+    -----
+    Results of an earlier run of the same source are replaced once the new ones are complete.
+    """
+    with ExitStack() as opened_here:
+        return _track(source, config or TrackConfig(), detector, embedder, progress, opened_here)
+
+
+def stream(
+    source: str | Path,
+    config: TrackConfig | None = None,
+    *,
+    detector: Detector | None = None,
+    embedder: AppearanceModel | None = None,
+) -> Iterator[tuple[Frame, sv.Detections]]:
+    """Track everyone in a video, a frame at a time; nothing is written, and it ends when the caller stops.
+
+    Parameters
+    ----------
+    source : path
+        A video file, a folder of images, or a MOTChallenge sequence folder.
+    config, detector, embedder
+        As for `track`. What is to be written, counted, refined or resumed is left aside.
+
+    Yields
+    ------
+    frame : Frame
+    tracks : supervision.Detections
+        ``tracker_id`` is the identity; rows of confidence 0 were missed for a moment and are expected there.
+
+    Raises
+    ------
+    UserError
+        If something given cannot be used; a gallery is for `track`.
+    """
+    config = config or TrackConfig()
+    if config.gallery.where:
+        raise UserError("stream keeps no gallery; use track.")
+    opened = open_source(source, **config.source.model_dump(exclude={"roi", "resume"}))
+    models = Models(config, detector, embedder)
+    looks = models.detector_for(Path(source), opened)
+    if hasattr(looks, "restart"):
+        looks.restart()
+    describes, statistics = models.embedder_for(looks, opened)
+    tracker = Tracker(config.tracker, opened.frame_rate, statistics)
+    polygon = parse_polygon(config.source.roi) if config.source.roi else None
+    follower = Follower(opened, describes, tracker, polygon, config, RunSummary(opened.name))
+    for frame in opened:
+        yield frame, follower.follow(frame, looks.detect(frame)).tracks
+
+
+def _track(
+    source: str | Path | Sequence[str | Path],
+    config: TrackConfig,
+    detector: Detector | None,
+    embedder: AppearanceModel | None,
+    progress: Progress | None,
+    opened_here: ExitStack,
+) -> list[RunSummary]:
+    """`track`; what it opens and must close goes to ``opened_here``."""
+    jobs = planned(source, config)
+    if not jobs:
+        return []
+    common = prepare(jobs, config, Models(config, detector, embedder), progress, opened_here)
+    summaries: list[RunSummary] = []
+    for job in jobs:
+        summary = RunSummary(job.name, error=job.error)
+        summaries.append(summary)
+        try:
+            if job.error is None:
+                SourceRun(job, summary, common).track()
+        except KeyboardInterrupt:
+            summary.interrupted = True
+        except UserError as error:
+            if len(jobs) == 1:
+                raise
+            summary.error = str(error)
+        if summary.error is not None and job is not jobs[-1]:
+            logger.warning("%s Going on with the next source.", summary.error)
+        if summary.interrupted:
+            break
+    if not summaries[-1].interrupted:
+        raise_failures(summaries)
+    return summaries
+
+
+def planned(source: str | Path | Sequence[str | Path], config: TrackConfig) -> list[Job]:
+    """The sources of a run, once nothing contradicts itself and every place for results is free.
+
+    Raises
+    ------
+    UserError
+        If something does.
+    """
+    if config.output.blur_people and config.output.crops:
+        raise UserError("blur_people and crops contradict each other: crops show people. Leave one out.")
+    if config.output.blur_people and config.output.report:
+        raise UserError("blur_people and report contradict each other: a report shows people. Leave one out.")
+    if config.output.blur_people and config.gallery.where:
+        raise UserError(
+            "blur_people and a gallery contradict each other: a gallery keeps crops of people. Leave one out."
+        )
+    patterns = [source] if isinstance(source, str | Path) else source
+    if not isinstance(patterns, Sequence) or not all(isinstance(each, str | Path) for each in patterns):
+        raise UserError(f"{source!r}: track takes the paths of videos; for a camera there is reid-tracker live.")
+    jobs = plan(list(patterns), config)
+    if len(jobs) > 1 and (config.source.resume or config.output.save_state):
+        raise UserError("A state is that of one video: give one source with save_state or resume.")
+    if len(jobs) > 1 and config.refine.refused:
+        raise UserError("refine.refused is the report of one video; give one source with it.")
+    inputs = inputs_of(jobs, config)
+    for job in jobs:
+        if job.error is None:
+            check_outputs(*claim_arguments(job, inputs, config))
+    return jobs
+
+
+def prepare(
+    jobs: list[Job], config: TrackConfig, models: Models, progress: Progress | None, opened_here: ExitStack
+) -> Common:
+    """What the sources of a run have in common; what is opened and must be closed goes to ``opened_here``."""
+    opened: list[Gallery] = []
+
+    def gallery(embedder: AppearanceModel | None) -> Gallery:
+        where = config.gallery.where
+        assert where is not None
+        if config.source.resume or config.output.save_state:
+            mend = "a state has numbers of its own; give a gallery, or save_state and resume."
+            raise UserError(f"gallery {where}: {mend}")
+        known = model_of(embedder, config)
+        if not opened:
+            opened.append(open_gallery(where, known))
+            opened_here.callback(opened[0].close)
+            if config.gallery.retention_days is not None:
+                forget_unseen(opened[0], config.gallery.retention_days)
+        return opened[0]
+
+    return Common(
+        config=config,
+        models=models,
+        inputs=inputs_of(jobs, config),
+        polygon=parse_polygon(config.source.roi) if config.source.roi else None,
+        places=named(config.count),
+        state=state_arguments(jobs, config),
+        refused=read_refused(Path(config.refine.refused).expanduser()) if config.refine.refused else [],
+        gallery=gallery,
+        progress=progress,
+    )
+
+
+def raise_failures(summaries: list[RunSummary]) -> None:
+    """Raise what failed: a `BatchError`, or one cause for all, such as a model that is not there or a full disk."""
+    errors = {each.error for each in summaries}
+    if errors == {summaries[0].error} and summaries[0].error is not None:
+        raise UserError(summaries[0].error)
+    if errors != {None}:
+        raise BatchError(summaries)

@@ -1,0 +1,85 @@
+"""What happens to each frame: those inside the region get vectors and identities, the missed are added."""
+
+from functools import partial
+
+import cv2
+import numpy as np
+import supervision as sv
+
+from reid_tracker.config import TrackConfig
+from reid_tracker.counting import parse_points
+from reid_tracker.pipeline.models import AppearanceModel, attach_vectors, needs_vector
+from reid_tracker.results import RunSummary
+from reid_tracker.tracking.bridge import Bridge
+from reid_tracker.tracking.tracker import Tracker
+from reid_tracker.video.sinks import FrameResult
+from reid_tracker.video.sources import Frame, Source
+
+
+class Follower:
+    """Takes a video's detections frame by frame.
+
+    Attributes
+    ----------
+    shift : float
+        What is added to the source's times, s, where its video follows on an earlier one.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        embedder: AppearanceModel | None,
+        tracker: Tracker,
+        polygon: np.ndarray | None,
+        config: TrackConfig,
+        summary: RunSummary,
+    ) -> None:
+        self._embedder, self._tracker, self._polygon = embedder, tracker, polygon
+        self._config, self._summary = config, summary
+        self._before, self._step, self.shift = tracker.time, 1 / source.frame_rate, 0.0
+        inside = None if polygon is None else partial(_feet_inside, polygon=polygon)
+        self._bridge = Bridge(config.output.bridge_seconds, inside=inside)
+        self._size = (source.width, source.height) if source.width else None
+
+    def follow(self, frame: Frame, detections: sv.Detections) -> FrameResult:
+        """Take in one frame, in the order of time."""
+        if self._before is not None:  # this video follows on an earlier one
+            self.shift, self._before = self._before + self._step - frame.timestamp, None
+        now, tracker, polygon = frame.timestamp + self.shift, self._tracker, self._polygon
+        inside = detections if polygon is None else detections[_feet_inside(detections.xyxy, polygon)]
+        with self._summary.timed("embed"):
+            if self._embedder is not None and frame.image is not None and "embedding" not in inside.data:
+                needed = needs_vector(inside, tracker, now, self._config.embedder.refresh_seconds)
+                attach_vectors(inside, needed, self._embedder.embed(frame.image, inside.xyxy[needed]))
+        with self._summary.timed("associate"):
+            tracks = tracker.update(inside, now, frame.image)
+        if self._config.output.smooth_boxes:
+            tracks.xyxy = tracks.data["smooth_xyxy"]
+        return FrameResult(frame, self._bridge(tracks, tracker, self._size), detections)
+
+
+def parse_polygon(text: str) -> np.ndarray:
+    """Read a region of interest.
+
+    Parameters
+    ----------
+    text : str
+        ``"x1,y1 x2,y2 x3,y3 ..."`` in px, at least three corners.
+
+    Returns
+    -------
+    ndarray float32 [K, 2]
+        Its corners.
+
+    Raises
+    ------
+    UserError
+        If it is not that.
+    """
+    return parse_points(text, "roi", 3)
+
+
+def _feet_inside(xyxy: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """Mask [N] of the boxes whose foot point (middle of the lower edge) lies in the polygon."""
+    feet = [((box[0] + box[2]) / 2, box[3]) for box in xyxy.tolist()]
+    return np.array([cv2.pointPolygonTest(polygon, foot, False) >= 0 for foot in feet], dtype=bool)
