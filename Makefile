@@ -30,7 +30,7 @@ $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		{ $(ROOT) apt-get update -q && $(ROOT) apt-get install -qy python3-venv; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,export,live]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,export,live,ray]'
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || \
 		{ $(ROOT) apt-get update -q && $(ROOT) apt-get install -qy libgl1 libglib2.0-0; }
 	@$(BIN)/python -c 'import cv2'

@@ -232,6 +232,19 @@ class GallerySettings(Settings):
     save_seconds: float = setting(60.0, "How often a running video's people are saved: what a kill may lose.", gt=0)
 
 
+class WorkerSettings(Settings):
+    """Many sources at once, each a task of Ray (extra ray)."""
+
+    count: int = setting(0, "Sources tracked at a time on this machine; 0 = one, in this process.", ge=0)
+    ray: str | None = setting(
+        None, "Address of a running Ray cluster, or auto; its nodes must see the same files. null = this machine."
+    )
+    threads: int = setting(0, "Processors of each worker; 0 = this machine's shared out, in a cluster one.", ge=0)
+    gpus: float = setting(0.0, "GPUs of each worker; a fraction lets several share one.", ge=0)
+    timeout: float | None = setting(None, "A source that takes longer is given up, s; null = never.", gt=0)
+    again: bool = setting(False, "true = also what an earlier run with these settings has finished.")
+
+
 class RunConfig(Settings):
     """What runs the networks, in every command that tracks."""
 
@@ -257,6 +270,9 @@ class TrackConfig(RunConfig):
         description="Recorded video looked back on after the run, with the future known: <name>_refined.*",
     )
     gallery: GallerySettings = Field(default_factory=GallerySettings, description="Identities that outlive the run.")
+    workers: WorkerSettings = Field(
+        default_factory=WorkerSettings, description="Many sources at once, each a task of Ray (extra ray)."
+    )
 
 
 class CaptureSettings(Settings):

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reid_tracker.errors import UserError
 
@@ -11,6 +11,28 @@ if TYPE_CHECKING:  # whoever computes without PyTorch need not wait for it to lo
 
 # Where Linux shows a GPU: of NVIDIA, of AMD, in WSL.
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+
+
+_share = 0  # threads of this process's networks; 0: all of the machine's
+
+
+def share_processor(threads: int) -> None:
+    """Let the networks that this process loads from now on compute with so many threads: others work beside it."""
+    import cv2
+
+    global _share
+    _share = threads
+    cv2.setNumThreads(threads)
+
+
+def openvino_settings(threads: int = 0) -> dict[str, Any]:
+    """How OpenVINO is to compile a network: for one picture at a time, with so many threads (0: all there are)."""
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if threads or _share:
+        settings["INFERENCE_NUM_THREADS"] = threads or _share
+    if _share:
+        settings["ENABLE_CPU_PINNING"] = False  # every process would choose the same cores
+    return settings
 
 
 def is_cpu(name: str) -> bool:

@@ -138,6 +138,12 @@ def source_marks(path: Path | str) -> list[str]:
     return marks
 
 
+def is_finished(output: Path, of: Sequence[str]) -> bool:
+    """Whether a file or folder is there as this program finished it, made of what has these `source_marks`."""
+    entry = _read(output.parent)["files"].get(_key(output)) if output.parent.is_dir() else None
+    return entry is not None and bool(set(entry.get("of") or ()) & set(of)) and _is_written(output, entry)
+
+
 @contextmanager
 def claim(
     files: Iterable[Path | str | None],

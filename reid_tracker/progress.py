@@ -17,26 +17,23 @@ class ProgressLines:
 
     def __init__(self, unit: str = "frame") -> None:
         self._unit = unit
-        self._task: object = None
-        self._began = self._next = 0.0
-        self._wait = FIRST_SECONDS
+        self._tasks: dict[object, tuple[float, float, float]] = {}  # begun, next line, wait after that, s
 
     def advance(self, task: object, name: str, done: int, total: int | None) -> None:
-        """Take note of how far a task is; another task begins anew."""
+        """Take note of how far a task is; several may run at a time."""
         now = time.monotonic()
-        if task != self._task:
-            self._task, self._began, self._next, self._wait = task, now, now, FIRST_SECONDS
-        if now < self._next:
+        began, due, wait = self._tasks.get(task, (now, now, FIRST_SECONDS))
+        if now < due:
             return
         text = f"{name}: {self._unit} {done}" + (f" of {total}" if total else "")
-        seconds = now - self._began
+        seconds = now - began
         if seconds > 0 and done > 1:
             rate = (done - 1) / seconds
             text += f", {rate:.1f} a second"
             if total and total >= done:
                 text += f", {_clock((total - done) / rate)} left"
         print(text, file=sys.stderr, flush=True)
-        self._next, self._wait = now + self._wait, min(2 * self._wait, MOST_SECONDS)
+        self._tasks[task] = began, now + wait, min(2 * wait, MOST_SECONDS)
 
 
 def _clock(seconds: float) -> str:

@@ -67,6 +67,8 @@ class RunSummary:
         Why this source of a batch failed.
     kept : str
         What a run that ended early left, in words: up to which frame, and where.
+    done_before : bool
+        Whether an earlier run with the same settings had finished it, so that nothing was done.
     """
 
     source: str
@@ -83,6 +85,7 @@ class RunSummary:
     interrupted: bool = False
     error: str | None = None
     kept: str = ""
+    done_before: bool = False
 
     def to_frame(self) -> "pd.DataFrame":
         """What was written of the tracks, as a pandas DataFrame.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from reid_tracker.device import openvino_settings
 from reid_tracker.errors import UserError
 from reid_tracker.offline import silence_runtimes
 from reid_tracker.weights import model_hash
@@ -112,9 +113,7 @@ def _load_openvino(path: Path, threads: int, exact: bool) -> _Loaded:
         entry = model.inputs[0]
         shape = [-1, *list(entry.partial_shape)[1:]]
         model.reshape({entry: openvino.PartialShape(shape)})
-        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
+        settings = openvino_settings(threads)
         compiled = core.compile_model(model, "CPU", settings | ({"INFERENCE_PRECISION_HINT": "f32"} if exact else {}))
     except RuntimeError as error:
         raise UserError(f"{path}: not a readable OpenVINO model ({str(error).splitlines()[0]}).") from error

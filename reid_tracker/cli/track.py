@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 INPUT, DETECTION, PEOPLE = "Input", "Detection", "People and identities"
 
 
-PLACES, RESULTS, ADVANCED = "Places", "Results", "Advanced"
+PLACES, RESULTS, WORKERS, ADVANCED = "Places", "Results", "Many sources", "Advanced"
 
 
 def track(
@@ -152,6 +152,26 @@ def track(
     backend: Annotated[
         str | None, typer.Option(help="What runs the networks: auto, torch, onnx, openvino.", rich_help_panel=ADVANCED)
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Sources tracked at a time, in processes of their own.", rich_help_panel=WORKERS),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Spread the sources over this Ray cluster (or auto).", rich_help_panel=WORKERS
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="With workers: give up a source that takes longer.", rich_help_panel=WORKERS
+        ),
+    ] = None,
+    again: Annotated[
+        bool | None,
+        typer.Option("--again", help="With workers: also what was finished before.", rich_help_panel=WORKERS),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -204,6 +224,10 @@ run is broken off, the new ones are called NAME.part.*. Any other file that is t
         "refine.enabled": refine,
         "tracker.class_agnostic": class_agnostic,
         "tracker.camera_motion": camera_motion,
+        "workers.count": workers,
+        "workers.ray": ray,
+        "workers.timeout": timeout,
+        "workers.again": again,
     }
     chosen = load(TrackConfig, config, {**overrides, **parse_settings(settings or [])})
     run_track(sources, chosen)
@@ -217,8 +241,8 @@ def run_track(sources: list[str], config: Any) -> None:
 
     from reid_tracker.pipeline.batch import BatchError
     from reid_tracker.pipeline.batch import track as run
+    from reid_tracker.pipeline.source_run import Followed
     from reid_tracker.progress import ProgressLines
-    from reid_tracker.video.sources import Source
 
     console = Console(stderr=True)
     columns = (
@@ -234,7 +258,7 @@ def run_track(sources: list[str], config: Any) -> None:
     with Progress(*columns, console=console, transient=True, disable=lines is not None) as bar:
         tasks: dict[int, Any] = {}
 
-        def advance(source: Source, done: int) -> None:
+        def advance(source: Followed, done: int) -> None:
             if id(source) not in tasks:
                 shown.update(source.notes)
                 for note in source.notes:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import yaml
 
+from reid_tracker.device import openvino_settings
 from reid_tracker.offline import silence_runtimes
 
 GREY = 114  # what YOLO is trained to see beside the picture
@@ -153,7 +154,7 @@ class OpenVinoYolo:
             prepare.input().model().set_layout(self._openvino.Layout("NCHW"))
             prepare.input().preprocess().convert_element_type(self._openvino.Type.f32)
             prepare.input().preprocess().convert_color(ColorFormat.RGB).scale(255.0)
-            network = self._core.compile_model(prepare.build(), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+            network = self._core.compile_model(prepare.build(), "CPU", openvino_settings())
             if len(self._networks) >= self.shapes:
                 del self._networks[next(iter(self._networks))]
         self._networks[shape] = network

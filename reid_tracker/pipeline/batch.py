@@ -83,6 +83,13 @@ def track(
     -----
     Results of an earlier run of the same source are replaced once the new ones are complete.
     """
+    config = config or TrackConfig()
+    if config.workers.count or config.workers.ray:
+        if detector is not None or embedder is not None:
+            raise UserError("workers load their own networks: name files in the settings instead.")
+        from reid_tracker.pipeline.workers import track_on_workers
+
+        return track_on_workers(source, config, progress)  # type: ignore[arg-type]
     with ExitStack() as opened_here:
         return _track(source, config or TrackConfig(), detector, embedder, progress, opened_here)
 

@@ -27,13 +27,29 @@ from reid_tracker.tracking.refine import History, Join
 from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sinks import FrameResult, Sink, VideoSink
-from reid_tracker.video.sources import Frame, Source, open_source
+from reid_tracker.video.sources import Frame, open_source
+
+
+class Followed(Protocol):
+    """What `Progress` is told of a source."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def frame_count(self) -> int | None:
+        """How many frames it has, where that is known."""
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the user."""
 
 
 class Progress(Protocol):
     """Told of each frame that is done."""
 
-    def __call__(self, source: Source, done: int) -> None:
+    def __call__(self, source: Followed, done: int) -> None:
         """Take note of the source and the number of its frames done."""
 
 

@@ -1,0 +1,135 @@
+"""Tracking many clips with workers: throughput beside one process, equal results, and machines that die.
+
+    python scripts/benchmark_workers.py VIDEO [--clips 24] [--seconds 6] [--workers 2]
+    python scripts/benchmark_workers.py VIDEO --kill-nodes 10
+
+The clips are pieces of the video. In turns: one process as `track` does it, one worker on one processor (Linux), and
+`--workers` of them; printed are clips a minute without the start of Ray and the networks, which is printed beside it,
+and whether all results are the same bytes. With `--kill-nodes` a cluster of three nodes on this machine tracks the
+clips, and one of the two that the caller is not on is killed at a random moment, in so many rounds.
+"""
+
+import argparse
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from reid_tracker import TrackConfig, open_source, track
+from reid_tracker.config import load
+from reid_tracker.video.sinks import FrameResult, VideoSink
+
+
+def cut(video: Path, folder: Path, clips: int, seconds: float) -> list[Path]:
+    """Write pieces of a video, from the beginning again when it ends."""
+    from supervision import Detections
+
+    nobody, frames = Detections.empty(), []
+    source = open_source(video)
+    length = max(int(seconds * source.frame_rate), 1)
+    for frame in source:
+        frames.append(frame.image)
+    written = []
+    for number in range(clips):
+        sink = VideoSink(folder / f"clip{number:02d}.mp4", source.frame_rate)
+        for place in range(length):
+            image = frames[(number * length + place) % len(frames)]
+            frame = type(frame)(image, place, place / source.frame_rate)
+            sink.write(FrameResult(frame, nobody, nobody))
+        sink.close()
+        written.append(folder / f"clip{number:02d}.mp4")
+    return written
+
+
+def run(clips: list[Path], folder: Path, alone: bool, **settings: object) -> float:
+    """Track the clips in a process of its own, on one processor where it is to be ``alone`` there; seconds."""
+    flags = [f"--set={name}={value}" for name, value in settings.items()]
+    program = [sys.executable, "-m", "reid_tracker", "track", *map(str, clips), "--mot", "-o", str(folder), *flags]
+    began = time.perf_counter()
+    subprocess.run([*(("taskset", "-c", "0") if alone else ()), *program], check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def same(one: Path, other: Path) -> bool:
+    texts = sorted(each.name for each in one.glob("*.txt"))
+    return texts == sorted(each.name for each in other.glob("*.txt")) and all(
+        (one / each).read_bytes() == (other / each).read_bytes() for each in texts
+    )
+
+
+def compare(clips: list[Path], work: Path, workers: int) -> None:
+    """Print throughputs: the first clip alone tells what starting takes."""
+    ways: dict[str, dict[str, object]] = {
+        "one process": {},
+        "1 worker on 1 processor": {"workers.count": 1, "workers.threads": 1},
+        f"{workers} workers": {"workers.count": workers},
+    }
+    for name, settings in ways.items():
+        alone = "workers.threads" in settings
+        start = run(clips[:1], work / "start", alone, **settings)
+        shutil.rmtree(work / "start")
+        seconds = run(clips, work / name, alone, **settings)
+        share = 60 * (len(clips) - 1) / (seconds - start)
+        told = "" if name == "one process" else f", same results: {same(work / 'one process', work / name)}"
+        print(
+            f"{name}: {seconds:.1f} s, of which start and one clip {start:.1f} s; {share:.1f} clips/min{told}",
+            flush=True,
+        )
+
+
+def kill_nodes(clips: list[Path], work: Path, rounds: int) -> None:
+    """Kill a node of three in every round; each clip must be tracked once, whole."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    lengths = {each.stem: open_source(each).frame_count for each in clips}
+    for number in range(rounds):
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        doomed = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        cluster.wait_for_nodes()
+        ray.init(address=cluster.address, log_to_driver=False)
+        folder, delay = work / f"round{number}", random.Random(number).uniform(2, 25)
+        timer = threading.Timer(delay, cluster.remove_node, [doomed[number % 2]], {"allow_graceful": False})
+        timer.start()
+        settings = {
+            "output.folder": str(folder),
+            "output.mot": True,
+            "output.video": True,
+            "workers.ray": cluster.address,
+        }
+        summaries = track(clips, load(TrackConfig, overrides={**settings, "workers.threads": 1}))
+        timer.cancel()
+        whole = [sum(1 for _ in open_source(folder / f"{name}.mp4")) == count for name, count in lengths.items()]
+        left = [each.name for each in folder.iterdir() if ".part." in each.name]
+        once = len(summaries) == len(clips) and not any(each.error for each in summaries)
+        print(
+            f"round {number}: killed after {delay:.1f} s: whole {sum(whole)} of {len(whole)}, once {once}, left {left}"
+        )
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of a clip")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kill-nodes", type=int, default=0, metavar="ROUNDS")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        (work / "clips").mkdir()
+        clips = cut(arguments.video, work / "clips", arguments.clips, arguments.seconds)
+        if arguments.kill_nodes:
+            kill_nodes(clips, work, arguments.kill_nodes)
+        else:
+            compare(clips, work, arguments.workers)
+
+
+if __name__ == "__main__":
+    main()
