@@ -41,6 +41,11 @@ class SourceSettings(Settings):
     """Which frames are taken."""
 
     fps: float | None = setting(None, "Frames per second; overrides the container's own clock.", gt=0)
+    clock: str | None = setting(
+        None,
+        "When the video began, for the times in a report: 2026-11-29 14:00:05, or file = as the container says; null = "
+        "not known.",
+    )
     start: str | int | None = setting(None, "First frame: a number from 1, or a time such as 12.5s or 1:30.")
     end: str | int | None = setting(None, "Last frame, the same way; it is included.")
     stride: int = setting(
@@ -173,6 +178,7 @@ class OutputSettings(Settings):
     video: bool = setting(False, "Annotated H.264 video, <name>.mp4")
     mot: bool = setting(False, "MOTChallenge text, <name>.txt")
     jsonl: bool = setting(False, "JSON lines, one object a frame, <name>.jsonl")
+    parquet: bool = setting(False, "A table of all boxes for data frames, <name>.parquet")
     crops: bool = setting(False, "Crops per identity, <name>_crops/<identity>/")
     report: bool = setting(
         False, "Who was there, when, how long, where: <name>_people.csv, <name>_visits.csv and <name>_report.html"

@@ -63,6 +63,8 @@ class Corrections:
             try:
                 if kind == "crops":
                     self._move_crops(place)
+                elif kind == "parquet":
+                    self._change_table(place)
                 elif kind in change:
                     claimed.rewrite(output, change[kind])
             except OSError as error:
@@ -81,6 +83,13 @@ class Corrections:
         for each in frame["tracks"]:
             each["id"] = self.of(each["id"])
         return json.dumps(frame, ensure_ascii=False) + "\n"
+
+    def _change_table(self, place: Path) -> None:
+        import polars
+
+        table = polars.read_parquet(place)
+        table = table.with_columns(polars.col("identity").replace({each: self.of(each) for each in self._became}))
+        table.write_parquet(place)
 
     def _move_crops(self, folder: Path) -> None:
         for own in sorted(folder.iterdir()):

@@ -16,6 +16,7 @@ from reid_tracker.counting import Counts, PassageCounter
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GallerySink
 from reid_tracker.ownership import Claim
+from reid_tracker.report.clock_time import began_at
 from reid_tracker.report.visits import VisitLog
 from reid_tracker.tracking.refine import Refined
 from reid_tracker.video.sinks import (
@@ -23,6 +24,7 @@ from reid_tracker.video.sinks import (
     CropSink,
     JsonLinesSink,
     MotSink,
+    ParquetSink,
     ReportSink,
     Sink,
     VideoSink,
@@ -121,11 +123,12 @@ def wanted_files(config: TrackConfig, name: str, has_pixels: bool, refined: bool
     output = config.output
     if refined and not config.refine.enabled:
         return {}
-    nothing_asked = not (output.video or output.mot or output.jsonl or output.crops or output.report)
+    nothing_asked = not (output.video or output.mot or output.jsonl or output.parquet or output.crops or output.report)
     wanted = {
         f"{name}.mp4": ("video", output.video or (nothing_asked and has_pixels)),
         f"{name}.txt": ("mot", output.mot or nothing_asked),
         f"{name}.jsonl": ("jsonl", output.jsonl),
+        f"{name}.parquet": ("parquet", output.parquet),
         f"{name}_crops": ("crops", output.crops),
         f"{name}_counts.json": ("counts", bool(config.count.lines or config.count.zones)),
         f"{name}.json": ("decisions", refined),
@@ -168,20 +171,22 @@ class Reports:
 
 
 def begin_reports(
-    config: TrackConfig, video: str, name: str, counter: PassageCounter | None, recorder: GallerySink | None
+    config: TrackConfig, path: Path, name: str, counter: PassageCounter | None, recorder: GallerySink | None
 ) -> Reports:
     """Get ready for the reports of a video whose results are called ``name``; without any nothing is logged."""
     if not config.output.report:
         return Reports(None)
     settings = config.model_dump(exclude_defaults=True, exclude={"output", "detector", "embedder", "gallery"})
     about = {
-        "video": video,
+        "video": path.name,
         "detector": Path(config.detector.recorded or config.detector.model or "bundled").name,
         "appearance network": Path(config.embedder.model or "bundled").name if config.embedder.enabled else "none",
         "other settings": json.dumps(settings) if settings else "the defaults",
         "made by": f"reid_tracker {reid_tracker.__version__}",
     }
-    return Reports(VisitLog(counter, recorder.name) if recorder else VisitLog(counter), name, about)
+    began = began_at(config.source.clock, path)
+    log = VisitLog(counter, recorder.name, began) if recorder else VisitLog(counter, began=began)
+    return Reports(log, name, about)
 
 
 def open_sinks(
@@ -210,6 +215,8 @@ def open_sinks(
                 sinks[file] = CountsSink(place, counter)
             elif kind == "jsonl":
                 sinks[file] = JsonLinesSink(place, recorder.name) if recorder else JsonLinesSink(place)
+            elif kind == "parquet":
+                sinks[file] = ParquetSink(place)
             elif kind in ("mot", "crops"):
                 sinks[file] = {"mot": MotSink, "crops": CropSink}[kind](place)
             else:

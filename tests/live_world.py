@@ -4,7 +4,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import axe_core_python
 import cv2
 import numpy as np
 import supervision as sv
@@ -85,6 +88,14 @@ def free_port() -> int:
     """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def barriers(browser: Any) -> list[str]:
+    """What keeps people out of the page shown, by axe-core: rule and element."""
+    script = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+    browser.execute_cdp_cmd("Runtime.evaluate", {"expression": script})  # the page's own policy lets no script in
+    found = browser.execute_async_script("const done = arguments[0]; axe.run().then(done)")
+    return [f"{each['id']}: {node['html']}" for each in found["violations"] for node in each["nodes"]]
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> float:

@@ -6,17 +6,20 @@ import re
 import shutil
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
+from live_world import barriers
 from tracking_world import detections, person, unit_vectors
 
 from reid_tracker.config import TrackConfig, load
 from reid_tracker.counting import PassageCounter, parse_shapes
 from reid_tracker.errors import UserError
 from reid_tracker.pipeline.batch import track
+from reid_tracker.report.clock_time import began_at
 from reid_tracker.report.finished import report
-from reid_tracker.report.page import clock
+from reid_tracker.report.page import clock, make_page
 from reid_tracker.report.visits import VisitLog
 from reid_tracker.video.sinks import FrameResult
 from reid_tracker.video.sources import Frame
@@ -87,6 +90,51 @@ def test_tables_tell_who_was_there_when_how_long_and_where(world: Path, tmp_path
     assert (counts["in"], counts["people"]) == (len(entries), len({each["number"] for each in entries}))
 
 
+def test_times_are_those_of_the_clock_on_the_wall_where_the_beginning_is_known(world: Path, tmp_path: Path) -> None:
+    unknown = table(run(world, tmp_path / "a")["yard_people.csv"])
+    assert {each["first_seen_at"] for each in unknown} == {""}
+    files = run(world, tmp_path / "b", **{"source.clock": "2026-11-29 23:59:58+01:00"})
+    one = table(files["yard_people.csv"])[0]
+    assert (one["first_seen_at"], one["last_seen_at"]) == ("2026-11-29 23:59:59+01:00", "2026-11-30 00:00:17+01:00")
+    visit = table(files["yard_visits.csv"])[0]
+    assert visit["entered_at"] == "2026-11-29 23:59:59+01:00"
+    assert "2026-11-29 23:59:58+01:00" in files["yard_report.html"].read_text()
+    with pytest.raises(UserError, match=r"--clock noon: write a date and time"):
+        run(world, tmp_path / "c", **{"source.clock": "noon"})
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [("2026-11-29T14:00:05.000000Z", "2026-11-29 14:00:05+00:00"), ("1904-01-01T00:00:00Z", None), ("soon", None)],
+)
+def test_when_a_file_was_made_is_asked_of_its_container(tmp_path: Path, said: str, found: str | None) -> None:
+    path = tmp_path / "walk.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["creation_time"] = said
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="bgr24")))
+        container.mux(stream.encode(None))
+    if found is None:
+        with pytest.raises(UserError, match=r"walk\.mp4 does not say when it was made"):
+            began_at("file", path)
+    else:
+        assert str(began_at("file", path)) == found
+
+
+def test_a_report_tells_of_the_decisions_that_are_likely_wrong(tmp_path: Path) -> None:
+    log = VisitLog()
+    for tick in range(200):  # somebody leaps across the picture while out of sight
+        here = detections([person(80.0)] if tick < 60 else [person(900.0)] if tick >= 150 else np.zeros((0, 4)))
+        here.tracker_id = np.full(len(here), 7)
+        here.data["tracklet"] = np.full(len(here), 3)
+        log.write(FrameResult(Frame(None, tick, tick / 10), here, here))
+    (doubt,) = log.doubts()
+    assert (doubt.kind, doubt.identity, round(doubt.start), round(doubt.end)) == ("gap", 7, 6, 15)
+    assert "Is #7 the same person after being out of sight?" in make_page(log, "yard", {}).decode()
+    assert next(csv.DictReader(log.people_table().decode().splitlines()))["doubts"] == "1"
+
+
 def test_whoever_leaves_a_zone_out_of_sight_and_comes_back_into_it_was_there_twice() -> None:
     counter = PassageCounter(parse_shapes([], ["yard=0,0 200,0 200,300 0,300"]))
     log = VisitLog(counter)
@@ -125,6 +173,7 @@ def test_the_page_is_one_file_that_shows_everyone_in_a_browser(world: Path, tmp_
             shown = "return [...document.images].every(each => each.complete && each.naturalWidth > 0)"
             assert browser.execute_script(shown)
             assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+            assert barriers(browser) == []
         assert [each for each in browser.get_log("browser") if each["level"] == "SEVERE"] == []
 
 

@@ -18,6 +18,9 @@ def report(
         Path | None, typer.Option(help="File of lines and zones, as 'reid-tracker places' writes it.")
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second, where neither of them holds times.")] = None,
+    clock: Annotated[
+        str | None, typer.Option(help="When the video began: '2026-11-29 14:00:05', or file (as it says).")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder \\[that of the results].")] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -29,7 +32,17 @@ def report(
     """
     from reid_tracker.report.finished import report as run
 
-    files = run(results, video, output, lines=line or (), zones=zone or (), places=places, fps=fps, overwrite=overwrite)
+    files = run(
+        results,
+        video,
+        output,
+        lines=line or (),
+        zones=zone or (),
+        places=places,
+        fps=fps,
+        clock=clock,
+        overwrite=overwrite,
+    )
     for file in files:
         print(printable(file))
 

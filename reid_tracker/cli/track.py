@@ -74,6 +74,12 @@ def track(
     fps: Annotated[
         float | None, typer.Option(help="Frames per second, instead of the source's own clock.", rich_help_panel=INPUT)
     ] = None,
+    clock: Annotated[
+        str | None,
+        typer.Option(
+            help="When the video began, for a report's times: '2026-11-29 14:00:05', or file.", rich_help_panel=INPUT
+        ),
+    ] = None,
     roi: Annotated[
         str | None, typer.Option(help='Track only inside this polygon: "x1,y1 x2,y2 x3,y3".', rich_help_panel=INPUT)
     ] = None,
@@ -115,6 +121,10 @@ def track(
     mot: Annotated[bool | None, typer.Option("--mot", help="Write MOTChallenge text.", rich_help_panel=RESULTS)] = None,
     jsonl: Annotated[
         bool | None, typer.Option("--jsonl", help="Write JSON lines, one object a frame.", rich_help_panel=RESULTS)
+    ] = None,
+    parquet: Annotated[
+        bool | None,
+        typer.Option("--parquet", help="Write all boxes as a table for data frames.", rich_help_panel=RESULTS),
     ] = None,
     crops: Annotated[
         bool | None, typer.Option("--crops", help="Write crops per identity.", rich_help_panel=RESULTS)
@@ -172,6 +182,9 @@ def track(
         bool | None,
         typer.Option("--again", help="With workers: also what was finished before.", rich_help_panel=WORKERS),
     ] = None,
+    timings: Annotated[
+        bool, typer.Option("--timings", help="Print each stage's milliseconds a frame.", rich_help_panel=ADVANCED)
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -194,6 +207,7 @@ run is broken off, the new ones are called NAME.part.*. Any other file that is t
         "device": device,
         "backend": backend,
         "source.fps": fps,
+        "source.clock": clock,
         "source.start": start,
         "source.end": end,
         "source.stride": stride,
@@ -216,6 +230,7 @@ run is broken off, the new ones are called NAME.part.*. Any other file that is t
         "output.video": video,
         "output.mot": mot,
         "output.jsonl": jsonl,
+        "output.parquet": parquet,
         "output.crops": crops,
         "output.report": report,
         "output.blur_people": blur_people,
@@ -230,11 +245,11 @@ run is broken off, the new ones are called NAME.part.*. Any other file that is t
         "workers.again": again,
     }
     chosen = load(TrackConfig, config, {**overrides, **parse_settings(settings or [])})
-    run_track(sources, chosen)
+    run_track(sources, chosen, timings)
 
 
-def run_track(sources: list[str], config: Any) -> None:
-    """Run with a progress bar, or lines where there is no terminal, and print the summary."""
+def run_track(sources: list[str], config: Any, timings: bool = False) -> None:
+    """Run with a progress bar, or lines where there is no terminal, and print the summary, with each stage's times."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -274,7 +289,7 @@ def run_track(sources: list[str], config: Any) -> None:
             summaries = run(sources, config, progress=advance)
         except BatchError as error:
             summaries, failure = error.summaries, error
-    _print_summaries(summaries, shown)
+    _print_summaries(summaries, shown, timings)
     interrupted = next((each for each in summaries if each.interrupted), None)
     if interrupted is not None:
         for each in summaries:
@@ -295,11 +310,11 @@ def _describe_interruption(summary: "RunSummary") -> str:
     return text if is_plain else f"{text} {summary.kept[:1].upper()}{summary.kept[1:]}"
 
 
-def _print_summaries(summaries: "list[RunSummary]", shown: set[str]) -> None:
+def _print_summaries(summaries: "list[RunSummary]", shown: set[str], timings: bool) -> None:
     from reid_tracker.counting import describe
 
-    stages = list(summaries[0].stage_seconds)
-    table = new_table("source", "frames", "identities", "fps", *(f"{stage} ms" for stage in stages))
+    stages = list(summaries[0].stage_seconds) if timings else []
+    table = new_table("source", "frames", "people", "fps", *(f"{stage} ms" for stage in stages))
     for each in summaries:
         frames = max(each.frames, 1)
         rate = each.frames / each.seconds if each.seconds else 0.0

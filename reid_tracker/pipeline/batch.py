@@ -17,6 +17,7 @@ from reid_tracker.pipeline.models import AppearanceModel, Models, model_of
 from reid_tracker.pipeline.plan import Job, claim_arguments, inputs_of, plan, state_arguments
 from reid_tracker.pipeline.source_run import Common, Progress, SourceRun
 from reid_tracker.places.files import named
+from reid_tracker.report.clock_time import FROM_FILE
 from reid_tracker.results import RunSummary
 from reid_tracker.tracking.refine import read_refused
 from reid_tracker.tracking.tracker import Tracker
@@ -124,7 +125,7 @@ def stream(
     config = config or TrackConfig()
     if config.gallery.where:
         raise UserError("stream keeps no gallery; use track.")
-    opened = open_source(source, **config.source.model_dump(exclude={"roi", "resume"}))
+    opened = open_source(source, **config.source.model_dump(exclude={"roi", "resume", "clock"}))
     models = Models(config, detector, embedder)
     looks = models.detector_for(Path(source), opened)
     if hasattr(looks, "restart"):
@@ -194,6 +195,8 @@ def planned(source: str | Path | Sequence[str | Path], config: TrackConfig) -> l
     jobs = plan(list(patterns), config)
     if len(jobs) > 1 and (config.source.resume or config.output.save_state):
         raise UserError("A state is that of one video: give one source with save_state or resume.")
+    if len(jobs) > 1 and config.source.clock not in (None, FROM_FILE):
+        raise UserError("A clock is that of one video: give one source with it, or take it from each file (file).")
     if len(jobs) > 1 and config.refine.refused:
         raise UserError("refine.refused is the report of one video; give one source with it.")
     inputs = inputs_of(jobs, config)

@@ -119,7 +119,7 @@ class SourceRun:
             claimed = claims.enter_context(claim(*claim_arguments(job, self._common.inputs, config), private=private))
             state = self._common.state
             claimed_state = claims.enter_context(claim(*state, private=private)) if state else None
-            made = begin_reports(config, job.path.name, job.name, self._counter, self._recorder)
+            made = begin_reports(config, job.path, job.name, self._counter, self._recorder)
             history = History() if config.refine.enabled else None
             self._follow(claimed, made, history)
             if claimed_state is not None:
@@ -132,7 +132,7 @@ class SourceRun:
     def _open(self) -> None:
         """Everything that reads: the source, the networks, the tracker, what counts."""
         job, config, summary, common = self._job, self._config, self._summary, self._common
-        self._source = opened = open_source(job.path, **config.source.model_dump(exclude={"roi", "resume"}))
+        self._source = opened = open_source(job.path, **config.source.model_dump(exclude={"roi", "resume", "clock"}))
         summary.notes += opened.notes
         self._detector = common.models.detector_for(job.path, opened)
         if hasattr(self._detector, "restart"):
@@ -248,7 +248,7 @@ class SourceRun:
         # What it looked back on bears other tracklets: nobody's passage goes on from the video before.
         counter = self._new_counter(follow=False)
         hindsight = history.refined(config.refine, self._common.refused)
-        made = replace(begin_reports(config, job.path.name, job.name, counter, self._recorder), hindsight=hindsight)
+        made = replace(begin_reports(config, job.path, job.name, counter, self._recorder), hindsight=hindsight)
         sinks = open_sinks(config.output, claimed, job.refined, source, counter, made=made)
         with_pictures = source.has_pixels and any(kind in ("video", "crops", "page") for kind in job.refined.values())
         frames = source if with_pictures else (Frame(None, *each) for each in history.frames)

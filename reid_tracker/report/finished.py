@@ -13,6 +13,7 @@ from reid_tracker.exchange.formats import Video, read_tracks
 from reid_tracker.exchange.replay import replay
 from reid_tracker.ownership import Inputs, claim, source_marks
 from reid_tracker.places.files import named
+from reid_tracker.report.clock_time import began_at
 from reid_tracker.report.visits import VisitLog
 from reid_tracker.results import Reports
 from reid_tracker.tracking.bridge import measured
@@ -29,6 +30,7 @@ def report(
     zones: Sequence[str] = (),
     places: Path | str | None = None,
     fps: float | None = None,
+    clock: str | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write ``<name>_people.csv``, ``<name>_visits.csv`` and ``<name>_report.html`` of results at hand.
@@ -47,6 +49,8 @@ def report(
         A file of lines and zones.
     fps : float, optional
         Frames a second, where there is no video and the results hold no times.
+    clock : str, optional
+        When the video began: a date and time, or ``file`` (`began_at`).
     overwrite : bool
         Replace files that another program wrote.
 
@@ -76,7 +80,9 @@ def report(
         "results": results.name,
         "made by": f"reid_tracker {reid_tracker.__version__}",
     }
-    made = Reports(VisitLog(counter, lambda number: tracks.names.get(number, "")), results.stem, about)
+    made = Reports(
+        VisitLog(counter, lambda number: tracks.names.get(number, ""), began_at(clock, video)), results.stem, about
+    )
     assert made.log is not None
     folder = Path(output).expanduser() if output is not None else results.parent
     files = {

@@ -13,7 +13,8 @@ from scipy.ndimage import gaussian_filter
 from reid_tracker.counting import Counts
 from reid_tracker.offline import own_matplotlib
 from reid_tracker.report.visits import Person, Visit, VisitLog
-from reid_tracker.video.annotate import identity_color
+from reid_tracker.review.doubts import CROSSING, GAP, Doubt
+from reid_tracker.video.annotate import css_color
 
 TEMPLATE = Path(__file__).with_name("page.html")
 LINES_OF_TIMELINE = 60  # people; of more those who were there longest
@@ -57,7 +58,7 @@ def make_page(log: VisitLog, title: str, about: dict[str, str]) -> bytes:
         if log.still is not None:
             pictures["places"] = _paths(log)
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True)
-    environment.filters.update(clock=partial(clock, short=log.end < SHORT), data=_data, colour=colour)
+    environment.filters.update(clock=partial(clock, short=log.end < SHORT), data=_data, colour=css_color)
     text = environment.get_template(TEMPLATE.name).render(
         title=title,
         people=people,
@@ -67,9 +68,20 @@ def make_page(log: VisitLog, title: str, about: dict[str, str]) -> bytes:
         length=log.end,
         busiest=int(occupancy.max(initial=0)),
         longest=_share([visit.left - visit.entered for visit in stays], 50),
-        about=about,
+        doubts=[(_question(each), each) for each in log.doubts()],
+        about=about | ({"began": log.began.isoformat(" ", "seconds")} if log.began else {}),
     )
     return text.encode()
+
+
+def _question(doubt: Doubt) -> str:
+    """What somebody should look at."""
+    own, other = f"#{doubt.identity}", f"#{doubt.other}"
+    if doubt.kind == GAP:
+        return f"Is {own} the same person after being out of sight?"
+    if doubt.kind == CROSSING:
+        return f"Did {own} and {other} keep their numbers when they crossed?"
+    return f"Is the newcomer {own} really {other}?"
 
 
 def clock(seconds: float | None, short: bool = False) -> str:
@@ -89,12 +101,6 @@ def _share(values: list[float], percent: float) -> float | None:
 
 def _data(picture: bytes, kind: str = "jpeg") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
-
-
-def colour(number: int) -> str:
-    """The colour that the video gives to somebody."""
-    red, green, blue = identity_color(number)
-    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def _drawn(size: tuple[float, float], draw: Any) -> bytes:
@@ -123,7 +129,7 @@ def _timeline(end: float, people: list[Person], stays: list[Visit]) -> bytes:
         for visit in stays:
             if visit.number in row:
                 bar = (visit.entered, max(visit.left - visit.entered, end / 500))
-                axes.broken_barh([bar], (row[visit.number] - 0.4, 0.8), facecolors=colour(visit.number))
+                axes.broken_barh([bar], (row[visit.number] - 0.4, 0.8), facecolors=css_color(visit.number))
         axes.set_yticks(range(len(shown)), [f"#{each.number} {each.name}".strip() for each in shown])
         axes.set(xlim=(0, max(end, 1e-3)), ylim=(len(shown) - 0.4, -0.6))
         _label_time(axes, end)
@@ -158,7 +164,7 @@ def _paths(log: VisitLog) -> bytes:
         axes.pcolormesh(edges[1], edges[0], shown, cmap="YlOrRd", alpha=0.5, linewidth=0)
         for number, stretches in paths.items():
             for _, x, y in stretches:
-                axes.plot(x, y, color=colour(number), linewidth=1)
+                axes.plot(x, y, color=css_color(number), linewidth=1)
         for name, points in (log.counter.shapes if log.counter else {}).items():
             around = log.scale * (np.vstack([points, points[:1]]) if len(points) > 2 else points)
             axes.plot(*around.T, color="white", linewidth=2)

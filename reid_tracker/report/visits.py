@@ -4,9 +4,10 @@ import csv
 import io
 from array import array
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import cv2
@@ -14,6 +15,8 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.counting import MISSING_SECONDS, PassageCounter
+from reid_tracker.exchange.tracks import Tracks
+from reid_tracker.review.doubts import Doubt, find_doubts
 from reid_tracker.tracking import costs
 from reid_tracker.tracking.bridge import measured
 from reid_tracker.video.sinks import SMALLEST_CROP, FrameResult
@@ -24,15 +27,17 @@ PICTURE_HEIGHT = 160  # px, of the best picture of each person
 BETTER = 1.15  # a picture takes another's place from so many times its worth on
 TALL_ENOUGH = 200.0  # px; more of a person says no more
 STILL_WIDTH = 960  # px
+# Decisions that a report tells of: from these odds on, and so many at most.
+WORTH_A_LOOK, MOST_DOUBTS = 0.5, 20
 
 
 @dataclass(slots=True)
 class _Trail:
-    """Samples of one tracklet: seconds, foot points (px), and its best picture."""
+    """Samples of one tracklet: the moment's number, seconds, boxes (x1, y1, x2, y2 in turn, px); its best picture."""
 
+    moment: array = field(default_factory=lambda: array("l"))
     seconds: array = field(default_factory=lambda: array("d"))
-    x: array = field(default_factory=lambda: array("f"))
-    y: array = field(default_factory=lambda: array("f"))
+    boxes: array = field(default_factory=lambda: array("f"))
     seen: float = 0.0  # s, in which it was detected
     last: float = -np.inf  # when it was last seen
     worth: float = 0.0
@@ -96,6 +101,8 @@ class VisitLog:
         Whose zones and lines are the places.
     name_of : callable, optional
         Somebody's name by number.
+    began : datetime, optional
+        When the video began, by the clock on the wall.
 
     Attributes
     ----------
@@ -107,10 +114,16 @@ class VisitLog:
         When the last frame was, s.
     """
 
-    def __init__(self, counter: PassageCounter | None = None, name_of: Callable[[int], str] = lambda _: "") -> None:
-        self.counter, self._name_of = counter, name_of
+    def __init__(
+        self,
+        counter: PassageCounter | None = None,
+        name_of: Callable[[int], str] = lambda _: "",
+        began: datetime | None = None,
+    ) -> None:
+        self.counter, self._name_of, self.began = counter, name_of, began
         self._trails: defaultdict[int, _Trail] = defaultdict(_Trail)
         self._identity: dict[int, int] = {}
+        self._moment, self._sampled = 1, -np.inf
         self.still: np.ndarray | None = None
         self.end, self.scale = 0.0, 1.0
 
@@ -126,14 +139,16 @@ class VisitLog:
             return
         self._identity.update(zip(tracks.data["tracklet"].tolist(), tracks.tracker_id.tolist(), strict=True))
         trails = [self._trails[tracklet] for tracklet in tracks.data["tracklet"].tolist()]
-        feet = (tracks.xyxy[:, [0, 2]].mean(axis=1).tolist(), tracks.xyxy[:, 3].tolist())
-        for trail, x, y in zip(trails, *feet, strict=True):
+        due = now - self._sampled >= EVERY_SECONDS - 1e-6  # everyone in one frame: they may cross
+        if due:
+            self._moment, self._sampled = self._moment + 1, now
+        for trail, box in zip(trails, tracks.xyxy.tolist(), strict=True):
             trail.seen += min(step, MISSING_SECONDS) if trail.seconds else 0.0
             trail.last = now
-            if not trail.seconds or now - trail.seconds[-1] >= EVERY_SECONDS - 1e-6:
+            if due or not trail.seconds:
+                trail.moment.append(self._moment)
                 trail.seconds.append(now)
-                trail.x.append(x)
-                trail.y.append(y)
+                trail.boxes.extend(box)
         if image is not None:
             self._look(trails, image, tracks)
 
@@ -161,12 +176,26 @@ class VisitLog:
         """The stretches in view of each person, by number: seconds, x and y of the feet in pixels of the still, [K]."""
         found: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = defaultdict(list)
         for tracklet, trail in self._trails.items():
-            columns = np.array([trail.seconds, trail.x, trail.y]) * [[1.0], [self.scale], [self.scale]]
+            boxes = np.array(trail.boxes).reshape(-1, 4) * self.scale
+            columns = np.array([trail.seconds, boxes[:, [0, 2]].mean(axis=1), boxes[:, 3]])
             breaks = (
                 np.flatnonzero(np.diff(columns[0]) > MISSING_SECONDS) + 1
             )  # nobody walked straight across an absence
             found[self._identity[tracklet]] += [(one[0], one[1], one[2]) for one in np.split(columns, breaks, axis=1)]
         return {number: sorted(found[number], key=lambda stretch: stretch[0][0]) for number in sorted(found)}
+
+    def doubts(self) -> list[Doubt]:
+        """The decisions that are most likely wrong, and so likely that they are worth a look, the likeliest first."""
+        rows = []
+        for tracklet, trail in self._trails.items():
+            who = self._identity[tracklet]
+            boxes = np.array(trail.boxes).reshape(-1, 4).tolist()
+            for moment, seconds, box in zip(trail.moment, trail.seconds, boxes, strict=True):
+                rows.append((moment, who, *box, 1.0, None, seconds, tracklet))
+        if not rows:
+            return []
+        found = find_doubts(Tracks.from_rows(rows, "here"), 1 / EVERY_SECONDS)
+        return [each for each in found if each.odds >= WORTH_A_LOOK][:MOST_DOUBTS]
 
     def visits(self) -> list[Visit]:
         """Every visit to the picture and to each place, in the order of time."""
@@ -249,10 +278,18 @@ class VisitLog:
     def people_table(self) -> bytes:
         """``<name>_people.csv``."""
         rows = []
+        doubtful = Counter(number for each in self.doubts() for number in {each.identity, each.other})
         for each in self.people():
             moments = [f"{value:.2f}" for value in (each.first, each.last, each.seconds)]
-            rows.append([each.number, each.name, *moments, each.visits, "; ".join(each.places)])
-        return _table(("number", "name", "first_seen_s", "last_seen_s", "in_view_s", "visits", "places"), rows)
+            at = self._at(each.first), self._at(each.last)
+            about = each.visits, "; ".join(each.places), doubtful[each.number]
+            rows.append([each.number, each.name, *moments, *about, *at])
+        columns = ("number", "name", "first_seen_s", "last_seen_s", "in_view_s", "visits", "places", "doubts")
+        return _table((*columns, "first_seen_at", "last_seen_at"), rows)
+
+    def _at(self, seconds: float) -> str:
+        """A moment by the clock on the wall, empty where that is not known."""
+        return (self.began + timedelta(seconds=seconds)).isoformat(" ", "seconds") if self.began else ""
 
     def visits_table(self) -> bytes:
         """``<name>_visits.csv``."""
@@ -260,8 +297,10 @@ class VisitLog:
         for each in self.visits():
             dwell = "" if each.direction else f"{each.left - each.entered:.2f}"
             moments = f"{each.entered:.2f}", f"{each.left:.2f}"
-            rows.append([each.number, self._name_of(each.number), each.place, *moments, dwell, each.direction])
-        return _table(("number", "name", "place", "entered_s", "left_s", "dwell_s", "direction"), rows)
+            at = self._at(each.entered), self._at(each.left)
+            rows.append([each.number, self._name_of(each.number), each.place, *moments, dwell, each.direction, *at])
+        columns = ("number", "name", "place", "entered_s", "left_s", "dwell_s", "direction")
+        return _table((*columns, "entered_at", "left_at"), rows)
 
 
 def _table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:

@@ -12,10 +12,10 @@ from fastapi import Body
 from fastapi.responses import FileResponse, Response
 
 from reid_tracker.errors import UserError
-from reid_tracker.report.page import colour
 from reid_tracker.review.doubts import CROSSING, GAP, Doubt, Timeline
 from reid_tracker.review.edits import DROPPED, Reviewed
 from reid_tracker.review.pictures import MOST_DOUBTS, Pictures
+from reid_tracker.video.annotate import css_color
 
 STATIC = Path(__file__).parent / "static"
 MOST_SECONDS = 60.0  # of boxes in one answer
@@ -64,7 +64,7 @@ class ReviewPage:
                 {
                     "number": number,
                     "name": reviewed.names.get(number, ""),
-                    "colour": colour(number),
+                    "colour": css_color(number),
                     "stays": [[round(begun, 3), round(ended, 3)] for begun, ended in stays],
                     "picture": int(rows[len(rows) // 2]) if len(rows) else None,
                 }

@@ -249,6 +249,12 @@ def identity_color(identity: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+def css_color(identity: int) -> str:
+    """The same as pages write it, ``#rrggbb``."""
+    red, green, blue = identity_color(identity)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
 @lru_cache(1024)
 def _label(words: str, color: tuple[int, int, int], size: int) -> np.ndarray:
     """Words on a colour (red, green, blue), uint8 [h, w, 3] BGR: black or white, whichever stands out (Rec. 601)."""

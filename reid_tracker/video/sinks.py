@@ -355,6 +355,54 @@ class JsonLinesSink:
         self._file.close()
 
 
+class ParquetSink:
+    """A table of all boxes: frame (from 1), seconds, identity, tracklet, x1, y1, x2, y2, confidence, class.
+
+    It is written when the run is over; until then it is in memory, some 50 bytes a box.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; its folder is made.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written, from ``close``.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._parts: list[tuple[np.ndarray, ...]] = []
+        self._labels: list[str] = []
+        self.last_frame = 0
+
+    def write(self, result: FrameResult) -> None:
+        """Take in one frame."""
+        tracks, frame, count = result.tracks, result.frame, len(result.tracks)
+        self.last_frame = frame.index + 1
+        if not count:
+            return
+        about = np.full(count, frame.index + 1), np.full(count, frame.timestamp), np.array(_identities(tracks))
+        confidence = np.ones(count) if tracks.confidence is None else tracks.confidence
+        self._parts.append((*about, tracks.data["tracklet"], tracks.xyxy.astype(np.float32), confidence))
+        self._labels += map(str, tracks.data.get("class_name", ["person"] * count))
+
+    def close(self) -> None:
+        """Write the file."""
+        import polars
+
+        empty = tuple(np.zeros(0, kind) for kind in (np.int64, np.float64, np.int64, np.int64)), np.zeros((0, 4))
+        parts = self._parts or [(*empty[0], empty[1].astype(np.float32), np.zeros(0))]
+        frame, seconds, identity, tracklet, xyxy, confidence = map(np.concatenate, zip(*parts, strict=True))
+        corners = dict(zip(("x1", "y1", "x2", "y2"), xyxy.T, strict=True))
+        about = {"frame": frame, "seconds": seconds, "identity": identity, "tracklet": tracklet}
+        table = polars.DataFrame({**about, **corners, "confidence": confidence, "class": self._labels})
+        with _naming(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            table.write_parquet(self._path)
+
+
 class CountsSink:
     """The counts at the end of a run, and each identity's passages: ``{"lines", "zones", "by_identity"}`` as JSON.
 

@@ -195,3 +195,20 @@ def test_mistakes_at_the_command_line(run: Run, world: tuple[Path, Path], tmp_pa
     assert (tmp_path / "mine.csv").read_text() == "mine"
     assert run("convert", results, "--to", "csv", "-o", tmp_path / "mine.csv", "--overwrite")[0] == 0
     assert cv2.VideoCapture(str(clip)).isOpened()  # the video was only read
+
+
+def test_a_run_writes_its_boxes_as_a_table(command: Run, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in" / "walk.mp4")
+    status, out, error = command.track(clip, tmp_path / "out", "--parquet", "--jsonl")
+    assert status == 0 and out.split()[-1] == str(tmp_path / "out" / "walk.parquet"), error
+    table = polars.read_parquet(tmp_path / "out" / "walk.parquet")
+    lines = reid_tracker.read_tracks(tmp_path / "out" / "walk.jsonl")
+    assert table.columns == list(lines.columns()) and len(table) == len(lines) > 20
+    for name, values in lines.columns().items():
+        if name != "class":
+            np.testing.assert_allclose(table[name].to_numpy(), values, atol=0.01)
+    assert set(table["class"]) == {"person"}
+    nobody = make_clip(tmp_path / "none" / "walk.mp4")
+    (nobody.parent / "det.txt").write_text("")
+    assert command.track(nobody, tmp_path / "out", "--parquet", "--overwrite")[0] == 0
+    assert polars.read_parquet(tmp_path / "out" / "walk.parquet").columns == table.columns

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from live_world import ColorDetector, ColorEmbedder, free_port, wait_until
+from live_world import ColorDetector, ColorEmbedder, barriers, free_port, wait_until
 from selenium.common.exceptions import NoAlertPresentException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -89,6 +89,7 @@ def test_the_page(browser, address):
     press("somebody else", Keys.ESCAPE)  # thought better of
     if folder := os.environ.get("REID_TRACKER_SCREENSHOTS"):
         browser.save_screenshot(f"{folder}/page.png")
+    assert barriers(browser) == []
     browser.refresh()
     wait_until(lambda: find(name))
     assert find(name)[0].text == "Ada <b>Lovelace</b>"
@@ -111,6 +112,8 @@ def test_the_page(browser, address):
     urls = [entry["message"] for entry in browser.get_log("performance") if "requestWillBeSent" in entry["message"]]
     assert urls and not [url for url in urls if "https://" in url]
     bad = [
-        entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE" and "401" not in entry["message"]
+        entry
+        for entry in browser.get_log("browser")  # of this page: the browser is shared with tests of others
+        if entry["level"] == "SEVERE" and page in entry["message"] and "401" not in entry["message"]
     ]
     assert bad == []

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from command_world import make_clip, refused
-from live_world import wait_until
+from live_world import barriers, wait_until
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -169,6 +169,7 @@ def test_places_are_drawn_named_saved_and_changed_in_the_browser(browser, page):
     browser.find_elements(By.CSS_SELECTOR, "#list input")[1].send_keys(" two")
     if folder := os.environ.get("REID_TRACKER_SCREENSHOTS"):
         browser.save_screenshot(f"{folder}/places.png")
+    assert barriers(browser) == []
     find("#save").click()
     wait_until(lambda: find("#hint").text == "Saved.")
     kept = read(file)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_world import make_clip, refused
-from live_world import wait_until
+from live_world import barriers, wait_until
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -319,6 +319,8 @@ def test_a_run_is_reviewed_in_the_browser(browser, page, tmp_path):
     wait_until(lambda: reviewed() == [])
     press("y")
     wait_until(lambda: reviewed() == ["merge"])
+    browser.execute_script("choose(1)")
+    assert barriers(browser) == []
     # A name, with keys that mean something elsewhere; a split; a merge that cannot be.
     browser.execute_script("choose(1)")
     find("#chosen input").click()
