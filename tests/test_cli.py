@@ -82,6 +82,14 @@ def test_track_then_evaluate(run, clip, arguments, tmp_path):
     figures = json.loads((tmp_path / "f.json").read_text())
     assert figures["walk"]["HOTA"] == figures["COMBINED_SEQ"]["IDF1"] == pytest.approx(1)
     assert (tmp_path / "f.csv").read_text().count("\n") == 3
+    other = tmp_path / "other"
+    other.mkdir()
+    for each in told[3].glob("*.txt"):
+        (other / each.name).write_text("")
+    status, out, _ = run("evaluate", "mot", *told, "--results", other, "--json", tmp_path / "both.json")
+    assert status == 0 and [line.split()[0] for line in out.splitlines() if "." in line] == ["out", "other"]
+    both = json.loads((tmp_path / "both.json").read_text())
+    assert both["other/COMBINED_SEQ"]["HOTA"] == 0 < both["out/COMBINED_SEQ"]["HOTA"]
     status, out, _ = run("evaluate", "mot", *told, "--engine", "motmetrics")
     assert status == 0 and "HOTA" not in out and "100.00" in out
 

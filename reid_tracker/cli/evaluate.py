@@ -16,7 +16,9 @@ evaluate = typer.Typer(help="Measure results against the truth.", no_args_is_hel
 @evaluate.command("mot")
 def evaluate_mot(
     truth: Annotated[Path, typer.Option(help="Folder with <sequence>/{gt/gt.txt,seqinfo.ini}.")],
-    results: Annotated[Path, typer.Option(help="Folder with <sequence>.txt.")],
+    results: Annotated[
+        list[Path], typer.Option(help="Folder with <sequence>.txt, or of TrackEval's. Repeat it to compare trackers.")
+    ],
     benchmark: Annotated[
         str | None, typer.Option(help="Rules: MOT15, MOT16, MOT17, MOT20, DanceTrack, SportsMOT. Default: detected.")
     ] = None,
@@ -26,7 +28,7 @@ def evaluate_mot(
     csv: Annotated[Path | None, typer.Option(help="Write every figure as CSV.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """HOTA, CLEAR and identity figures, per sequence and combined.
+    """HOTA, CLEAR and identity figures, per sequence and combined; of several trackers the combined ones side by side.
 
     Run again, it replaces the files that it wrote; any other file is an error, and stays.
     """
@@ -36,20 +38,31 @@ def evaluate_mot(
     if engine not in ("native", "motmetrics"):
         raise UserError(f"--engine {engine}: choose native or motmetrics.")
     check_writable(json, csv)
-    inputs = Inputs({"truth": [truth], "results": [results]})
+    inputs = Inputs({"truth": [truth], "results": results})
     with claim([json, csv], inputs, ["evaluate mot"], overwrite) as claimed:
-        figures = mot.evaluate_mot(truth, results, benchmark, engine, sequence or None)  # type: ignore[arg-type]
+        found = [mot.evaluate_mot(truth, each, benchmark, engine, sequence or None) for each in results]  # type: ignore[arg-type]
+        names = [each.resolve().name for each in results]
+        names = names if len(set(names)) == len(names) else [str(each) for each in results]
+        figures = found[0]
+        if len(found) > 1:
+            figures = {
+                f"{name}/{sequence}": row
+                for name, each in zip(names, found, strict=True)
+                for sequence, row in each.items()
+            }
         if json is not None:
             mot.write_json(figures, claimed.begin(json, grows=False))
         if csv is not None:
             mot.write_csv(figures, claimed.begin(csv, grows=False))
         claimed.complete()
-    _print_figures(figures, mot.SUMMARY_FIGURES)
+    if len(found) > 1:
+        figures = {name: each[mot.COMBINED] for name, each in zip(names, found, strict=True)}
+    _print_figures(figures, mot.SUMMARY_FIGURES, "sequence" if len(found) == 1 else "all sequences")
 
 
-def _print_figures(figures: dict[str, dict[str, float]], wanted: tuple[str, ...]) -> None:
+def _print_figures(figures: dict[str, dict[str, float]], wanted: tuple[str, ...], heading: str = "sequence") -> None:
     shown = [name for name in wanted if all(name in row for row in figures.values())]
-    table = new_table("sequence", *(name.removeprefix("CLR_") for name in shown))
+    table = new_table(heading, *(name.removeprefix("CLR_") for name in shown))
     for sequence, row in figures.items():
         cells = [f"{row[name]:.0f}" if name in COUNTS else f"{100 * row[name]:.2f}" for name in shown]
         table.add_row(styled_name(sequence), *cells, style="bold" if sequence == "COMBINED_SEQ" else None)
