@@ -169,6 +169,9 @@ class CountSettings(Settings):
     lines: list[str] = setting([], 'Lines "NAME=x1,y1 x2,y2" in px. Seen from the first point, in is to the left.')
     zones: list[str] = setting([], 'Zones "NAME=x1,y1 x2,y2 x3,y3 ..." in px.')
     places: str | None = setting(None, "File of lines and zones, as reid-tracker places writes it.")
+    loitering_seconds: float | None = setting(
+        None, "Whoever stays in a zone for longer is said to loiter, in <name>_counts.json and the summary.", gt=0
+    )
 
 
 class OutputSettings(Settings):

@@ -114,6 +114,8 @@ class PassageCounter:
         self.passages: list[tuple[float, int, str, str]] = []
         self._inside: dict[str, set[int]] = {name: set() for name in self._zones}
         self._raw: dict[str, set[int]] = {name: set() for name in self._zones}
+        self._since: dict[str, dict[int, float]] = {name: {} for name in self._zones}
+        self._now = 0.0
         self._identity: dict[int, int] = {}
         self._last: dict[int, tuple[float, np.ndarray]] = {}
         self._in_sight: set[int] = set()
@@ -134,7 +136,8 @@ class PassageCounter:
         -------
         dict
             ``{"lines": {name: {"in", "out", "people_in", "people_out"}}, "zones": {name: {"inside", "in", "out",
-            "people"}}}``: passages, and how many people made them; ``inside`` is now.
+            "people", "longest"}}}``: passages, and how many people made them; ``inside`` is now, ``longest`` how many
+            whole seconds the one of them has been there who came first.
         """
         if len(tracks):
             for tracklet, identity, box in zip(
@@ -156,9 +159,14 @@ class PassageCounter:
             now, before, inside = set(numbers[zone.trigger(everyone)].tolist()), self._raw[name], self._inside[name]
             self._raw[name] = now
             inside = (now & before) | (inside & (now | before))  # two sightings change it, one is jitter
+            for tracklet in inside - self._inside[name]:
+                self._since[name][tracklet] = timestamp
+            for tracklet in self._inside[name] - inside:
+                self._since[name].pop(tracklet, None)
             self._pass(timestamp, name, "in", inside - self._inside[name])
             self._pass(timestamp, name, "out", self._inside[name] - inside)
             self._inside[name] = inside
+        self._now = timestamp
         self._in_sight = {tracklet for tracklet, (seen, _) in self._last.items() if seen == timestamp}
         return self.counts()
 
@@ -172,6 +180,8 @@ class PassageCounter:
             passages.settle(tracklet, self._identity[tracklet], self._most_people)
         for inside in (*self._inside.values(), *self._raw.values()):
             inside.discard(tracklet)
+        for since in self._since.values():
+            since.pop(tracklet, None)
         del self._last[tracklet], self._identity[tracklet]
 
     def take_passages(self) -> list[tuple[float, int, str, str]]:
@@ -190,11 +200,14 @@ class PassageCounter:
             counts["lines"][name] = {way: passages[name, way] for way in ("in", "out")}
             counts["lines"][name] |= {f"people_{way}": people[name, way] for way in ("in", "out")}
         for name in self._zones:
+            here = self._inside[name] & self._in_sight
+            began = min((self._since[name].get(each, self._now) for each in here), default=self._now)
             counts["zones"][name] = {
-                "inside": len(self._inside[name] & self._in_sight),
+                "inside": len(here),
                 "in": passages[name, "in"],
                 "out": passages[name, "out"],
                 "people": people[name, "in"],
+                "longest": int(self._now - began + 1e-6),
             }
         return counts
 
@@ -205,6 +218,7 @@ class PassageCounter:
             "shapes": {name: points.tolist() for name, points in self.shapes.items()},
             "passages": [[*key, each, *entry] for key, each, counts in kept for entry in counts.items()],
             "inside": {name: [sorted(self._inside[name]), sorted(self._raw[name])] for name in self._zones},
+            "since": {name: [[each, when] for each, when in since.items()] for name, since in self._since.items()},
             "last": [
                 [tracklet, self._identity[tracklet], seen, box.tolist()] for tracklet, (seen, box) in self._last.items()
             ],
@@ -242,6 +256,7 @@ class PassageCounter:
             return sorted(state["shapes"].keys() - same)
         for name in same & self._zones.keys():
             self._inside[name], self._raw[name] = map(set, state["inside"][name])
+            self._since[name] = dict(state.get("since", {}).get(name, []))
         for boxes, numbers in state["recent"]:
             self._recent.append(
                 sv.Detections(np.array(boxes, np.float32).reshape(-1, 4), tracker_id=np.array(numbers, np.int64))
@@ -269,7 +284,7 @@ def describe(counts: Counts) -> list[str]:
     ]
     return words + [
         f"{name}: {_people(each['people'])}, {each['in']} {'entry' if each['in'] == 1 else 'entries'}, "
-        f"{each['inside']} inside"
+        f"{each['inside']} inside" + (f", longest {each['longest']} s" if each["inside"] else "")
         for name, each in counts["zones"].items()
     ]
 

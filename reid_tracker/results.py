@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import reid_tracker
 from reid_tracker.config import OutputSettings, TrackConfig
@@ -130,7 +130,7 @@ def wanted_files(config: TrackConfig, name: str, has_pixels: bool, refined: bool
         f"{name}.jsonl": ("jsonl", output.jsonl),
         f"{name}.parquet": ("parquet", output.parquet),
         f"{name}_crops": ("crops", output.crops),
-        f"{name}_counts.json": ("counts", bool(config.count.lines or config.count.zones)),
+        f"{name}_counts.json": ("counts", bool(config.count.lines or config.count.zones or config.count.places)),
         f"{name}.json": ("decisions", refined),
         f"{name}_people.csv": ("people", output.report),
         f"{name}_visits.csv": ("visits", output.report),
@@ -148,6 +148,7 @@ class Reports:
     name: str = ""
     about: dict[str, str] = field(default_factory=dict)
     hindsight: Refined | None = None
+    loitering: float | None = None
 
     def make(self, kind: str) -> bytes:
         """The file of a kind."""
@@ -170,11 +171,28 @@ class Reports:
         return make_page(self.log, self.name, self.about)
 
 
+def told_visits(log: VisitLog, loitering: float | None) -> list[dict[str, Any]]:
+    """Every stay in a zone and every crossing of a line, for ``<name>_counts.json``."""
+    told = []
+    for each in log.visits():
+        if not each.place:
+            continue
+        about: dict[str, Any] = {"place": each.place, "identity": each.number}
+        about |= {"name": name} if (name := log.name_of(each.number)) else {}
+        if each.direction:
+            told.append(about | {"seconds": round(each.entered, 3), "direction": each.direction})
+            continue
+        dwell = each.left - each.entered
+        about |= {"entered": round(each.entered, 3), "left": round(each.left, 3), "dwell": round(dwell, 3)}
+        told.append(about | ({"loitering": dwell > loitering} if loitering is not None else {}))
+    return told
+
+
 def begin_reports(
     config: TrackConfig, path: Path, name: str, counter: PassageCounter | None, recorder: GallerySink | None
 ) -> Reports:
-    """Get ready for the reports of a video whose results are called ``name``; without any nothing is logged."""
-    if not config.output.report:
+    """Get ready for the reports of a video whose results are called ``name``; nothing is logged without any or places."""
+    if not config.output.report and counter is None:
         return Reports(None)
     settings = config.model_dump(exclude_defaults=True, exclude={"output", "detector", "embedder", "gallery"})
     about = {
@@ -185,8 +203,9 @@ def begin_reports(
         "made by": f"reid_tracker {reid_tracker.__version__}",
     }
     began = began_at(config.source.clock, path)
-    log = VisitLog(counter, recorder.name, began) if recorder else VisitLog(counter, began=began)
-    return Reports(log, name, about)
+    name_of = recorder.name if recorder else (lambda _: "")
+    log = VisitLog(counter, name_of, began, pictures=config.output.report)
+    return Reports(log, name, about, loitering=config.count.loitering_seconds)
 
 
 def open_sinks(
@@ -211,8 +230,8 @@ def open_sinks(
                 annotator = Annotator(output.trail_seconds, output.blur_people, shapes, **named)
                 sinks[file] = VideoSink(place, source.frame_rate, annotator)
             elif kind == "counts":
-                assert counter is not None
-                sinks[file] = CountsSink(place, counter)
+                assert counter is not None and made is not None and made.log is not None
+                sinks[file] = CountsSink(place, counter, partial(told_visits, made.log, made.loitering))
             elif kind == "jsonl":
                 sinks[file] = JsonLinesSink(place, recorder.name) if recorder else JsonLinesSink(place)
             elif kind == "parquet":

@@ -64,10 +64,25 @@ def test_a_return_elsewhere_crosses_nothing():
     assert counts["lines"]["door"]["in"] == 0 and counts["zones"]["yard"]["people"] == 1
 
 
+def test_the_longest_in_a_zone_is_told_in_seconds():
+    stay = [[(1, 1, 400), *([(2, 2, 400)] if moment >= 20 else [])] for moment in range(50)]
+    counts = walk(PassageCounter(YARD), stay)["zones"]["yard"]
+    assert (counts["inside"], counts["longest"]) == (2, 4)  # from the second sighting, at 0.1 s, to 4.9 s
+    assert describe({"lines": {}, "zones": {"yard": counts}})[0].endswith("2 inside, longest 4 s")
+    counter = PassageCounter(YARD)
+    walk(counter, stay)
+    again = PassageCounter(YARD)
+    again.restore(json.loads(json.dumps(counter.state())))
+    one, other = (each.update(detections([]), 5.0)["zones"]["yard"] for each in (counter, again))
+    assert one == other
+    only_other = [*stay, *([[(2, 2, 400)]] * 3)]
+    assert walk(PassageCounter(YARD), only_other)["zones"]["yard"]["longest"] == 3
+
+
 def test_a_zone():
     frames = [[(1, 1, x), (2, 2, 400)] for x in (200, 350, 250, 350, 400, 650, 650, 400, 400)]
     counts = walk(PassageCounter(YARD), frames)
-    assert counts["zones"]["yard"] == {"inside": 2, "in": 3, "out": 1, "people": 2}
+    assert counts["zones"]["yard"] == {"inside": 2, "in": 3, "out": 1, "people": 2, "longest": 0}
     later = walk(PassageCounter(YARD), [*frames, [(3, 3, 100)]])
     assert describe(later) == ["yard: 2 people, 3 entries, 0 inside"]
 

@@ -169,19 +169,32 @@ def test_a_second_video_goes_on_with_the_first_one_s_identities(clip, tmp_path):
 
 
 def test_counts_go_into_every_output(clip, tmp_path):
+    limit = 1.5
     shapes = {"count.lines": ["gate=80,0 80,120"], "count.zones": ["left half=0,0 80,0 80,120 0,120"]}
     asked = {"output.folder": str(tmp_path), "output.jsonl": True, "output.video": True, "refine.enabled": True}
-    config = load(TrackConfig, None, {**asked, **shapes, "embedder.enabled": False})
+    config = load(TrackConfig, None, {**asked, **shapes, "count.loitering_seconds": limit, "embedder.enabled": False})
     (summary,) = track(clip, config, detector=TruthDetector())
     # One walks to the right over the gate, the other to the left.
     once = {"in": 1, "out": 1, "people_in": 1, "people_out": 1}
-    expected = {"lines": {"gate": once}, "zones": {"left half": {"inside": 1, "in": 2, "out": 1, "people": 2}}}
-    assert summary.counts == expected
+    expected = {
+        "lines": {"gate": once},
+        "zones": {"left half": {"inside": 1, "in": 2, "out": 1, "people": 2, "longest": 1}},
+    }
+    expected["zones"]["left half"]["longest"] = summary.counts["zones"]["left half"]["longest"]
+    assert summary.counts == expected and 0 <= expected["zones"]["left half"]["longest"] <= 2
     for name in ("walk", "walk_refined"):
         lines = [json.loads(line)["counts"] for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
         assert lines[0]["lines"]["gate"]["in"] == 0 and lines[-1] == expected
         whole = json.loads((tmp_path / f"{name}_counts.json").read_text())
         assert whole.pop("by_identity")["gate"] == {"in": {"1": 1}, "out": {"2": 1}}
+        visits = whole.pop("visits")
+        crossed = [(each["identity"], each["direction"]) for each in visits if each["place"] == "gate"]
+        assert sorted(crossed) == [(1, "in"), (2, "out")]
+        stays = [each for each in visits if each["place"] == "left half"]
+        assert {each["identity"] for each in stays} == {1, 2}
+        assert all(each["dwell"] == pytest.approx(each["left"] - each["entered"], abs=0.002) for each in stays)
+        assert {each["loitering"] for each in stays} == {True, False}
+        assert all(each["loitering"] == (each["dwell"] > limit) for each in stays)
         assert whole == expected
     with av.open(str(tmp_path / "walk.mp4")) as container:
         picture = next(container.decode(video=0)).to_ndarray(format="bgr24")

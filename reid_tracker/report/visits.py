@@ -103,6 +103,8 @@ class VisitLog:
         Somebody's name by number.
     began : datetime, optional
         When the video began, by the clock on the wall.
+    pictures : bool
+        Whether to keep any.
 
     Attributes
     ----------
@@ -119,8 +121,9 @@ class VisitLog:
         counter: PassageCounter | None = None,
         name_of: Callable[[int], str] = lambda _: "",
         began: datetime | None = None,
+        pictures: bool = True,
     ) -> None:
-        self.counter, self._name_of, self.began = counter, name_of, began
+        self.counter, self.name_of, self.began, self._pictures = counter, name_of, began, pictures
         self._trails: defaultdict[int, _Trail] = defaultdict(_Trail)
         self._identity: dict[int, int] = {}
         self._moment, self._sampled = 1, -np.inf
@@ -129,7 +132,7 @@ class VisitLog:
 
     def write(self, result: FrameResult) -> None:
         """Take in one frame."""
-        now, image = result.frame.timestamp, result.frame.image
+        now, image = result.frame.timestamp, result.frame.image if self._pictures else None
         step, self.end = now - self.end, now
         if self.still is None and image is not None:
             self.scale = min(STILL_WIDTH / image.shape[1], 1.0)
@@ -264,7 +267,7 @@ class VisitLog:
             found.append(
                 Person(
                     number,
-                    self._name_of(number),
+                    self.name_of(number),
                     min(visit.entered for visit in stays),
                     max(visit.left for visit in stays),
                     sum(trail.seen for trail in own),
@@ -298,7 +301,7 @@ class VisitLog:
             dwell = "" if each.direction else f"{each.left - each.entered:.2f}"
             moments = f"{each.entered:.2f}", f"{each.left:.2f}"
             at = self._at(each.entered), self._at(each.left)
-            rows.append([each.number, self._name_of(each.number), each.place, *moments, dwell, each.direction, *at])
+            rows.append([each.number, self.name_of(each.number), each.place, *moments, dwell, each.direction, *at])
         columns = ("number", "name", "place", "entered_s", "left_s", "dwell_s", "direction")
         return _table((*columns, "entered_at", "left_at"), rows)
 

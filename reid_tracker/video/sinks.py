@@ -404,7 +404,10 @@ class ParquetSink:
 
 
 class CountsSink:
-    """The counts at the end of a run, and each identity's passages: ``{"lines", "zones", "by_identity"}`` as JSON.
+    """The counts at the end of a run, each identity's passages, and every visit, as JSON.
+
+    ``{"lines", "zones", "by_identity", "visits"}``; a visit is ``{"place", "identity", "entered", "left", "dwell"}`` of
+    a zone or ``{"place", "identity", "seconds", "direction"}`` of a line, times in s, with ``name`` where there is one.
 
     Parameters
     ----------
@@ -412,6 +415,8 @@ class CountsSink:
         The file to write; its folder is made.
     counter : PassageCounter
         Whose counts the frames bring.
+    visits : callable, optional
+        Tells the visits at the end.
 
     Raises
     ------
@@ -419,9 +424,11 @@ class CountsSink:
         If the file cannot be written, from ``close``.
     """
 
-    def __init__(self, path: str | Path, counter: PassageCounter) -> None:
+    def __init__(
+        self, path: str | Path, counter: PassageCounter, visits: Callable[[], list[dict[str, Any]]] = list
+    ) -> None:
         self._path = Path(path)
-        self._counter = counter
+        self._counter, self._visits = counter, visits
         self._counts: Counts | None = None
 
     def write(self, result: FrameResult) -> None:
@@ -430,7 +437,7 @@ class CountsSink:
 
     def close(self) -> None:
         """Write the file."""
-        whole = {**(self._counts or {}), "by_identity": self._counter.by_identity()}
+        whole = {**(self._counts or {}), "by_identity": self._counter.by_identity(), "visits": self._visits()}
         write_whole(self._path, (json.dumps(whole, ensure_ascii=False, indent=2) + "\n").encode())
 
 

@@ -52,7 +52,13 @@ def test_passages_are_counted_and_told_of():
     (results,), events = follow(Film("hall", [picture(index) for index in range(70)]), places=[places])
     counts = results[-1].counts
     assert counts["lines"]["door"] == {"in": 1, "out": 1, "people_in": 1, "people_out": 1}
-    assert counts["zones"]["yard"] | {"inside": 0} == {"inside": 0, "in": 1, "out": 1, "people": 1}
+    assert counts["zones"]["yard"] | {"inside": 0, "longest": 0} == {
+        "inside": 0,
+        "in": 1,
+        "out": 1,
+        "people": 1,
+        "longest": 0,
+    }
     told = [(each["place"], each["way"], each["camera"]) for each in events]
     assert sorted(told) == [
         (*each, "hall") for each in (("door", "in"), ("door", "out"), ("yard", "in"), ("yard", "out"))

@@ -86,6 +86,8 @@ def test_track_and_report_count_at_the_places_of_a_file(command, tmp_path):
     assert "door: 0 in (0 people), 1 out (1 person)" in out
     counts = json.loads((tmp_path / "out" / "walk_counts.json").read_text())
     assert {*counts["lines"]} == {"door", "wall"} and {*counts["zones"]} == {"yard"}
+    assert command.track(clip, tmp_path / "alone", "--mot", "--places", file)[0] == 0
+    assert "door" in json.loads((tmp_path / "alone" / "walk_counts.json").read_text())["lines"]
     status, out, err = command("report", tmp_path / "out" / "walk.jsonl", "--video", clip, "--places", file)
     assert status == 0, err
     assert "door" in (tmp_path / "out" / "walk_visits.csv").read_text()
