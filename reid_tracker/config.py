@@ -58,6 +58,10 @@ class SourceSettings(Settings):
         None, "State that an earlier run saved: this video follows on that one, with its identities."
     )
 
+    def frames(self) -> dict[str, Any]:
+        """What `open_source` takes."""
+        return self.model_dump(include={"fps", "start", "end", "stride"})
+
 
 class DetectorSettings(Settings):
     """Where boxes come from."""

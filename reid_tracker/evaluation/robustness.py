@@ -68,7 +68,7 @@ def evaluate_robustness(
         If something given cannot be used or the sequence has no pixels.
     """
     config, sequence = config or TrackConfig(), Path(sequence)
-    source = open_source(sequence, **config.source.model_dump(exclude={"roi", "resume"}))
+    source = open_source(sequence, **config.source.frames())
     if not source.has_pixels:
         raise UserError(f"{sequence}: it has no pictures that could be spoilt; name one with pixels.")
     file = Path(truth) if truth else sequence / "gt" / "gt.txt"

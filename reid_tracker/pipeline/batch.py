@@ -125,7 +125,7 @@ def stream(
     config = config or TrackConfig()
     if config.gallery.where:
         raise UserError("stream keeps no gallery; use track.")
-    opened = open_source(source, **config.source.model_dump(exclude={"roi", "resume", "clock"}))
+    opened = open_source(source, **config.source.frames())
     models = Models(config, detector, embedder)
     looks = models.detector_for(Path(source), opened)
     if hasattr(looks, "restart"):

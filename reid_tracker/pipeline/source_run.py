@@ -132,7 +132,7 @@ class SourceRun:
     def _open(self) -> None:
         """Everything that reads: the source, the networks, the tracker, what counts."""
         job, config, summary, common = self._job, self._config, self._summary, self._common
-        self._source = opened = open_source(job.path, **config.source.model_dump(exclude={"roi", "resume", "clock"}))
+        self._source = opened = open_source(job.path, **config.source.frames())
         summary.notes += opened.notes
         self._detector = common.models.detector_for(job.path, opened)
         if hasattr(self._detector, "restart"):
