@@ -191,7 +191,7 @@ def told_visits(log: VisitLog, loitering: float | None) -> list[dict[str, Any]]:
 def begin_reports(
     config: TrackConfig, path: Path, name: str, counter: PassageCounter | None, recorder: GallerySink | None
 ) -> Reports:
-    """Get ready for the reports of a video whose results are called ``name``; nothing is logged without any or places."""
+    """Get ready for the reports of a video, its results called ``name``; without any or places nothing is kept."""
     if not config.output.report and counter is None:
         return Reports(None)
     settings = config.model_dump(exclude_defaults=True, exclude={"output", "detector", "embedder", "gallery"})

@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment, minimize
 
 from reid_tracker.exchange.tracks import Tracks
 from reid_tracker.motchallenge import read_rows
-from reid_tracker.review.doubts import CROSSING, GAP, NEWCOMER, Doubt, find_doubts
+from reid_tracker.review.doubts import CROSSING, GAP, NEWCOMER, Doubt, Timeline, find_doubts
 from reid_tracker.tracking import costs
 
 SETTINGS: tuple[dict[str, Any], ...] = (
@@ -76,7 +76,7 @@ def judge(task: tuple[str, dict[str, Any], Path, Path]) -> tuple[str, Judged]:
         return int(who[count.argmax()]) if count.size and count.max() >= SURE * count.sum() else -1
 
     judged = []
-    for doubt in find_doubts(tracks, rate):
+    for doubt in find_doubts(Timeline(tracks, rate)):
         after = of(doubt.sides["own after"])
         before = of(doubt.sides.get("own before", np.zeros(0, np.int64)))
         wrong = np.nan

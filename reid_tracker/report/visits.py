@@ -16,7 +16,7 @@ import supervision as sv
 
 from reid_tracker.counting import MISSING_SECONDS, PassageCounter
 from reid_tracker.exchange.tracks import Tracks
-from reid_tracker.review.doubts import Doubt, find_doubts
+from reid_tracker.review.doubts import Doubt, Timeline, find_doubts
 from reid_tracker.tracking import costs
 from reid_tracker.tracking.bridge import measured
 from reid_tracker.video.sinks import SMALLEST_CROP, FrameResult
@@ -197,7 +197,7 @@ class VisitLog:
                 rows.append((moment, who, *box, 1.0, None, seconds, tracklet))
         if not rows:
             return []
-        found = find_doubts(Tracks.from_rows(rows, "here"), 1 / EVERY_SECONDS)
+        found = find_doubts(Timeline(Tracks.from_rows(rows, "here"), 1 / EVERY_SECONDS))
         return [each for each in found if each.odds >= WORTH_A_LOOK][:MOST_DOUBTS]
 
     def visits(self) -> list[Visit]:

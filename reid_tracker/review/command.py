@@ -119,7 +119,8 @@ class Review:
         from reid_tracker.review.pictures import Pictures, is_playable, rows_to_show
 
         tracks = self.reviewed.tracks
-        doubts = find_doubts(tracks, self._source.frame_rate)
+        timeline = Timeline(tracks, self._source.frame_rate)
+        doubts = find_doubts(timeline)
         with ExitStack() as stack:
             copy = None
             if self._fps is not None or not is_playable(self._video):
@@ -135,7 +136,6 @@ class Review:
                 "length": round(length, 3),
                 "copied": copy is not None,
             }
-            timeline = Timeline(tracks, self._source.frame_rate)
             page = ReviewPage(self.reviewed, doubts, timeline, pictures, about, self.save)
             page.serve(copy or self._video, address, started)
 

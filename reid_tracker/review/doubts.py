@@ -85,17 +85,8 @@ class Doubt:
         return f"{self.kind} {self.identity} {self.other} {self.after}"
 
 
-def find_doubts(tracks: Tracks, frame_rate: float) -> list[Doubt]:
-    """Every decision of these kinds, the most doubtful first.
-
-    Parameters
-    ----------
-    tracks : Tracks
-        Of one video.
-    frame_rate : float
-        Where the tracks hold no times.
-    """
-    timeline = Timeline(tracks, frame_rate)
+def find_doubts(timeline: "Timeline") -> list[Doubt]:
+    """Every decision of these kinds, the most doubtful first."""
     found = [*_gaps(timeline), *_crossings(timeline), *_newcomers(timeline)]
     return sorted(found, key=lambda doubt: (-doubt.odds, doubt.start, doubt.identity))
 
@@ -117,6 +108,8 @@ class Timeline:
         Rows of each identity that were seen.
     step : float
         Seconds from frame to frame.
+    meetings : tuple of three ndarray [K]
+        Rows, rows and IoU of boxes seen in one frame that overlap, each pair once.
     """
 
     def __init__(self, tracks: Tracks, frame_rate: float) -> None:
@@ -125,16 +118,19 @@ class Timeline:
         self.rows = np.flatnonzero(tracks.confidence > 0)
         moments = np.unique(self.times[self.rows])
         self.step = float(np.median(np.diff(moments))) if len(moments) > 1 else 1 / frame_rate
-        self.frames = np.split(self.rows, np.flatnonzero(np.diff(tracks.frame[self.rows])) + 1)
         order = self.rows[np.argsort(tracks.identity[self.rows], kind="stable")]
         bounds = np.flatnonzero(np.diff(tracks.identity[order])) + 1
         self.people = {int(tracks.identity[part[0]]): part for part in np.split(order, bounds) if len(part)}
         self._box = kalman.measure(tracks.xyxy)
-        self._crowded = np.zeros(len(tracks))
-        for rows in self.frames:
+        pairs = [np.zeros((2, 0), dtype=np.int64)]
+        for rows in np.split(self.rows, np.flatnonzero(np.diff(tracks.frame[self.rows])) + 1):
             i, j = costs.overlapping(tracks.xyxy[rows], tracks.xyxy[rows])
-            i, j = i[i != j], j[i != j]
-            np.maximum.at(self._crowded, rows[i], costs.iou(tracks.xyxy[rows[i]], tracks.xyxy[rows[j]]))
+            pairs.append(rows[np.stack([i[i < j], j[i < j]])])
+        one, two = np.concatenate(pairs, axis=1)
+        self.meetings = one, two, costs.iou(tracks.xyxy[one], tracks.xyxy[two])
+        self._crowded = np.zeros(len(tracks))
+        for each in (one, two):
+            np.maximum.at(self._crowded, each, self.meetings[2])
 
     def crowded(self, *rows: int) -> float:
         """Largest overlap (IoU) of some boxes with anybody else's of the same frame."""
@@ -219,14 +215,11 @@ def _gaps(timeline: Timeline) -> Iterator[Doubt]:
 def _crossings(timeline: Timeline) -> Iterator[Doubt]:
     tracks, times = timeline.tracks, timeline.times
     meetings: dict[tuple[int, int], list[tuple[float, float]]] = {}
-    for rows in timeline.frames:
-        i, j = costs.overlapping(tracks.xyxy[rows], tracks.xyxy[rows])
-        i, j = rows[i[i < j]], rows[j[i < j]]
-        overlap = costs.iou(tracks.xyxy[i], tracks.xyxy[j])
-        for one, two, value in zip(tracks.identity[i].tolist(), tracks.identity[j].tolist(), overlap, strict=True):
-            if value >= CROSSING_IOU and one != two:
-                moment = float(times[rows[0]]), float(value)
-                meetings.setdefault((min(one, two), max(one, two)), []).append(moment)
+    i, j, overlap = (column[timeline.meetings[2] >= CROSSING_IOU] for column in timeline.meetings)
+    who = zip(tracks.identity[i].tolist(), tracks.identity[j].tolist(), strict=True)
+    for (one, two), *moment in zip(who, times[i].tolist(), overlap.tolist(), strict=True):
+        if one != two:
+            meetings.setdefault((min(one, two), max(one, two)), []).append((moment[0], moment[1]))
     for (one, two), moments in meetings.items():
         when, overlaps = np.array(moments).T
         for part in np.split(np.arange(len(when)), np.flatnonzero(np.diff(when) > APART) + 1):

@@ -124,7 +124,9 @@ def test_pictures_need_the_gallerys_model(run, tmp_path):
 
 def test_track_takes_the_gallery_and_the_retention(tmp_path, monkeypatch, capsys):
     given = []
-    monkeypatch.setattr("reid_tracker.cli.track.run_track", lambda sources, config, timings: given.append(config.gallery))
+    monkeypatch.setattr(
+        "reid_tracker.cli.track.run_track", lambda sources, config, timings: given.append(config.gallery)
+    )
     words = ["track", "walk.mp4", "--gallery", "people", "--retention", "30"]
     monkeypatch.setattr(sys, "argv", ["reid-tracker", *words])
     with pytest.raises(SystemExit):

@@ -19,7 +19,7 @@ from selenium.webdriver.common.keys import Keys
 
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.tracks import Tracks, read_results
-from reid_tracker.review.doubts import CROSSING, GAP, NEWCOMER, find_doubts
+from reid_tracker.review.doubts import CROSSING, GAP, NEWCOMER, Timeline, find_doubts
 from reid_tracker.review.edits import DROPPED, Reviewed
 from reid_tracker.video.sources import open_source
 
@@ -39,14 +39,14 @@ def tracks_of(*rows):
 
 
 def test_who_is_in_view_all_along_raises_no_doubt():
-    assert find_doubts(tracks_of(walk(1, range(1, 60), 0), walk(2, range(1, 60), 900, -3.0)), RATE) == []
+    assert find_doubts(Timeline(tracks_of(walk(1, range(1, 60), 0), walk(2, range(1, 60), 900, -3.0)), RATE)) == []
 
 
 def test_doubts_are_found_where_identities_may_have_changed():
     gap = [*walk(1, range(1, 20), 0), *walk(1, range(60, 80), 700)]
     crossing = [walk(2, range(1, 81), 0, 5.0, 400), walk(3, range(1, 81), 400, -5.0, 405)]
     newcomer = [*walk(4, range(1, 30), 0, y=700), *walk(5, range(40, 80), 195, y=700)]
-    found = find_doubts(tracks_of(gap, *crossing, newcomer), RATE)
+    found = find_doubts(Timeline(tracks_of(gap, *crossing, newcomer), RATE))
     by_kind = {kind: [each for each in found if each.kind == kind] for kind in (GAP, CROSSING, NEWCOMER)}
     assert [(each.identity, each.after) for each in by_kind[GAP]] == [(1, 60)]
     assert [(each.identity, each.other) for each in by_kind[CROSSING]] == [(2, 3)]
@@ -59,7 +59,7 @@ def test_doubts_are_found_where_identities_may_have_changed():
 def test_the_less_likely_of_two_gaps_comes_first():
     smooth = [*walk(1, range(1, 20), 0), *walk(1, range(25, 60), 120)]
     leap = [*walk(2, range(1, 20), 0, y=500), *walk(2, range(25, 60), 420, y=500)]
-    assert [each.identity for each in find_doubts(tracks_of(smooth, leap), RATE)] == [2, 1]
+    assert [each.identity for each in find_doubts(Timeline(tracks_of(smooth, leap), RATE))] == [2, 1]
 
 
 class Slow:

@@ -248,9 +248,15 @@ function frameNow() {
   return here.length ? here[0][1] : Math.round(video.currentTime * state.rate) + 1;
 }
 
+const shownPeople = new Map(); // what is the same as before is not built again: there may be hundreds
 function showPeople() {
   byId("count").textContent = state.people.length;
   byId("people").replaceChildren(...state.people.map((each) => {
+    const told = JSON.stringify([each.name, each.stays, each.picture]), before = shownPeople.get(each.number);
+    if (before?.told === told) {
+      before.item.firstChild.setAttribute("aria-pressed", String(each.number === chosen));
+      return before.item;
+    }
     const item = element("li"), choice = button("", () => { choose(each.number); seek(each.stays[0][0]); });
     choice.setAttribute("aria-pressed", String(each.number === chosen));
     choice.style.borderLeftColor = each.colour;
@@ -258,6 +264,7 @@ function showPeople() {
     const seconds = each.stays.reduce((sum, [begun, ended]) => sum + ended - begun, 0);
     choice.append(title(each.number), element("br"), element("small", `${clock(each.stays[0][0])}, ${seconds.toFixed(1)} s`));
     item.append(choice);
+    shownPeople.set(each.number, { told, item });
     return item;
   }));
   const shown = byId("chosen");
