@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from reid_tracker.evaluation.mot import evaluate_mot
     from reid_tracker.exchange.formats import convert, read_tracks
     from reid_tracker.exchange.tracks import Tracks
-    from reid_tracker.gallery.store import open_gallery
-    from reid_tracker.pipeline.batch import BatchError, stream, track
+    from reid_tracker.gallery.opening import open_gallery
+    from reid_tracker.pipeline.batch import stream, track
+    from reid_tracker.pipeline.failures import BatchError
     from reid_tracker.results import RunSummary
     from reid_tracker.review.command import Review
     from reid_tracker.tracking.state import TrackerState
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BatchError": "pipeline.batch",
+    "BatchError": "pipeline.failures",
     "Embedder": "appearance.embedder",
     "Frame": "video.sources",
     "RecordedDetections": "detection.recorded",
@@ -45,7 +46,7 @@ _HOMES = {
     "YoloDetector": "detection.yolo",
     "convert": "exchange.formats",
     "evaluate_mot": "evaluation.mot",
-    "open_gallery": "gallery.store",
+    "open_gallery": "gallery.opening",
     "open_source": "video.sources",
     "read_tracks": "exchange.formats",
     "register_backbone": "appearance.network",

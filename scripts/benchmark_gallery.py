@@ -15,8 +15,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from reid_tracker import TrackConfig, track
+from reid_tracker.gallery.opening import open_gallery
 from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
-from reid_tracker.gallery.store import Model, Sighting, View, open_gallery
+from reid_tracker.gallery.store import Model, Sighting, View
 from reid_tracker.motchallenge import FRAME, HEIGHT, IDENTITY, LEFT, read_rows
 from reid_tracker.tracking.costs import iou
 from reid_tracker.tracking.memory import VIEWS

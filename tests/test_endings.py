@@ -18,7 +18,7 @@ from test_ownership import FLAGS, last_frame, wait_for
 from reid_tracker import TrackConfig, UserError, progress, track
 from reid_tracker.config import load
 from reid_tracker.gallery.sqlite_store import SqliteGallery
-from reid_tracker.pipeline.batch import BatchError
+from reid_tracker.pipeline.failures import BatchError
 from reid_tracker.video import sinks
 from reid_tracker.video.sources import open_source
 

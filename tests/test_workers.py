@@ -17,7 +17,7 @@ from live_world import wait_until
 
 from reid_tracker import TrackConfig, UserError, track
 from reid_tracker.config import load
-from reid_tracker.pipeline.batch import BatchError
+from reid_tracker.pipeline.failures import BatchError
 from reid_tracker.video.sources import open_source
 
 LONG = 1200  # frames

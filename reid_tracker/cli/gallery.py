@@ -174,7 +174,7 @@ def forget(
     gallery: Where = DEFAULT,
 ) -> None:
     """Delete people: vectors, crops, names; nothing of them is left in the gallery's files."""
-    from reid_tracker.gallery.store import forget_unseen
+    from reid_tracker.gallery.opening import forget_unseen
 
     if not numbers and retention is None:
         raise UserError("gallery forget: name numbers, or --retention DAYS.")
@@ -208,16 +208,16 @@ def export(
     gallery: Where = DEFAULT,
 ) -> None:
     """Write everything out: gallery.json, vectors.npz, crops by number."""
-    from reid_tracker.gallery import store
+    from reid_tracker.gallery import opening
 
     with _opened(gallery) as opened:
-        print(f"{store.export(opened, output)} people: {output}")
+        print(f"{opening.export(opened, output)} people: {output}")
 
 
 def _opened(where: str) -> Any:
     from contextlib import closing
 
-    from reid_tracker.gallery.store import open_gallery
+    from reid_tracker.gallery.opening import open_gallery
 
     return closing(open_gallery(where))
 

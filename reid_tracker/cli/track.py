@@ -254,8 +254,8 @@ def run_track(sources: list[str], config: Any, timings: bool = False) -> None:
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from reid_tracker.pipeline.batch import BatchError
     from reid_tracker.pipeline.batch import track as run
+    from reid_tracker.pipeline.failures import BatchError
     from reid_tracker.pipeline.source_run import Followed
     from reid_tracker.progress import ProgressLines
 

@@ -1,9 +1,7 @@
-"""What a gallery is: the protocol of both stores, what goes in and comes out, and what needs no store's help."""
+"""What a gallery is: the protocol of both stores, and what goes in and comes out."""
 
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +9,6 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 
-DAY = 86_400.0  # s
 LONGEST_NAME = 80
 BEST_VIEWS = 3  # of a person that a likeness is the mean of: one alone may be alike by chance
 
@@ -170,30 +167,6 @@ def is_url(where: str | Path) -> bool:
     return str(where).startswith(("http://", "https://"))
 
 
-def open_gallery(where: str | Path, model: Model | None = None) -> Gallery:
-    """Open a gallery.
-
-    Parameters
-    ----------
-    where : str or Path
-        A folder, or the URL of a Qdrant server: ``http://host:6333/collection``.
-    model : Model, optional
-        The model whose vectors will be enrolled or searched for; a gallery that is not there yet is made for it.
-
-    Raises
-    ------
-    UserError
-        If it is not there and no model is given, cannot be opened, or holds vectors of another model.
-    """
-    if is_url(where):
-        from reid_tracker.gallery.qdrant_store import open_qdrant
-
-        return open_qdrant(str(where), model)
-    from reid_tracker.gallery.sqlite_store import SqliteGallery
-
-    return SqliteGallery(Path(where).expanduser(), model)
-
-
 def check_model(where: object, known: Model, given: Model | None) -> None:
     """Refuse vectors of another model than the gallery's."""
     if given is not None and (given.hash, given.dimension) != (known.hash, known.dimension):
@@ -207,43 +180,3 @@ def check_model(where: object, known: Model, given: Model | None) -> None:
 def clean_name(text: str) -> str:
     """A name as it is kept: one line of letters that can be shown, at most `LONGEST_NAME`; no control characters."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:LONGEST_NAME]
-
-
-def forget_unseen(gallery: Gallery, days: float) -> list[int]:
-    """Forget everyone who has not been seen for so many days; their numbers."""
-    numbers = [each.number for each in gallery.people() if each.last_seen < time.time() - days * DAY]
-    if numbers:
-        gallery.forget(numbers)
-    return numbers
-
-
-def export(gallery: Gallery, folder: Path) -> int:
-    """Write everything to a new folder: gallery.json, vectors.npz (``number``, ``vector``), crops/<number>/<view>.jpg.
-
-    The crops are a data set that `train` reads. Returns the number of people.
-    """
-    entries: list[dict[str, Any]] = []
-    numbers, vectors = [], []
-    try:
-        folder.mkdir(parents=True)
-        for person in gallery.people():
-            entry = {**asdict(person), "views": []}
-            for position, view in enumerate(gallery.views(person.number), 1):
-                crop = None
-                if view.crop is not None:
-                    crop = f"crops/{person.number:06d}/{position}.jpg"
-                    (folder / crop).parent.mkdir(parents=True, exist_ok=True)
-                    (folder / crop).write_bytes(view.crop)
-                entry["views"].append({"crop": crop, "source": view.source, "time": view.time, "quality": view.quality})
-                numbers.append(person.number)
-                vectors.append(view.vector)
-            entries.append(entry)
-        matrix = np.stack(vectors) if vectors else np.zeros((0, gallery.model.dimension), np.float32)
-        np.savez(folder / "vectors.npz", number=np.array(numbers, np.int64), vector=matrix)
-        text = json.dumps({"model": asdict(gallery.model), "people": entries}, indent=1, ensure_ascii=False)
-        (folder / "gallery.json").write_text(text + "\n", encoding="utf-8")
-    except FileExistsError as error:
-        raise UserError(f"{folder}: is there already; name a new folder.") from error
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}).") from error
-    return len(entries)

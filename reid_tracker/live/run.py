@@ -26,8 +26,8 @@ from reid_tracker.config import NO_PAGE, LiveConfig, LiveOutputSettings
 from reid_tracker.counting import describe
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.opening import forget_unseen, open_gallery
 from reid_tracker.gallery.recorder import GalleryMemory
-from reid_tracker.gallery.store import forget_unseen, open_gallery
 from reid_tracker.live.capture import Camera, LiveSource
 from reid_tracker.live.events import EventLog, Webhook
 from reid_tracker.live.gallery import LiveGallery

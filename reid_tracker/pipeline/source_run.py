@@ -20,7 +20,8 @@ from reid_tracker.pipeline.follow import Follower
 from reid_tracker.pipeline.models import AppearanceModel, Models
 from reid_tracker.pipeline.plan import Job, claim_arguments
 from reid_tracker.places.files import Places
-from reid_tracker.results import Reports, RunSummary, begin_reports, ending, open_sinks, wanted_files
+from reid_tracker.report.run import Reports, begin_reports
+from reid_tracker.results import RunSummary, ending, open_sinks, wanted_files
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.bridge import measured
 from reid_tracker.tracking.refine import History, Join

@@ -23,9 +23,10 @@ from reid_tracker.device import share_processor
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import is_url
 from reid_tracker.ownership import FOLDER, is_finished, source_marks
-from reid_tracker.pipeline.batch import planned, prepare, raise_failures
+from reid_tracker.pipeline.failures import raise_failures
 from reid_tracker.pipeline.models import Models
 from reid_tracker.pipeline.plan import Job
+from reid_tracker.pipeline.prepare import planned, prepare
 from reid_tracker.pipeline.source_run import Progress, SourceRun
 from reid_tracker.results import RunSummary
 from reid_tracker.writing import write_whole

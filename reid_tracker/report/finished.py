@@ -14,8 +14,8 @@ from reid_tracker.exchange.replay import replay
 from reid_tracker.ownership import Inputs, claim, source_marks
 from reid_tracker.places.files import named
 from reid_tracker.report.clock_time import began_at
+from reid_tracker.report.run import Reports
 from reid_tracker.report.visits import VisitLog
-from reid_tracker.results import Reports
 from reid_tracker.tracking.bridge import measured
 from reid_tracker.video.sinks import FrameResult
 from reid_tracker.video.sources import open_source

@@ -12,8 +12,9 @@ import pytest
 from test_store import MODEL, WHO, looks, sighting
 
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.opening import export, open_gallery
 from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
-from reid_tracker.gallery.store import Sighting, View, export, open_gallery
+from reid_tracker.gallery.store import Sighting, View
 
 WRITER = """
 import sys

@@ -10,9 +10,10 @@ from qdrant_client import QdrantClient
 from tracking_world import unit_vectors
 
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.opening import export, forget_unseen, open_gallery
 from reid_tracker.gallery.qdrant_store import QdrantGallery
 from reid_tracker.gallery.sqlite_store import SqliteGallery
-from reid_tracker.gallery.store import Model, Sighting, View, export, forget_unseen, open_gallery
+from reid_tracker.gallery.store import Model, Sighting, View
 from reid_tracker.gallery.views import choose_varied, find_doubts, likeness, statistics_of, verify
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.memory import VIEWS

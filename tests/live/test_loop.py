@@ -12,7 +12,7 @@ import numpy as np
 from live_world import COLORS, ColorDetector, ColorEmbedder, free_port, picture, wait_until
 
 from reid_tracker.config import LiveConfig, load
-from reid_tracker.gallery.store import open_gallery
+from reid_tracker.gallery.opening import open_gallery
 from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.people import People
 from reid_tracker.live.run import live
