@@ -17,12 +17,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from reid_tracker.appearance.checkpoint import load_checkpoint, save_checkpoint
 from reid_tracker.config import TrainConfig
+from reid_tracker.crop_sets.crops import CropSet, join_crops, load_images
+from reid_tracker.crop_sets.layouts import read_crops
 from reid_tracker.errors import UserError
 from reid_tracker.ownership import Inputs, claim, part_of
 from reid_tracker.training.curves import LOG, PICTURE, is_log
-from reid_tracker.training.datasets import CropSet, join_crops, load_images
 from reid_tracker.training.distributed import leave_processes, rank, wait
-from reid_tracker.training.layouts import read_crops
 from reid_tracker.training.measure import measure
 from reid_tracker.training.trainer import MIXTURES, MODEL, STATE, TEACHER, TRIPLETS, Trainer
 from reid_tracker.weights import APPEARANCE

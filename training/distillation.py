@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from reid_tracker.appearance.embedder import Embedder
 from reid_tracker.appearance.exported import SUFFIXES
+from reid_tracker.crop_sets.crops import CropSet, join_crops, load_images
 from reid_tracker.errors import UserError
-from reid_tracker.training.datasets import CropSet, join_crops, load_images
 from reid_tracker.training.mixtures import film, mix_crops
 
 MIXTURES_VERSION = 2  # of how people are made up: what a teacher said of those of another is no target

@@ -9,10 +9,10 @@ from torch import Tensor
 from reid_tracker.appearance.embedder import embed_crops
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.config import NetworkSettings
+from reid_tracker.crop_sets.crops import CropSet
 from reid_tracker.evaluation.retrieval import evaluate_retrieval, similarity_statistics, stranger_tail
 from reid_tracker.tracking.calibration import COVERED_SHARES, LEAST_QUALITY
 from reid_tracker.training.augment import cover
-from reid_tracker.training.datasets import CropSet
 
 # So many crops are covered to measure what is left of them.
 COVERED_CROPS = 200

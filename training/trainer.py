@@ -20,12 +20,13 @@ from reid_tracker.appearance.crops import normalise
 from reid_tracker.appearance.embedder import embed_crops
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.config import TrainConfig
+from reid_tracker.crop_sets.crops import CropSet, can_score, join_crops, load_images, split_identities
+from reid_tracker.crop_sets.layouts import read_pictures
 from reid_tracker.device import autocast, pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.training.augment import augment
 from reid_tracker.training.collapse import CollapseAlarm, Spread, measure_spread
 from reid_tracker.training.curves import Curves
-from reid_tracker.training.datasets import CropSet, can_score, join_crops, load_images, split_identities
 from reid_tracker.training.distillation import (
     FreshMixtures,
     distillation_loss,
@@ -46,7 +47,6 @@ from reid_tracker.training.distributed import (
 )
 from reid_tracker.training.fast_convolutions import use_fast_convolutions
 from reid_tracker.training.hierarchical import ClassTree, build_class_tree
-from reid_tracker.training.layouts import read_pictures
 from reid_tracker.training.losses import fixed_centroids
 from reid_tracker.training.measure import measure
 from reid_tracker.training.mining import Triplets

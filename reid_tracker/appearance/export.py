@@ -140,8 +140,8 @@ def _noise(height: int, width: int) -> np.ndarray:
 def _calibration_crops(data: Sequence[str], size: tuple[int, int]) -> np.ndarray:
     """Random crops of the sets, uint8 [N, H, W, 3]."""
     # Here, not above: the run time never imports training.
-    from reid_tracker.training.datasets import join_crops, load_images
-    from reid_tracker.training.layouts import read_crops
+    from reid_tracker.crop_sets.crops import join_crops, load_images
+    from reid_tracker.crop_sets.layouts import read_crops
 
     random = np.random.default_rng(0)
     crops = join_crops([read_crops(source) for source in data])

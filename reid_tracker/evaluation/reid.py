@@ -18,7 +18,7 @@ from reid_tracker.evaluation.reranking import k_reciprocal_distances
 from reid_tracker.evaluation.retrieval import Distances, cosine_distances, score_ranking
 
 if TYPE_CHECKING:
-    from reid_tracker.training.datasets import CropSet
+    from reid_tracker.crop_sets.crops import CropSet
 
 _BATCH = 256
 
@@ -40,7 +40,7 @@ def evaluate_reid(
     Parameters
     ----------
     data : str
-        The test part of a set of crops, as `reid_tracker.training.layouts.read_crops` takes it: a folder, or a CSV
+        The test part of a set of crops, as `reid_tracker.crop_sets.layouts.read_crops` takes it: a folder, or a CSV
         with columns path, identity, and optionally camera and split (query or gallery).
     model : Path, optional
         What `Embedder` takes: a checkpoint, .onnx or .xml; without it the bundled network.
@@ -72,7 +72,7 @@ def evaluate_reid(
     UserError
         If the set or the model cannot be read, or nothing can be scored.
     """
-    from reid_tracker.training.layouts import read_crops  # here, not above: the run time never imports training
+    from reid_tracker.crop_sets.layouts import read_crops  # here, not above: the run time never imports training
 
     check_pictures(ranked_list, embedding_map)
     crops = read_crops(data, part="test")

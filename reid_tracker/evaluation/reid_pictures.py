@@ -13,7 +13,7 @@ from reid_tracker.evaluation.retrieval import cosine_distances
 from reid_tracker.writing import check_writable, write_whole
 
 if TYPE_CHECKING:
-    from reid_tracker.training.datasets import CropSet
+    from reid_tracker.crop_sets.crops import CropSet
 
 _SIZE = (128, 64)
 _EDGE = 4

@@ -11,6 +11,7 @@ from reid_tracker.appearance.embedder import Embedder
 from reid_tracker.appearance.export import export_model
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.config import TrainConfig
+from reid_tracker.crop_sets.layouts import read_crops, read_pictures
 from reid_tracker.errors import UserError
 from reid_tracker.training.command import train
 from reid_tracker.training.distillation import (
@@ -21,7 +22,6 @@ from reid_tracker.training.distillation import (
     teach,
     teach_mixtures,
 )
-from reid_tracker.training.layouts import read_crops, read_pictures
 from reid_tracker.training.mixtures import film, mix_crops
 from reid_tracker.training.objective import Classes
 from reid_tracker.training.trainer import Trainer

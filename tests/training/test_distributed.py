@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, distributed, multiprocessing, nn
 
 from reid_tracker.config import DistillationSettings, TrainConfig
+from reid_tracker.crop_sets.layouts import read_crops
 from reid_tracker.training.distributed import own_share
-from reid_tracker.training.layouts import read_crops
 from reid_tracker.training.objective import Classes
 from reid_tracker.training.trainer import Trainer
 from reid_tracker.weights import APPEARANCE

@@ -12,11 +12,11 @@ import reid_tracker
 from reid_tracker.appearance.checkpoint import load_checkpoint, save_checkpoint
 from reid_tracker.appearance.network import BACKBONES, EmbeddingNetwork
 from reid_tracker.config import LossSettings, TrainConfig
+from reid_tracker.crop_sets.crops import CropSet
+from reid_tracker.crop_sets.layouts import read_crops
 from reid_tracker.errors import UserError
 from reid_tracker.training import trainer as module
 from reid_tracker.training.command import train
-from reid_tracker.training.datasets import CropSet
-from reid_tracker.training.layouts import read_crops
 from reid_tracker.training.mining import Triplets, batch_hard
 from reid_tracker.training.objective import LOSSES, MINERS, Batch, Classes
 from reid_tracker.training.offline_mining import load_triplets

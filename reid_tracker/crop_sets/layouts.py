@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from reid_tracker.appearance.crops import clip_boxes
+from reid_tracker.crop_sets.crops import CropSet, first_per_camera, join_crops
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import (
     CLASS,
@@ -21,7 +22,6 @@ from reid_tracker.motchallenge import (
     read_sequence_info,
 )
 from reid_tracker.reading import read_text
-from reid_tracker.training.datasets import CropSet, first_per_camera, join_crops
 
 Part = Literal["train", "test"]
 

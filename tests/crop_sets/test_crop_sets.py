@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from reid_tracker.crop_sets.crops import CropSet, join_crops, load_images, split_identities
 from reid_tracker.errors import UserError
-from reid_tracker.training.datasets import CropSet, join_crops, load_images, split_identities
 
 
 def crop_set(

@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
+from reid_tracker.crop_sets.crops import load_images
+from reid_tracker.crop_sets.layouts import read_crops
 from reid_tracker.errors import UserError
-from reid_tracker.training.datasets import load_images
-from reid_tracker.training.layouts import read_crops
 
 DATA = os.environ.get("REID_TRACKER_DATA")
 
