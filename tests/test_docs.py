@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import typer
+from command_world import make_clip
 from typer.testing import CliRunner
 
 from reid_tracker.cli import app
@@ -106,3 +108,17 @@ def test_help_shows_every_option_s_text_whole(words: tuple[str, ...], command: A
     for each in command.params:
         said = " ".join((getattr(each, "help", None) or "").replace("\\[", "[").split())
         assert said in drawn, each.name
+
+
+def test_every_python_block_runs_beside_a_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_clip(tmp_path / "video.mp4")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"(?ms)^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text())
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), names)
+    assert len(blocks) >= 7 and "[1] [0]" in capsys.readouterr().out
+    with sqlite3.connect("tracks.db") as database:
+        assert database.execute("SELECT count(*) FROM boxes WHERE identity = 1").fetchone() == (30,)
