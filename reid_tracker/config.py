@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from reid_tracker.errors import UserError
+from reid_tracker.reading import parse_yaml, read_text
 
 S = TypeVar("S", bound="Settings")
 
@@ -585,15 +586,11 @@ def load(model: type[S], path: str | Path | None = None, overrides: dict[str, An
         try:
             if Path(path).exists() and (not Path(path).is_file() or Path(path).stat().st_size > MOST_BYTES):
                 raise UserError(f"{path}: no file of settings; write one with reid-tracker config.")
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except RecursionError as error:
-            raise UserError(
-                f"{path}: nested too deeply for settings; write a fresh file with reid-tracker config."
-            ) from error
+            values = parse_yaml(read_text(Path(path))) or {}
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-        except (yaml.YAMLError, ValueError) as error:
-            raise UserError(f"{path}: not YAML ({str(error).splitlines()[0]}).") from error
+        except ValueError as error:
+            raise UserError(f"{path}: not YAML ({error}); write a fresh file with reid-tracker config.") from error
         if not isinstance(values, dict):
             raise UserError(f"{path}: settings are 'name: value' lines; write a fresh file with reid-tracker config.")
     for name, value in (overrides or {}).items():

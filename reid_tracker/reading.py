@@ -1,6 +1,9 @@
 """Text that the user names."""
 
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from reid_tracker.errors import UserError
 
@@ -19,3 +22,36 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text file in UTF-8.") from error
+
+
+class _Once(yaml.SafeLoader):
+    """PyYAML's safe loader; of a name that stands twice it would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping's contents."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """What a text in YAML holds.
+
+    Raises
+    ------
+    ValueError
+        If it is not YAML, is nested too deeply, or names something twice; its message says why in a few words.
+    """
+    try:
+        return yaml.load(text, _Once)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except yaml.MarkedYAMLError as error:
+        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ValueError(f"{error.problem or error.context}{where}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(str(error).splitlines()[0]) from error

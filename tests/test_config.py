@@ -7,6 +7,7 @@ import yaml
 
 from reid_tracker.config import CONFIGS, LiveConfig, TrackConfig, load, write_yaml
 from reid_tracker.errors import UserError
+from reid_tracker.reading import parse_yaml
 
 CONFIG_FOLDER = Path(__file__).parents[1] / "configs"
 
@@ -76,3 +77,12 @@ def test_what_is_no_file_of_settings_is_refused_at_once(tmp_path):
     for path in ("/dev/zero", tmp_path, tmp_path / "deep.yaml", tmp_path / "large.yaml"):
         with pytest.raises(UserError):
             load(TrackConfig, path)
+
+
+def test_what_stands_twice_is_an_error(tmp_path):
+    (tmp_path / "twice.yaml").write_text("tracker:\n  lost_seconds: 2\n  motion_limit: 0.7\n  lost_seconds: 5\n")
+    with pytest.raises(UserError, match=r"twice\.yaml: not YAML \('lost_seconds' stands twice in line 4\)"):
+        load(TrackConfig, tmp_path / "twice.yaml")
+    # The same name in two groups is two names, and what an anchor brings along may be said anew.
+    fine = "base: &base {lost_seconds: 2}\ntracker: {<<: *base, lost_seconds: 5}\n"
+    assert parse_yaml(fine)["tracker"] == {"lost_seconds": 5}

@@ -22,14 +22,14 @@ Overwrite = Annotated[
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
     """NAME=VALUE pairs as settings; values are YAML, so that numbers, lists and null can be written."""
-    import yaml
+    from reid_tracker.reading import parse_yaml
 
     parsed: dict[str, Any] = {}
     for pair in pairs:
         name, value = split_pair(pair, "--set", "NAME=VALUE")
         try:
-            parsed[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:
+            parsed[name] = parse_yaml(value)
+        except ValueError as error:
             raise UserError(f"--set {pair}: the value is not YAML.") from error
     return parsed
 

@@ -10,7 +10,7 @@ import yaml
 from reid_tracker.config import CountSettings
 from reid_tracker.counting import FURTHEST, parse_shapes
 from reid_tracker.errors import UserError
-from reid_tracker.reading import read_text
+from reid_tracker.reading import parse_yaml, read_text
 
 MOST_BYTES = 1_000_000
 MOST_PLACES, MOST_POINTS, LONGEST_NAME = 100, 200, 64
@@ -96,9 +96,9 @@ def read(path: Path) -> Places:
         raise UserError(f"{path}: no file of places; draw one with reid-tracker places.")
     text = read_text(path)
     try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2001-99-99 looks like a date
-        raise UserError(f"{path}: not YAML; draw the places with reid-tracker places.") from error
+        content = parse_yaml(text)
+    except ValueError as error:
+        raise UserError(f"{path}: not YAML ({error}); draw the places with reid-tracker places.") from error
     return parse(content, str(path))
 
 

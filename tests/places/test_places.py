@@ -46,6 +46,7 @@ def test_places_grow_with_the_picture_and_only_in_one_of_its_shape():
     "text",
     [
         "[1, 2]",
+        "lines: {door: [[0, 0], [1, 1]], door: [[0, 0], [9, 9]]}",
         "door: [[0, 0], [1, 1]]",
         "lines: {door: [[0, 0]]}",
         "lines: {door: [[0, 0], [1, 1], [2, 2]]}",
