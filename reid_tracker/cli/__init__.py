@@ -36,6 +36,7 @@ app.command()(finished.convert)
 app.command("export-crops")(finished.export_crops)
 app.command()(models.export)
 app.command()(models.config)
+app.command()(gallery.link)
 app.add_typer(evaluate.evaluate, name="evaluate")
 app.add_typer(gallery.app, name="gallery")
 

@@ -131,6 +131,40 @@ def check(gallery: Where = DEFAULT, json: Json = False) -> None:
         print("Nothing is doubtful.")
 
 
+def link(
+    gallery: Annotated[str, typer.Argument(metavar="DIR|URL", help="The gallery.")] = DEFAULT,
+    rate: Annotated[
+        float, typer.Option(help="Of people who are in it once, at most this share may be joined with somebody.")
+    ] = 0.05,
+    apply: Annotated[bool, typer.Option("--apply", help="Merge the numbers; otherwise they are listed only.")] = False,
+    json: Json = False,
+) -> None:
+    """Find who is in a gallery under several numbers, over all its videos at once.
+
+    Example: reid-tracker link people; look at it; then reid-tracker link people --apply.
+
+    Whoever was seen at once with somebody is never the same person. Merging keeps the most varied views of a person and
+    has no way back but gallery split; gallery export makes a copy first.
+    """
+    from reid_tracker.gallery.link import apply_links, find_links
+
+    with _opened(gallery) as opened:
+        links = find_links(opened, rate)
+        if apply:
+            apply_links(opened, links)
+    if json:
+        _print_json([asdict(each) for each in links])
+        return
+    rows = [
+        (" ".join(map(str, each.numbers)), f"{min(join.cosine - join.asked for join in each.joins):.2f}")
+        for each in links
+    ]
+    if not rows:
+        print("Nobody is in it twice, as far as can be told.")
+        return
+    _print_table(("merged" if apply else "one person", "closest call: likeness above what was asked"), rows)
+
+
 @app.command()
 def name(
     number: Number,

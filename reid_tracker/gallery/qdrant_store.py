@@ -181,6 +181,13 @@ class QdrantGallery:
         order = np.argsort(numbers, kind="stable")
         return numbers[order], matrix[order]
 
+    def moments(self) -> tuple[list[str], np.ndarray]:
+        """Source and time (s, by that video's clock) [N] of every row of `vectors`."""
+        with self._reporting():
+            points = list(self._scroll(self._views, None, fields=["number", "source", "time"]))
+        told = sorted((point.payload for point in points), key=lambda payload: int(payload["number"]))
+        return [str(each["source"]) for each in told], np.array([float(each["time"]) for each in told])
+
     def name(self, number: int, text: str) -> None:
         """Name someone; an empty text takes the name away."""
         self.person(number)

@@ -257,6 +257,13 @@ class SqliteGallery:
                 self._layout = people, count, cell
             return self._numbers, self._matrix
 
+    def moments(self) -> tuple[list[str], np.ndarray]:
+        """Source and time (s, by that video's clock) [N] of every row of `vectors`."""
+        with self._lock, self._reading():
+            rows = self._connection.execute("SELECT number, source, time FROM views").fetchall()
+            rows.sort(key=lambda row: int(row[0]))
+            return [str(row[1]) for row in rows], np.array([float(row[2]) for row in rows])
+
     def name(self, number: int, text: str) -> None:
         """Name someone; an empty text takes the name away."""
         with self._transaction():

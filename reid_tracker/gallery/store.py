@@ -137,6 +137,9 @@ class Gallery(Protocol):
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
         """Everyone's vectors: numbers int64 [N], ascending, and unit rows float32 [N, D]; do not change them."""
 
+    def moments(self) -> tuple[list[str], np.ndarray]:
+        """Source and time (s, by that video's clock) [N] of every row of `vectors`."""
+
     def name(self, number: int, text: str) -> None:
         """Name someone; an empty text takes the name away."""
 
