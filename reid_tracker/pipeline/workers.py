@@ -72,9 +72,11 @@ def track_on_workers(
     summaries = [RunSummary(job.name, error=job.error) for job in jobs]
     waiting = []
     for number, (job, summary) in enumerate(zip(jobs, summaries, strict=True)):
-        if job.error is None and not config.workers.again and manifest.holds(job):
-            summary.done_before, summary.outputs = True, [*job.outputs, *job.refined]
-        elif job.error is None:
+        if job.error is not None:
+            continue
+        summary.outputs = [] if config.workers.again else manifest.files_of(job)
+        summary.done_before = bool(summary.outputs)
+        if not summary.done_before:
             waiting.append(number)
     if waiting:
         with _cluster(ray, config):
@@ -125,6 +127,8 @@ def _cluster(ray: Any, config: TrackConfig) -> Iterator[None]:
                 num_cpus=processors, include_dashboard=False, _temp_dir=folder, _node_ip_address="127.0.0.1", **quiet
             )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise UserError(
             f"Ray {workers.ray or 'on this machine'}: cannot be reached or started ({reason[0]})."
@@ -209,7 +213,8 @@ def _run(
         for each in running:
             ray.cancel(each)
         with suppress(KeyboardInterrupt):  # a second one does not wait
-            ray.wait(list(running), num_returns=len(running), timeout=STOP_SECONDS)
+            if running:
+                ray.wait(list(running), num_returns=len(running), timeout=STOP_SECONDS)
         for number in running.values():
             if places[number].began:
                 summaries[number].interrupted, summaries[number].last_frame = True, places[number].done
@@ -290,11 +295,11 @@ class _Manifest:
         marks = [*source_marks(job.path), self._settings]
         return hashlib.sha256("\n".join(marks).encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
-    def holds(self, job: Job) -> bool:
-        """Whether a source is finished, and what came of it is as it was."""
-        files = self._known.get(self._key(job))
+    def files_of(self, job: Job) -> list[Path]:
+        """What came of a source, if it is finished and all of that is as it was; else nothing."""
+        files = [self._folder / each for each in self._known.get(self._key(job), ())]
         of = source_marks(job.path)
-        return bool(files) and all(is_finished(self._folder / each, of) for each in files or ())
+        return files if all(is_finished(each, of) for each in files) else []
 
     def add(self, job: Job, summary: RunSummary) -> None:
         """Note a finished source."""
