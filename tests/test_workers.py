@@ -137,6 +137,20 @@ def test_a_killed_worker_costs_its_source_a_second_try(tmp_path: Path) -> None:
     assert "0.mp4" in out
 
 
+def test_sigterm_keeps_what_was_written(tmp_path: Path) -> None:
+    clips = [long_clip(tmp_path / "in" / f"{number}.mp4") for number in range(3)]
+    fixed = ["--detections", clips[0].parent / "det.txt", "--no-appearance", "--no-camera-motion", "--video"]
+    program = [sys.executable, "-m", "reid_tracker", "track", *clips, *fixed, "-o", tmp_path / "out", "--workers", "2"]
+    process = subprocess.Popen([str(each) for each in program], stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: any((tmp_path / "out").glob("?.mp4")), seconds=60)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Interrupted: " in error, error
+    written = list((tmp_path / "out").glob("?.mp4"))
+    assert written and all(0 < len(list(open_source(each))) <= LONG for each in written)
+
+
 def test_what_workers_cannot_do_is_refused(command: Run, clips: list[Path], tmp_path: Path) -> None:
     fixed = ["--detections", clips[0].parent / "det.txt", "-o", tmp_path / "out"]
     refused(command("track", clips[0], *fixed, "--ray", "auto", "--gallery", tmp_path / "people"), "by URL")

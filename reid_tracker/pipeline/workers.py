@@ -6,11 +6,13 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ TRIES = 3  # after the first, of a source whose worker or machine was lost
 LOOK_SECONDS = 0.25  # between two looks at what the workers have done
 TELL_SECONDS = 0.5  # between two words of a worker about its source
 REACH_SECONDS = 5.0  # for a cluster to answer
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 STOP_SECONDS = 15.0  # for interrupted workers to end their files
 
 
@@ -79,8 +82,9 @@ def track_on_workers(
         if not summary.done_before:
             waiting.append(number)
     if waiting:
-        with _cluster(ray, config):
-            _run(ray, jobs, summaries, waiting, config, manifest, progress)
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        with _cluster(ray, config), _noting_signals(before) as told:
+            _run(ray, jobs, summaries, waiting, config, manifest, progress, told)
     if not any(each.interrupted for each in summaries):
         raise_failures(summaries)
     return [each for each in summaries if each.interrupted or each.error or each.frames or each.done_before]
@@ -115,6 +119,7 @@ def _cluster(ray: Any, config: TrackConfig) -> Iterator[None]:
     if ray.is_initialized():  # the caller's own
         yield
         return
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         if workers.ray:
             _reach(workers.ray)
@@ -139,6 +144,25 @@ def _cluster(ray: Any, config: TrackConfig) -> Iterator[None]:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _noting_signals(before: dict[signal.Signals, Any]) -> Iterator[threading.Event]:
+    """An event that is set when the run is to end; ``before`` are the handlers that are put back afterwards.
+
+    Ray's own handler ends the process at once, and a KeyboardInterrupt may be lost within Ray.
+    """
+    told = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
+    for number in before:
+        signal.signal(number, lambda *_: told.set())
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _reach(address: str) -> None:
@@ -175,6 +199,7 @@ def _run(
     config: TrackConfig,
     manifest: "_Manifest",
     progress: Progress | None,
+    told: threading.Event,
 ) -> None:
     """Give the sources to workers and wait for all of them; fills ``summaries``."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -189,6 +214,8 @@ def _run(
     late: set[int] = set()
     try:
         while running:
+            if told.is_set():
+                raise KeyboardInterrupt
             ready, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
             for each in ready:
                 number = running.pop(each)
@@ -197,14 +224,14 @@ def _run(
                     manifest.add(jobs[number], summaries[number])
                 else:
                     logger.warning("%s: %s", jobs[number].name, summaries[number].error)
-            for number, told in ray.get(board.read.remote()).items():
+            for number, word in ray.get(board.read.remote()).items():
                 if number not in running.values():
                     continue
                 place = places[number]
-                place.began, place.frame_count, place.notes = told["began"], told["total"], told["notes"]
-                if progress is not None and told["done"] != place.done:
-                    progress(place, told["done"])
-                place.done = told["done"]
+                place.began, place.frame_count, place.notes = word["began"], word["total"], word["notes"]
+                if progress is not None and word["done"] != place.done:
+                    progress(place, word["done"])
+                place.done = word["done"]
                 over = config.workers.timeout is not None and time.time() - place.began > config.workers.timeout
                 if over and number not in late:
                     late.add(number)
@@ -212,9 +239,8 @@ def _run(
     except KeyboardInterrupt:
         for each in running:
             ray.cancel(each)
-        with suppress(KeyboardInterrupt):  # a second one does not wait
-            if running:
-                ray.wait(list(running), num_returns=len(running), timeout=STOP_SECONDS)
+        if running:
+            ray.wait(list(running), num_returns=len(running), timeout=STOP_SECONDS)
         for number in running.values():
             if places[number].began:
                 summaries[number].interrupted, summaries[number].last_frame = True, places[number].done
