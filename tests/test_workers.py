@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -121,11 +122,20 @@ def test_a_killed_worker_costs_its_source_a_second_try(tmp_path: Path) -> None:
     )
 
     def workers() -> list[psutil.Process]:
-        return [each for each in psutil.Process(process.pid).children(recursive=True) if "ray::_work" in each.name()]
+        found = []
+        for each in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                found += [each] if "ray::_work" in each.name() else []
+        return found
 
-    wait_until(lambda: bool(workers()) and any((tmp_path / "out").glob("?.mp4")), seconds=60)
-    time.sleep(0.3)
-    workers()[0].send_signal(signal.SIGKILL)
+    running: list[psutil.Process] = []
+
+    def has_begun() -> bool:
+        running[:] = workers() if any((tmp_path / "out").glob("?.mp4")) else []
+        return bool(running)
+
+    wait_until(has_begun, seconds=60)
+    running[0].send_signal(signal.SIGKILL)
     out, error = process.communicate(timeout=120)
     assert process.returncode == 0, error
     for number in range(2):
