@@ -175,7 +175,7 @@ class CountSettings(Settings):
     zones: list[str] = setting([], 'Zones "NAME=x1,y1 x2,y2 x3,y3 ..." in px.')
     places: str | None = setting(None, "File of lines and zones, as reid-tracker places writes it.")
     loitering_seconds: float | None = setting(
-        None, "Whoever stays in a zone for longer is said to loiter, in <name>_counts.json and the summary.", gt=0
+        None, "Whoever stays in a zone for longer is said to loiter, in <name>_counts.json.", gt=0
     )
 
 

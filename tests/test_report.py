@@ -99,6 +99,8 @@ def test_times_are_those_of_the_clock_on_the_wall_where_the_beginning_is_known(w
     visit = table(files["yard_visits.csv"])[0]
     assert visit["entered_at"] == "2026-11-29 23:59:59+01:00"
     assert "2026-11-29 23:59:58+01:00" in files["yard_report.html"].read_text()
+    with pytest.raises(UserError, match="A clock is for the times in a report"):
+        run(world, tmp_path / "c", **{"source.clock": "2026-11-29", "output.report": False, "output.mot": True})
     with pytest.raises(UserError, match=r"--clock noon: write a date and time"):
         run(world, tmp_path / "c", **{"source.clock": "noon"})
 

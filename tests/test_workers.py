@@ -165,6 +165,8 @@ def test_what_workers_cannot_do_is_refused(command: Run, clips: list[Path], tmp_
     fixed = ["--detections", clips[0].parent / "det.txt", "-o", tmp_path / "out"]
     refused(command("track", clips[0], *fixed, "--ray", "auto", "--gallery", tmp_path / "people"), "by URL")
     refused(command("track", clips[0], *fixed, "--workers", "2", "--roi", "junk"), "roi")
+    refused(command("track", clips[0], *fixed, "--timeout", "9"), "add --workers or --ray")
+    refused(command("track", clips[0], *fixed, "--again"), "add --workers or --ray")
     with pytest.raises(UserError, match="workers load their own networks"):
         track(clips, settings(clips, tmp_path / "out", **{"workers.count": 2}), detector=object())  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()

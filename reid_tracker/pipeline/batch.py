@@ -7,7 +7,7 @@ from pathlib import Path
 
 import supervision as sv
 
-from reid_tracker.config import TrackConfig
+from reid_tracker.config import TrackConfig, WorkerSettings
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.pipeline.failures import raise_failures
@@ -71,6 +71,8 @@ def track(
         from reid_tracker.pipeline.workers import track_on_workers
 
         return track_on_workers(source, config, progress)  # type: ignore[arg-type]
+    if config.workers != WorkerSettings():
+        raise UserError("These settings are for workers (timeout, again, threads, gpus): add --workers or --ray.")
     with ExitStack() as opened_here:
         return _track(source, config or TrackConfig(), detector, embedder, progress, opened_here)
 

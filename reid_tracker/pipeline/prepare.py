@@ -14,7 +14,7 @@ from reid_tracker.pipeline.models import AppearanceModel, Models, model_of
 from reid_tracker.pipeline.plan import Job, claim_arguments, inputs_of, plan, state_arguments
 from reid_tracker.pipeline.source_run import Common, Progress
 from reid_tracker.places.files import named
-from reid_tracker.report.clock_time import FROM_FILE
+from reid_tracker.report.clock_time import FROM_FILE, began_at
 from reid_tracker.tracking.refine import read_refused
 
 
@@ -34,6 +34,11 @@ def planned(source: str | Path | Sequence[str | Path], config: TrackConfig) -> l
         raise UserError(
             "blur_people and a gallery contradict each other: a gallery keeps crops of people. Leave one out."
         )
+    if config.source.clock is not None:
+        if not config.output.report:
+            raise UserError("A clock is for the times in a report: ask for one (--report), or leave the clock out.")
+        if config.source.clock != FROM_FILE:
+            began_at(config.source.clock, None)  # a mistake in it is told before anything is loaded
     patterns = [source] if isinstance(source, str | Path) else source
     if not isinstance(patterns, Sequence) or not all(isinstance(each, str | Path) for each in patterns):
         raise UserError(f"{source!r}: track takes the paths of videos; for a camera there is reid-tracker live.")

@@ -127,13 +127,14 @@ class VisitLog:
         self._trails: defaultdict[int, _Trail] = defaultdict(_Trail)
         self._identity: dict[int, int] = {}
         self._moment, self._sampled = 1, -np.inf
+        self._doubts: list[Doubt] | None = None  # until the next frame
         self.still: np.ndarray | None = None
         self.end, self.scale = 0.0, 1.0
 
     def write(self, result: FrameResult) -> None:
         """Take in one frame."""
         now, image = result.frame.timestamp, result.frame.image if self._pictures else None
-        step, self.end = now - self.end, now
+        step, self.end, self._doubts = now - self.end, now, None
         if self.still is None and image is not None:
             self.scale = min(STILL_WIDTH / image.shape[1], 1.0)
             self.still = cv2.resize(image, None, fx=self.scale, fy=self.scale, interpolation=cv2.INTER_AREA)
@@ -189,6 +190,11 @@ class VisitLog:
 
     def doubts(self) -> list[Doubt]:
         """The decisions that are most likely wrong, and so likely that they are worth a look, the likeliest first."""
+        if self._doubts is None:
+            self._doubts = self._find_doubts()
+        return self._doubts
+
+    def _find_doubts(self) -> list[Doubt]:
         rows = []
         for tracklet, trail in self._trails.items():
             who = self._identity[tracklet]
