@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 
 from reid_tracker.appearance.crops import resize_crop
 from reid_tracker.config import TrackerSettings
+from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import Gallery, Person, Sighting, View
 from reid_tracker.gallery.views import choose_varied
 from reid_tracker.tracking.costs import coverage
@@ -39,11 +41,10 @@ class GalleryMemory(IdentityMemory):
         self.others: set[int] = set()
         class_of = {person.number: person.class_id for person in gallery.people()}
         numbers, vectors = gallery.vectors()
-        people, starts = np.unique(numbers, return_index=True)
-        views = np.split(vectors, starts[1:])
+        people, starts, counts = (each.tolist() for each in np.unique(numbers, return_index=True, return_counts=True))
         self.know(
-            (number, class_of[number], rows)
-            for number, rows in zip(people.tolist(), views, strict=False)  # of nobody, split makes one empty part
+            (number, class_of[number], vectors[start : start + count])
+            for number, start, count in zip(people, starts, counts, strict=True)
             if number in class_of
         )
 
@@ -56,15 +57,13 @@ class GalleryMemory(IdentityMemory):
     def meet(self, people: Sequence[Person]) -> None:
         """Get to know those of the gallery's people whom another run has enrolled. From any thread."""
         known = self._own | self.known | self.others
-        fresh = [person for person in people if person.views and person.number not in known]
-        if not fresh:
-            return
-        numbers, vectors = self._gallery.vectors()
-        for person in fresh:
-            views = vectors[slice(*np.searchsorted(numbers, (person.number, person.number + 1)))]
-            if len(views):
+        for person in people:
+            if not person.views or person.number in known:
+                continue
+            with suppress(UserError):  # merged or forgotten meanwhile
+                views = self._gallery.views(person.number)
                 self.others.add(person.number)
-                self._met.append((person.number, person.class_id, views))
+                self._met.append((person.number, person.class_id, np.stack([view.vector for view in views])))
 
     def absorb(self) -> None:
         """Take in those of `meet`, in the tracker's thread."""

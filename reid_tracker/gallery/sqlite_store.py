@@ -18,6 +18,7 @@ import os
 import re
 import sqlite3
 import uuid
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -77,8 +78,9 @@ class SqliteGallery:
     def __init__(self, folder: Path, model: Model | None = None) -> None:
         self._folder, self._crops, self._file = folder, folder / "crops", folder / FILE
         self._lock = RLock()
-        self._version: int | None = None  # of the matrix; None = to be read again
-        self._matrix = np.zeros((0, 0), np.float32)
+        self._version: int | None = None  # of what is kept of the file; None = to be read again
+        self._everyone: list[Person] | None = None
+        self._matrix: np.ndarray | None = None
         self._numbers = np.zeros(0, np.int64)
         self._layout: tuple[np.ndarray, ...] = ()
         if model is None and not self._file.is_file():
@@ -214,7 +216,12 @@ class SqliteGallery:
 
     def people(self) -> list[Person]:
         """Everyone, by number."""
-        return self._people("")
+        with self._lock, self._reading():
+            self._check_place()
+            self._drop_stale()
+            if self._everyone is None:
+                self._everyone = self._people("")
+            return list(self._everyone)
 
     def person(self, number: int) -> Person:
         """One of them."""
@@ -237,19 +244,23 @@ class SqliteGallery:
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
         """Everyone's vectors: numbers int64 [N], ascending, and unit rows float32 [N, D]."""
         with self._lock, self._reading():
-            # Changes when another connection commits; own changes set the version to None.
-            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-            if version != self._version:
-                rows = self._connection.execute("SELECT number, vector FROM views").fetchall()
-                numbers = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-                data = b"".join([row[1] for row in rows])
-                matrix = np.frombuffer(data, np.float32).reshape(len(rows), self.model.dimension)
-                if not np.isfinite(matrix).all():
+            self._drop_stale()
+            if self._matrix is None:
+                found, data, length = array("q"), bytearray(), 4 * self.model.dimension
+                for number, vector in self._connection.execute("SELECT number, vector FROM views"):
+                    if len(vector) != length:
+                        raise ValueError("a vector that is cut short")
+                    found.append(number)
+                    data += vector
+                numbers = np.frombuffer(found, np.int64)
+                matrix = np.frombuffer(data, np.float32).reshape(len(numbers), self.model.dimension)
+                # A sum with NaN or infinity in it is not finite, and takes no table of the matrix's size.
+                if not math.isfinite(matrix.sum(dtype=np.float64)):
                     raise ValueError("a vector with NaN")
                 order = np.argsort(numbers, kind="stable")
                 if (np.diff(order) != 1).any():
                     numbers, matrix = numbers[order], matrix[order]
-                self._numbers, self._matrix, self._version = numbers, matrix, version
+                self._numbers, self._matrix = numbers, matrix
                 # A table of one row a person: how many cells are filled, and which of them each view has.
                 people, first, count = np.unique(numbers, return_index=True, return_counts=True)
                 width = count.max(initial=0)
@@ -444,6 +455,13 @@ class SqliteGallery:
             except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
                 raise UserError(f"{self._file}: damaged ({error}); restore it from a copy.") from error
 
+    def _drop_stale(self) -> None:
+        """Let go what is kept of the file if somebody wrote since; one matrix at a time is in memory."""
+        # Changes when another connection commits; own changes set the version to None.
+        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:
+            self._version, self._everyone, self._matrix = version, None, None
+
     def _header(self, key: str) -> Any:
         return self._connection.execute("SELECT value FROM header WHERE key = ?", (key,)).fetchone()[0]
 
@@ -459,7 +477,7 @@ class SqliteGallery:
                 "SELECT number, name, first_seen, last_seen, (SELECT count(*) FROM views WHERE views.number = "
                 f"people.number), class_id FROM people {condition} ORDER BY number",
                 values,
-            ).fetchall()
+            )
             people = [
                 Person(number, name and str(name), float(first), float(last), views, int(class_id))
                 for number, name, first, last, views, class_id in rows

@@ -67,7 +67,7 @@ class Sighting:
     class_id: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Person:
     """Someone in the gallery, without the views.
 

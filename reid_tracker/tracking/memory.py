@@ -18,6 +18,7 @@ from reid_tracker.errors import UserError
 
 VIEWS = 8  # kept per identity
 NEWCOMER_CROPS = 3  # needed to tell who a newcomer is
+BLOCK = 4096  # identities that are compared, or made room for, at a time
 
 
 def add_views(views: np.ndarray, count: np.ndarray, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +68,7 @@ class IdentityMemory:
     last_seen : ndarray, float64 [C]
         Time, s; -inf for those known from elsewhere and not seen yet.
     views : ndarray, float32 [C, VIEWS, D]
-        Unit vectors; zeros behind the ``count`` first.
+        Unit vectors; zeros behind the ``count`` first. Made at each asking; `views_of` is for one identity.
     count : ndarray, int64 [C]
     mean : ndarray, float32 [C, D]
         Of the views.
@@ -89,11 +90,12 @@ class IdentityMemory:
             "identity": np.zeros(0, dtype=np.int64),
             "class_id": np.zeros(0, dtype=np.int64),
             "last_seen": np.zeros(0),
-            "views": np.zeros((0, VIEWS, 0), dtype=np.float32),
             "count": np.zeros(0, dtype=np.int64),
             "mean": np.zeros((0, 0), dtype=np.float32),
             "kept": np.zeros(0, dtype=bool),
         }
+        # Not a column of `VIEWS` places each: of thousands of known people most have fewer, and share a gallery's matrix.
+        self._views: dict[int, np.ndarray] = {}
         self.known: set[int] = set()
         self.lasting: set[int] = set()
         self.next_identity = 1
@@ -106,6 +108,15 @@ class IdentityMemory:
         if name not in self.COLUMNS:
             raise AttributeError(name)
         return self._rows[name][: self._length]
+
+    @property
+    def views(self) -> np.ndarray:
+        """Views of all, float32 [C, VIEWS, D]."""
+        padded = np.zeros((self._length, VIEWS, self.mean.shape[1]), dtype=np.float32)
+        for row, identity in enumerate(self.identity.tolist()):
+            views = self._views[identity]
+            padded[row, : len(views)] = views
+        return padded
 
     def new_identities(self, count: int) -> np.ndarray:
         """Numbers never given before, int [count]."""
@@ -123,7 +134,7 @@ class IdentityMemory:
         Parameters
         ----------
         people : iterable of (int, int, ndarray)
-            Number, class and views (float [K, D], unit rows; the first `VIEWS` of them) of each.
+            Number, class and views (float [K, D], unit rows; the first `VIEWS` of them, which are not copied) of each.
 
         Raises
         ------
@@ -131,19 +142,18 @@ class IdentityMemory:
             If the vectors are of another length than those here.
         """
         people = list(people)
-        padded = [_pad(views[:VIEWS]) for _, _, views in people]
-        for views in padded:
-            self.check_dimension(views.shape[1])
+        views = [np.asarray(each[:VIEWS], dtype=np.float32) for _, _, each in people]
+        for dimension in {each.shape[1] for each in views}:
+            self.check_dimension(dimension)
         numbers = [number for number, _, _ in people]
         self._remove(np.isin(self.identity, numbers))
         self.known.update(numbers)
         self.keep(numbers)
         self._append(
+            views,
             identity=np.array(numbers, dtype=np.int64),
             class_id=np.array([class_id for _, class_id, _ in people], dtype=np.int64),
             last_seen=np.full(len(people), -np.inf),
-            views=np.stack(padded) if padded else self.views[:0],
-            count=np.array([min(len(views), VIEWS) for _, _, views in people], dtype=np.int64),
         )
         self.next_identity = max([self.next_identity, *(number + 1 for number in numbers)])
 
@@ -156,12 +166,12 @@ class IdentityMemory:
 
     def check_dimension(self, dimension: int) -> None:
         """Take over the length of vectors, or raise UserError if there are vectors of another length."""
-        if self.views.shape[2] == 0:
-            self._rows["views"] = np.zeros((len(self._rows["identity"]), VIEWS, dimension), dtype=np.float32)
+        known = self.mean.shape[1]
+        if known == 0:
             self._rows["mean"] = np.zeros((len(self._rows["identity"]), dimension), dtype=np.float32)
-        elif self.views.shape[2] != dimension:
+        elif known != dimension:
             raise UserError(
-                f"vectors of {dimension} numbers, but the people known have vectors of {self.views.shape[2]}: "
+                f"vectors of {dimension} numbers, but the people known have vectors of {known}: "
                 "use the appearance model that described them."
             )
 
@@ -183,14 +193,18 @@ class IdentityMemory:
         self.next_identity, self.next_tracklet = numbers["next_identity"], numbers["next_tracklet"]
 
     def set_columns(self, columns: dict[str, np.ndarray]) -> None:
-        """Take over copies of another memory's `COLUMNS`."""
-        self._rows = {name: columns[name].copy() for name in self.COLUMNS}
+        """Take over copies of another memory's `COLUMNS`; ValueError for what they cannot have been."""
+        count = columns["count"]
+        if len(np.unique(columns["identity"])) < len(count) or ((count < 1) | (count > VIEWS)).any():
+            raise ValueError("identities")
+        self._rows = {name: columns[name].copy() for name in self._rows}
         self._length = len(columns["identity"])
+        rows = zip(columns["identity"].tolist(), columns["views"], columns["count"], strict=True)
+        self._views = {identity: views[:count].copy() for identity, views, count in rows}
 
     def views_of(self, identity: int) -> np.ndarray | None:
         """Views of a dormant identity, float32 [K, D], or None."""
-        rows = np.flatnonzero(self.identity == identity)
-        return self.views[rows[0], : self.count[rows[0]]] if rows.size else None
+        return self._views.get(identity)
 
     def sleep(
         self, identity: np.ndarray, class_id: np.ndarray, last_seen: np.ndarray, views: np.ndarray, count: np.ndarray
@@ -201,13 +215,8 @@ class IdentityMemory:
             return
         self.check_dimension(views.shape[2])
         self._remove(np.isin(self.identity, identity[seen]))
-        self._append(
-            identity=identity[seen],
-            class_id=class_id[seen],
-            last_seen=last_seen[seen],
-            views=views[seen],
-            count=count[seen],
-        )
+        own = [each[:some].copy() for each, some in zip(views[seen], count[seen], strict=True)]
+        self._append(own, identity=identity[seen], class_id=class_id[seen], last_seen=last_seen[seen])
         if np.count_nonzero(~self.kept) > self.capacity:
             self._mark_kept()
             own = np.flatnonzero(~self.kept)
@@ -257,37 +266,46 @@ class IdentityMemory:
         """
         # One more that is zero: the mean of a few people is mostly those people.
         common = (self.mean.sum(axis=0) + in_sight.sum(axis=0)) / (len(self) + len(in_sight) + 1)
-        cosine = _unit(seen - common) @ _unit(self.mean - common).T
+        fresh, cosine = _unit(seen - common), np.empty((len(seen), len(self)), dtype=np.float32)
+        for start in range(0, len(self), BLOCK):
+            cosine[:, start : start + BLOCK] = fresh @ _unit(self.mean[start : start + BLOCK] - common).T
         possible = self.last_seen < born[:, None]
         if class_id is not None:
             possible &= self.class_id == class_id[:, None]
         return np.where(possible, cosine, -np.inf)
 
-    def _append(self, **columns: np.ndarray) -> None:
-        columns["mean"] = columns["views"].sum(axis=1) / columns["count"][:, None]
-        columns["kept"] = np.array([each in self.lasting for each in columns["identity"].tolist()], dtype=bool)
-        before, self._length = self._length, self._length + len(columns["identity"])
+    def _append(self, views: list[np.ndarray], **columns: np.ndarray) -> None:
+        identities = columns["identity"].tolist()
+        self._views.update(zip(identities, views, strict=True))
+        columns["count"] = np.array([len(each) for each in views], dtype=np.int64)
+        columns["kept"] = np.array([each in self.lasting for each in identities], dtype=bool)
+        before, self._length = self._length, self._length + len(views)
         for name, rows in self._rows.items():
             if self._length > len(rows):
-                rows = np.zeros((2 * self._length, *rows.shape[1:]), dtype=rows.dtype)
+                # Known people come all at once: as many places again would be for nobody.
+                places = self._length + min(self._length, BLOCK)
+                rows = np.zeros((places, *rows.shape[1:]), dtype=rows.dtype)
                 rows[:before] = self._rows[name][:before]
                 self._rows[name] = rows
-            rows[before : self._length] = columns[name]
+            if name in columns:
+                rows[before : self._length] = columns[name]
+        for start in range(0, len(views), BLOCK):
+            count = columns["count"][start : start + BLOCK]
+            total = np.add.reduceat(np.concatenate(views[start : start + BLOCK]), np.cumsum(count) - count)
+            self._rows["mean"][before + start :][: len(count)] = total / count[:, None]
 
     def _remove(self, rows: np.ndarray) -> None:
         """Fill the places of these rows with the last ones."""
         gone = np.flatnonzero(rows)
         if not gone.size:
             return
+        for identity in self.identity[gone].tolist():
+            del self._views[identity]
         self._length -= gone.size
         holes = gone[gone < self._length]
         last = self._length + np.flatnonzero(~rows[self._length :])
         for array in self._rows.values():
             array[holes] = array[last]
-
-
-def _pad(views: np.ndarray) -> np.ndarray:
-    return np.concatenate([views, np.zeros((VIEWS - len(views), views.shape[1]))]).astype(np.float32)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -167,7 +167,9 @@ class Recognition:
             gone |= (table.state == LOST) & (table.identity == identity)
             table.identity[row] = identity
             table.born[row] = -np.inf  # decided
-            for view in memory.views[found, : memory.count[found]]:
+            known = memory.views_of(identity)
+            assert known is not None
+            for view in known:
                 table.views[row], table.view_count[row] = (
                     part[0] for part in add_views(table.views[[row]], table.view_count[[row]], view[None])
                 )
