@@ -24,6 +24,7 @@ from reid_tracker.video.sources import open_source
 from reid_tracker.writing import check_writable, write_whole
 
 LIST = "crops.csv"
+UNNAMED = re.compile(r"\d{6,}")
 # What shows a person: seen by the detector, nearly whole in the picture, and not behind another.
 LEAST_CONFIDENCE, LEAST_INSIDE, MOST_COVERED = 0.5, 0.9, 0.15
 # Someone who walks one body height changes as much as someone who stands for so many seconds.
@@ -41,6 +42,7 @@ def export_crops(
     min_height: float = 48,
     camera: int = -1,
     overwrite: bool = False,
+    same_people: bool = False,
 ) -> dict[str, int]:
     """Cut out varied, uncovered, sharp crops of each identity of a run.
 
@@ -52,6 +54,7 @@ def export_crops(
         The video, or whatever else `open_source` opens.
     output : path
         Folder of the set; other videos' crops may be there already, and equal names are the same identity.
+        A number without a name that another video has too becomes ``<video>_<number>``.
     review : path, optional
         A CSV with the columns identity, decision and optionally name, or a JSON list of such objects. The decision is
         "keep", "drop", or "merge-into N"; a name is what an identity is called from now on. Who is not in it is kept.
@@ -63,6 +66,8 @@ def export_crops(
         Number of the camera; -1 = unknown, then retrieval may compare all crops.
     overwrite : bool
         Replace the crops of this video that the set has already.
+    same_people : bool
+        Equal numbers are the same people too: the videos were tracked with one gallery.
 
     Returns
     -------
@@ -80,7 +85,9 @@ def export_crops(
     inputs = Inputs({"results": [results], "video": [video], "review": [review]})
     # The set's list is its record: other videos' crops stay, and the list is written anew with them.
     with claim([output / LIST], inputs, overwrite=True):
-        return _export_crops(Path(results), video, output, review, per_identity, min_height, camera, overwrite)
+        return _export_crops(
+            Path(results), video, output, review, per_identity, min_height, camera, overwrite, same_people
+        )
 
 
 def _export_crops(
@@ -92,6 +99,7 @@ def _export_crops(
     min_height: float,
     camera: int,
     overwrite: bool,
+    same_people: bool,
 ) -> dict[str, int]:
     """`export_crops`, with the set to itself."""
     source = open_source(video)
@@ -107,6 +115,8 @@ def _export_crops(
     if earlier and not overwrite:
         raise UserError(f"{output}: holds crops of {source.name} already; name a new folder, or give --overwrite.")
     known = [row for row in known if row["path"] not in earlier]
+    if not same_people:
+        names = _apart(names, {row["identity"] for row in known}, source.name)
     earlier = {each for each in earlier if (output / each).resolve().is_relative_to(output.resolve())}
     fit = _fit(frame, xyxy, confidence, min_height, source.width, source.height)
     fit &= np.isin(identity, list(names))
@@ -200,6 +210,13 @@ def _names(identities: np.ndarray, review: Path | None) -> dict[int, str]:
         if target not in dropped and identity not in dropped:
             result[identity] = names[target]
     return result
+
+
+def _apart(names: dict[int, str], known: set[str], video: str) -> dict[int, str]:
+    """Names under which numbers that nobody named are not taken for those of another video."""
+    if not any(UNNAMED.fullmatch(name) and name in known for name in names.values()):
+        return names
+    return {each: f"{video}_{name}" if UNNAMED.fullmatch(name) else name for each, name in names.items()}
 
 
 def _read_review(path: Path) -> list[dict[str, Any]]:

@@ -407,6 +407,13 @@ def test_tracks_become_a_training_set(run, three_people, tmp_path):
     (tmp_path / "later.mp4").write_bytes(three_people.read_bytes())
     again = [tmp_path / "later.mp4", "-o", crops, "--per-identity", 2, "--min-height", 50, "--camera", 1]
     assert "crops of 4 identities" in run("export-crops", three_people.with_suffix(".jsonl"), *again)[1]
+    strangers = {f"later_{number:06d}" for number in (1, 2, 3, 9)}  # who has number 1 here is somebody else
+    assert {path.name for path in crops.iterdir()} == {"000001", "ann", "bob", "crops.csv"} | strangers
+    known = run("export-crops", three_people.with_suffix(".jsonl"), *again, "--overwrite", "--same-people")
+    assert "crops of 4 identities" in known[1]
+    assert {path.name for path in (crops / "000001").iterdir()} >= {"yard_000010.jpg"} or len(
+        list((crops / "000001").iterdir())
+    ) == 6
     refused(run("export-crops", results, three_people, "-o", crops), "already")
     small = ["network.backbone=mobilenet_v3_small", "network.dimension=16", "network.input_size=[64, 32]"]
     small += ["batch.people=2", "batch.images=2", "schedule.validation_identities=0", "schedule.epochs=1"]

@@ -101,3 +101,25 @@ def test_other_commands(tmp_path, command):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/walk.txt").write_text("1,1,1,1,9,9,1,-1,-1,-1\n")
     watched(COMMAND, tmp_path / "home", *command)
+
+
+LIVE = """
+import threading
+from reid_tracker import config
+from reid_tracker.live.run import live
+import pathlib
+stopping = threading.Event()
+def started(address):
+    print("PAGE", address, flush=True)
+    threading.Timer(3, stopping.set).start()
+settings = config.load(config.LiveConfig, None, {"gallery.where": sys.argv[2], "output.record": sys.argv[3]})
+live([sys.argv[1]], settings, realtime=True, stopping=stopping, started=started)
+"""
+
+
+def test_live(tmp_path):
+    """With its page, a gallery and recordings, by the bundled networks."""
+    clip = make_clip(tmp_path / "in/walk.mp4", frames=30)
+    arguments = (clip, tmp_path / "people", tmp_path / "recorded")
+    assert "PAGE http://127.0.0.1" in watched(LIVE, tmp_path / "home", *arguments)
+    assert list((tmp_path / "recorded").glob("walk-*.mp4")) and (tmp_path / "people/gallery.sqlite").is_file()

@@ -181,7 +181,9 @@ def jitter(images: Tensor, mirrored: float, jittered: float, random: torch.Gener
     transform[:, 0, 2] = amount * _uniform(count, -0.16, 0.16, random)
     transform[:, 1, 2] = amount * _uniform(count, -0.16, 0.16, random)
     grid = functional.affine_grid(transform, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    # Beyond the border its pixels go on: the same as padding_mode="border", which MPS lacks.
+    last = 1 - 1 / torch.tensor([images.shape[3], images.shape[2]], device=grid.device)
+    return functional.grid_sample(images, grid.clamp(-last, last), align_corners=False)
 
 
 def erase(images: Tensor, probability: float, random: torch.Generator) -> Tensor:

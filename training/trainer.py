@@ -95,6 +95,8 @@ class Trainer:
         check_names(config.loss)
         self.output.mkdir(parents=True, exist_ok=True)
         self.device = join_processes(pick_device(device))
+        if self.device.type == "cuda" and config.compute.precision == "bfloat16" and not _has_bfloat16():
+            raise UserError("this GPU is older than bfloat16 and would only pretend; set compute.precision: float32.")
         if config.compute.threads:
             torch.set_num_threads(config.compute.threads)
         held_out, seed = config.schedule.validation_identities, config.compute.seed
@@ -321,21 +323,27 @@ class Trainer:
 
     def _with_mixtures(self, rows: np.ndarray, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Take crops and their targets, and those of made-up people behind them, on the device."""
-        pictures = [self.images[rows].to(self.device)]
+        pictures = [self._bring(self.images[rows])]
         if self.targets is None:
             return pictures[0], None
-        targets = [self.targets[rows].to(self.device)]
+        targets = [self._bring(self.targets[rows])]
         if len(self.mixtures):
             count = round(self.config.distillation.mixtures_per_crop * len(rows))
             drawn = torch.randint(len(self.mixtures), (count,), generator=random, device=self.device).cpu()
-            pictures.append(self.mixtures[drawn].to(self.device))
-            targets.append(self.mixture_targets[drawn].to(self.device))
+            pictures.append(self._bring(self.mixtures[drawn]))
+            targets.append(self._bring(self.mixture_targets[drawn]))
         count = round(self.config.distillation.fresh_mixtures * len(rows))
         if self.fresh_mixtures and count:
             made = self.fresh_mixtures.make(count, random)
             for whole, part in zip((pictures, targets), made, strict=True):
                 whole.append(part)
         return torch.cat(pictures), torch.cat(targets)
+
+    def _bring(self, batch: Tensor) -> Tensor:
+        """Take a batch to the device; on CUDA the copy runs beside the work before it."""
+        if self.device.type != "cuda":
+            return batch.to(self.device)
+        return batch.pin_memory().to(self.device, non_blocking=True)
 
     def _batches(
         self, miner: str, since: int, random: np.random.Generator, tree: ClassTree | None
@@ -430,7 +438,7 @@ class Trainer:
         (loss.metric_weight * metric + each / len(labels)).backward()
         sum_gradients(self._parameters())
         shares = torch.stack([entropy.detach(), taught.detach()]) / max(own, 1)
-        losses = torch.cat([metric.detach()[None], shares]).double().cpu()
+        losses = torch.cat([metric.detach()[None], shares]).cpu().double()  # MPS has no float64
         return losses, embeddings.detach(), distance.detach()
 
     def _parameters(self) -> list[nn.Parameter]:
@@ -495,7 +503,8 @@ class Trainer:
         path = self.output / STATE
         if not path.is_file():
             raise UserError(f"{path}: nothing to resume from; start without --resume.")
-        state = load_tensors(path, self.device)
+        # To the CPU: what belongs on the device its owner takes there, and AdamW counts its steps on the CPU.
+        state = load_tensors(path, torch.device("cpu"))
         mine, theirs = self._identity(), state.get("run", {})
         epochs, had = "schedule.epochs", theirs.get("schedule.epochs", 0)
         added = state.get("epoch") == had < mine[epochs]
@@ -523,6 +532,10 @@ class Trainer:
             "average": self.average,
             "optimizer": self.optimizer,
         }
+
+
+def _has_bfloat16() -> bool:
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _report(progress: Callable[[float, str], None] | None, text: str, epochs: float) -> None:

@@ -87,6 +87,10 @@ def export_crops(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the crops of this video that the set has already.")
     ] = False,
+    same_people: Annotated[
+        bool,
+        typer.Option("--same-people", help="Equal numbers in several videos are one person: they share a gallery."),
+    ] = False,
 ) -> None:
     """Cut a training set out of one's own video: varied, uncovered, sharp crops of the reviewed identities.
 
@@ -103,6 +107,7 @@ def export_crops(
         min_height=min_height,
         camera=camera,
         overwrite=overwrite,
+        same_people=same_people,
     )
     print(f"{sum(written.values())} crops of {len(written)} identities")
     print(output / reviewed_crops.LIST)

@@ -258,18 +258,15 @@ def _opened(where: str) -> Any:
 
 def _describe(opened: "Gallery", image: Path, model: str | None) -> "np.ndarray":
     """Vector [1, D] of a whole picture, by the gallery's model."""
-    import cv2
     import numpy as np
 
     from reid_tracker.appearance.embedder import Embedder
     from reid_tracker.gallery.store import Model, check_model
+    from reid_tracker.pictures import read_picture
 
-    try:
-        picture = cv2.imdecode(np.frombuffer(image.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    except OSError as error:
-        raise UserError(f"{image}: cannot be read ({error.strerror}).") from error
-    except cv2.error:
-        picture = None
+    if not image.is_file():
+        raise UserError(f"{image}: no such picture.")
+    picture = read_picture(image)
     if picture is None:
         raise UserError(f"{image}: not a picture.")
     embedder = Embedder(model)

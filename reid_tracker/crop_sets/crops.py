@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from reid_tracker.appearance.crops import clip_boxes, cut_crops
 from reid_tracker.errors import UserError
+from reid_tracker.pictures import read_picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def load_images(crops: CropSet, size: tuple[int, int]) -> np.ndarray:
     for row, path in enumerate(crops.paths):
         rows_of.setdefault(path, []).append(row)
     for path, rows in rows_of.items():
-        picture = cv2.imread(str(path))
+        picture = read_picture(path)
         if picture is None:
             raise UserError(f"{path}: not a readable picture; remove it or copy it again.")
         height, width = picture.shape[:2]

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -16,6 +15,7 @@ from reid_tracker.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from reid_tracker.evaluation.reid_pictures import check_pictures, draw_embedding_map, draw_ranked_list
 from reid_tracker.evaluation.reranking import k_reciprocal_distances
 from reid_tracker.evaluation.retrieval import Distances, cosine_distances, score_ranking
+from reid_tracker.pictures import read_picture
 
 if TYPE_CHECKING:
     from reid_tracker.crop_sets.crops import CropSet
@@ -162,7 +162,7 @@ def _pictures(crops: "CropSet", rows: "range | list[int]") -> Iterator[np.ndarra
     for row in rows:
         if crops.paths[row] != path:  # many crops may lie in one frame
             path = crops.paths[row]
-            read = cv2.imread(str(path))
+            read = read_picture(path)
             if read is None:
                 raise UserError(f"{path}: not a readable picture; remove it or copy it again.")
             frame = read

@@ -101,6 +101,15 @@ class QdrantGallery:
             self._client.set_payload(self._people, {"last_number": last}, [HEADER], wait=True)
         return list(range(last - count + 1, last + 1))
 
+    def give_back(self, numbers: Sequence[int]) -> None:
+        """Let numbers that nobody got be the next ones again, as far as no others were reserved since."""
+        with self._reporting():
+            last = known = int(self._get([HEADER])[HEADER]["last_number"])
+            for number in sorted(numbers, reverse=True):
+                last -= number == last
+            if last < known:
+                self._client.set_payload(self._people, {"last_number": last}, [HEADER], wait=True)
+
     def enrol(self, sightings: Mapping[int, Sighting]) -> None:
         """Add or update people."""
         for each in sightings.values():

@@ -2,9 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from reid_tracker.video.annotate import clip_boxes
 from reid_tracker.video.sinks import SMALLEST_CROP, FrameResult
 
 EVERY_SECONDS = 0.5  # between two looks at one person, by the video's clock
+MOST_WAITING = 1000  # tracklets whose views wait to be saved
 # Sizes at which quality is half of what it can be: px of height, and variance of the Laplacian at SHARPNESS_SIZE.
 HALF_HEIGHT, HALF_SHARPNESS, SHARPNESS_SIZE = 96.0, 100.0, (128, 64)
 
@@ -27,17 +29,25 @@ HALF_HEIGHT, HALF_SHARPNESS, SHARPNESS_SIZE = 96.0, 100.0, (128, 64)
 class GalleryMemory(IdentityMemory):
     """A tracker's memory that knows everyone of a gallery and takes new numbers from there.
 
+    Parameters
+    ----------
+    gallery : Gallery
+        Stays open.
+    reserve : int
+        Numbers held ready, so that newcomers get theirs while the gallery cannot be written; see `top_up`, `close`.
+
     Attributes
     ----------
     others : set of int
         Numbers of those whom other runs have enrolled since it began (`meet`).
     """
 
-    def __init__(self, gallery: Gallery) -> None:
+    def __init__(self, gallery: Gallery, reserve: int = 0) -> None:
         super().__init__()
         self._gallery = gallery
         self._own: set[int] = set()
         self._met: deque[tuple[int, int, np.ndarray]] = deque()
+        self._reserve, self._ready = reserve, deque[int]()
         self.others: set[int] = set()
         class_of = {person.number: person.class_id for person in gallery.people()}
         numbers, vectors = gallery.vectors()
@@ -47,15 +57,48 @@ class GalleryMemory(IdentityMemory):
             for number, start, count in zip(people, starts, counts, strict=True)
             if number in class_of
         )
+        self.top_up()
 
     def new_identities(self, count: int) -> np.ndarray:
         """Numbers that no other run with this gallery gives, int [count]."""
-        numbers = self._gallery.new_numbers(count) if count else []
+        missing = count - len(self._ready)
+        if missing > 0:
+            self._ready.extend(self._gallery.new_numbers(missing))
+        numbers = [self._ready.popleft() for _ in range(count)]
         self._own.update(numbers)
         return np.array(numbers, dtype=np.int64)
 
-    def meet(self, people: Sequence[Person]) -> None:
-        """Get to know those of the gallery's people whom another run has enrolled. From any thread."""
+    def top_up(self) -> None:
+        """Reserve numbers in place of those given. From any thread."""
+        missing = self._reserve - len(self._ready)
+        if missing > 0:
+            self._ready.extend(self._gallery.new_numbers(missing))
+
+    def close(self) -> None:
+        """Give back the numbers that nobody got."""
+        numbers, self._reserve = list(self._ready), 0
+        self._ready.clear()
+        if numbers:
+            self._gallery.give_back(numbers)
+
+    def meet(self, people: Sequence[Person]) -> dict[int, int | None]:
+        """Learn what others did to the gallery: whom they enrolled, merged or made it forget. From any thread.
+
+        Parameters
+        ----------
+        people : sequence of Person
+            Everyone in the gallery.
+
+        Returns
+        -------
+        dict of int to int or None
+            Who is no more: whom they are part of now, or None.
+        """
+        present = {person.number for person in people}
+        gone = self._gallery.gone(sorted((self.known | self.lasting | self.others) - present))
+        for number, became in gone.items():
+            self.others.discard(number)
+            self.lose(number) if became is None else self.merge(became, number)
         known = self._own | self.known | self.others
         for person in people:
             if not person.views or person.number in known:
@@ -64,11 +107,13 @@ class GalleryMemory(IdentityMemory):
                 views = self._gallery.views(person.number)
                 self.others.add(person.number)
                 self._met.append((person.number, person.class_id, np.stack([view.vector for view in views])))
+        return gone
 
     def absorb(self) -> None:
-        """Take in those of `meet`, in the tracker's thread."""
+        """Take in what `meet` and others learned, in the tracker's thread."""
         while self._met:
             self.know([self._met.popleft()])
+        super().absorb()
 
 
 @dataclass
@@ -104,6 +149,8 @@ class GallerySink:
     ----------
     recognised, new, unclear : set of int
         Numbers: of the gallery's people who were seen, of those enrolled, and of those never seen well enough for it.
+    gone : dict of int to int or None
+        Known people who were merged or forgotten by others, as `Gallery.gone` tells; of the last saving.
     """
 
     def __init__(
@@ -119,7 +166,9 @@ class GallerySink:
         self._tracklets: dict[int, _Tracklet] = {}
         self._saved = time.monotonic()
         self._now = 0.0
+        self._lock = Lock()  # of the tracklets: `look` and `save` may be called from two threads
         self.recognised, self.new, self.unclear = set[int](), set[int](), set[int]()
+        self.gone: dict[int, int | None] = {}
         people = gallery.people()
         self._known = {person.number for person in people}
         self._names = {person.number: person.name for person in people if person.name}
@@ -139,17 +188,28 @@ class GallerySink:
 
     def write(self, result: FrameResult) -> None:
         """Look at everyone who is due, and save from time to time."""
-        tracks, self._now = result.tracks, result.frame.timestamp
-        if len(tracks):
-            looked_at = self._note(result)
-            if looked_at.size:
-                self._look(result, looked_at)
-        if time.monotonic() - self._saved >= self._save_seconds:
-            self._save(self._now - self._settings.return_seconds)
+        self.look(result)
+        if self.is_due():
+            self.save()
+
+    def is_due(self) -> bool:
+        """Whether it is time to save again."""
+        return time.monotonic() - self._saved >= self._save_seconds
+
+    def look(self, result: FrameResult) -> None:
+        """Look at everyone who is due."""
+        with self._lock:
+            tracks, self._now = result.tracks, result.frame.timestamp
+            if len(tracks):
+                looked_at = self._note(result)
+                if looked_at.size:
+                    self._look(result, looked_at)
+            if len(self._tracklets) > MOST_WAITING:  # nothing could be saved for long
+                del self._tracklets[min(self._tracklets, key=lambda key: self._tracklets[key].last_seen)]
 
     def close(self) -> None:
         """Save everything."""
-        self._save(np.inf)
+        self.save(everyone=True)
 
     def _note(self, result: FrameResult) -> np.ndarray:
         """Note who is there; the rows that are worth a look now."""
@@ -193,43 +253,68 @@ class GallerySink:
             )
             tracklet.views = _choose([*tracklet.views, view])
 
-    def _save(self, settled: float) -> None:
-        """Enrol everyone whose tracklet began before a time of the video, and drop what is over."""
-        sightings: dict[int, Sighting] = {}
-        for key, each in list(self._tracklets.items()):
-            if each.began > settled:
-                continue
-            before = sightings.get(each.identity)
-            views = _choose([*(before.views if before else ()), *each.views])
-            first = min(each.first_seen, before.first_seen) if before else each.first_seen
-            last = max(each.last_seen, before.last_seen) if before else each.last_seen
-            sightings[each.identity] = Sighting(views, first, last, each.class_id)
-            each.views = []
-            if each.last_seen < time.time() - self._save_seconds:
-                del self._tracklets[key]
-        enrolled = self._known | self.new
-        sightings = {number: each for number, each in sightings.items() if self._tell(number, each, enrolled)}
-        if sightings:
-            self._gallery.enrol(sightings)
-            if self._memory is not None:
-                self._memory.keep(sightings)
-        people = self._gallery.people()
-        if isinstance(self._memory, GalleryMemory):
-            self._memory.meet(people)
-            self._known |= self._memory.others  # also those whom another camera's sink has met
-        self._names = {person.number: person.name for person in people if person.name}
-        self._saved = time.monotonic()
+    def save(self, everyone: bool = False) -> None:
+        """Enrol those whose numbers are settled, or everyone, and drop what is over.
 
-    def _tell(self, number: int, sighting: Sighting, enrolled: set[int]) -> bool:
-        """Count someone; whether there is anything for the gallery: a newcomer without a view could not be known."""
-        if number in self._known:
-            self.recognised.add(number)
-        elif sighting.views:
-            self.new.add(number)
-            self.unclear.discard(number)
-        elif number not in enrolled:
-            self.unclear.add(number)
-        return bool(sighting.views) or number in enrolled
+        Raises
+        ------
+        UserError
+            If the gallery cannot be written; then what was to be saved waits for the next time.
+        """
+        enrolled = self._known | self.new
+        with self._lock:
+            settled = np.inf if everyone else self._now - self._settings.return_seconds
+            taken = [(key, each, each.views) for key, each in self._tracklets.items() if each.began <= settled]
+            seen = _sum_up(taken)
+            for _, each, _ in taken:
+                each.views = []
+        try:
+            # A newcomer without a view could not be known.
+            sightings = {number: each for number, each in seen.items() if each.views or number in enrolled}
+            if sightings:
+                self._gallery.enrol(sightings)
+                if self._memory is not None:
+                    self._memory.keep(sightings)
+            people = self._gallery.people()
+            if isinstance(self._memory, GalleryMemory):
+                self.gone = self._memory.meet(people)
+                self._known |= self._memory.others  # also those whom another camera's sink has met
+        except UserError:
+            with self._lock:
+                for _, each, views in taken:
+                    each.views = _choose([*views, *each.views])
+            raise
+        finally:
+            self._saved = time.monotonic()
+        self._count(seen, enrolled)
+        self._names = {person.number: person.name for person in people if person.name}
+        with self._lock:
+            for key, each, _ in taken:
+                if each.last_seen < time.time() - self._save_seconds and not each.views:
+                    self._tracklets.pop(key, None)
+
+    def _count(self, seen: Mapping[int, Sighting], enrolled: set[int]) -> None:
+        """Count whom the gallery was told of."""
+        for number, sighting in seen.items():
+            if number in self._known:
+                self.recognised.add(number)
+            elif sighting.views:
+                self.new.add(number)
+                self.unclear.discard(number)
+            elif number not in enrolled:
+                self.unclear.add(number)
+
+
+def _sum_up(tracklets: Iterable[tuple[int, _Tracklet, list[View]]]) -> dict[int, Sighting]:
+    """What tracklets with these views tell of each number."""
+    seen: dict[int, Sighting] = {}
+    for _, each, own in tracklets:
+        before = seen.get(each.identity)
+        views = _choose([*(before.views if before else ()), *own])
+        first = min(each.first_seen, before.first_seen) if before else each.first_seen
+        last = max(each.last_seen, before.last_seen) if before else each.last_seen
+        seen[each.identity] = Sighting(views, first, last, each.class_id)
+    return seen
 
 
 def picture_quality(picture: np.ndarray) -> float:

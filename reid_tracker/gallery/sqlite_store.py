@@ -156,6 +156,13 @@ class SqliteGallery:
             last = int(self._connection.execute(sql, (count,)).fetchall()[0][0])
         return list(range(last - count + 1, last + 1))
 
+    def give_back(self, numbers: Sequence[int]) -> None:
+        """Let numbers that nobody got be the next ones again, as far as no others were reserved since."""
+        with self._transaction():
+            for number in sorted(numbers, reverse=True):
+                sql = "UPDATE header SET value = ? WHERE key = 'last_number' AND value = ?"
+                self._connection.execute(sql, (number - 1, number))
+
     def enrol(self, sightings: Mapping[int, Sighting]) -> None:
         """Add or update people in one transaction."""
         vectors = [view.vector for each in sightings.values() for view in each.views]

@@ -116,6 +116,9 @@ class Gallery(Protocol):
     def new_numbers(self, count: int = 1) -> list[int]:
         """Reserve the next numbers: no other run that uses this gallery gets them."""
 
+    def give_back(self, numbers: Sequence[int]) -> None:
+        """Let numbers that nobody got be the next ones again, as far as no others were reserved since."""
+
     def enrol(self, sightings: Mapping[int, Sighting]) -> None:
         """Add or update people in one transaction; of too many views of one the most varied ones stay.
 

@@ -27,6 +27,7 @@ SCHEMES = ("rtsp", "rtsps", "http", "https")
 # What a playlist or a server may send FFmpeg on to: not the files of this machine.
 PROTOCOLS = "http,https,httpproxy,tcp,tls,udp,rtp,rtsp,rtsps,crypto"
 FORGIVEN = 1.0  # s by which a stream's own clock may lag behind this machine's, or leap, before it is set anew
+DRIFT = 2e-4  # by which a stream's own clock may be slow: crystals are off by 1e-5 to 1e-4, and it is followed smoothly
 NAMED = re.compile(r"([\w .-]+)=(.+)", re.DOTALL)
 SNAPSHOT_SECONDS = 1.0  # between two pictures of a URL that gives one at a time
 LEAP = 10.0  # s between two pictures from which the clock of a file or playlist was set anew
@@ -161,6 +162,7 @@ class Camera:
         self._arrival = arrival or Event()
         self._clock = clock
         self._offset: float | None = None  # from the source's clock to this machine's
+        self._seconds = 0.0  # of the last picture, by the source's clock
         self._waiting: Captured | None = None
         self._lock = Lock()
         self._last = -np.inf
@@ -220,8 +222,11 @@ class Camera:
         """When a picture was taken, on this machine's clock: steps are the source's own, not the network's."""
         if seconds is None:
             return now
+        if self._offset is not None:
+            self._offset += DRIFT * min(max(seconds - self._seconds, 0.0), 1.0)
+        self._seconds = seconds
         if self._offset is None or not now - FORGIVEN <= seconds + self._offset <= now:
-            self._offset = now - seconds  # the least delay met so far; or the source's clock was set anew
+            self._offset = now - seconds  # the least delay met of late; or the source's clock was set anew
         return seconds + self._offset
 
     def _open(self) -> Generator[Picture, None, None]:

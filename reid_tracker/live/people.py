@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import RLock
 from typing import Any, Protocol
 
@@ -20,16 +20,22 @@ VISITS = 50  # kept per person
 CROP_HEIGHT = 192  # px
 BETTER = 1.1  # a crop must be so much better than the one kept: else each frame would bring another
 COVERED = 0.3  # a crop covered more than this shows somebody else
+UNDO_SECONDS = 60.0  # for which a merge can be taken back; only then the gallery and the trackers learn of it
+MOST_UNDONE = 20  # merges that wait for it
 
 
-class Names(Protocol):
+class Merges(Protocol):
+    """Who learns of merges."""
+
+    def merge(self, keep: int, other: int) -> None:
+        """Make one person of two."""
+
+
+class Names(Merges, Protocol):
     """Where names and merges are kept beyond the run."""
 
     def name(self, number: int, text: str) -> None:
         """Name a person."""
-
-    def merge(self, keep: int, other: int) -> None:
-        """Make one person of two."""
 
 
 @dataclass
@@ -60,6 +66,17 @@ class Person:
         return max((visit.end for visit in self.visits), default=-np.inf)
 
 
+@dataclass
+class _Merge:
+    """A merge that can be taken back: both people as they were."""
+
+    keep: Person
+    other: Person
+    name: str  # of the one kept, since
+    moment: float  # s, by the machine's clock
+    merged: dict[int, int]
+
+
 class People:
     """Everyone of a run, by the number that is shown.
 
@@ -78,6 +95,10 @@ class People:
         Learns names and merges too.
     keeps_crops : bool
         False where nobody may be shown.
+    memory : Merges, optional
+        The trackers', which then give the number that was kept.
+    clock : callable
+        Seconds, by the machine's clock.
     """
 
     def __init__(
@@ -88,12 +109,15 @@ class People:
         known: dict[int, str] | None = None,
         names: Names | None = None,
         keeps_crops: bool = True,
+        memory: Merges | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings or PeopleSettings()
         self._settle_seconds = settle_seconds
         self._emit = emit
         self._known = known or {}
-        self._names = names
+        self._names, self._memory, self._clock = names, memory, clock
+        self._undo: list[_Merge] = []  # the oldest first
         self._keeps_crops = keeps_crops
         self._people: dict[int, Person] = {}
         self._merged: dict[int, int] = {}  # number: the one shown in its place
@@ -146,10 +170,13 @@ class People:
                         self._tell("left", person, visit.camera, visit.end, seconds=round(visit.end - visit.start, 2))
                 if not any(visit.ongoing for visit in person.visits):
                     self._here.discard(person.number)
+            while self._undo and max(now, self._clock()) - self._undo[0].moment > UNDO_SECONDS:
+                self._settle(self._undo.pop(0))
             self._numbers = {key: number for key, number in self._numbers.items() if number in self._here}
             excess = len(self._people) - self._settings.most
             if excess > 0:
-                gone = [each for each in self._people.values() if each.number not in self._here]
+                kept = self._here | {each.keep.number for each in self._undo}
+                gone = [each for each in self._people.values() if each.number not in kept]
                 for person in sorted(gone, key=lambda each: each.last_seen)[:excess]:
                     del self._people[person.number]
                     self._merged = {old: new for old, new in self._merged.items() if new != person.number}
@@ -176,19 +203,89 @@ class People:
                 self._known[person.number] = name  # survives the person's place here
 
     def merge(self, keep: int, other: int) -> None:
-        """Make one person of two who are the same; raises UserError if there are no two."""
+        """Make one person of two who are the same; raises UserError if there are no two.
+
+        For `UNDO_SECONDS` that can be taken back.
+        """
         with self._lock:
             kept, gone = self._find(keep), self._find(other)
             keep, other = kept.number, gone.number
             if kept is gone:
                 raise UserError(f"person {keep}: cannot be merged with themselves; choose two people.")
-            if self._names is not None:
-                self._names.merge(keep, other)
-            self._drop(gone)
-            self._absorb(kept, gone)
-            kept.name = kept.name or gone.name
-            self._merged = {old: keep if new == other else new for old, new in self._merged.items()} | {other: keep}
-            self._numbers = {key: keep if number == other else number for key, number in self._numbers.items()}
+            before = _copy(kept), _copy(gone)
+            merged = dict(self._merged)
+            self._join(kept, gone)
+            self._undo.append(_Merge(*before, kept.name, self._clock(), merged))
+            if len(self._undo) > MOST_UNDONE:
+                self._settle(self._undo.pop(0))
+
+    def undo(self) -> None:
+        """Take the last merge back; raises UserError if there is none of late.
+
+        Where both were seen since, as one, it counts for the one kept.
+        """
+        with self._lock:
+            if not self._undo:
+                raise UserError(f"There is no merge of the last {UNDO_SECONDS:g} s that could be taken back.")
+            merge = self._undo.pop()
+            keep, other = merge.keep, merge.other
+            since = self._people.pop(keep.number, None)
+            if since is not None and since.name != merge.name:
+                keep.name = since.name
+            for person in (keep, other):
+                self._people[person.number] = person
+                self._here.discard(person.number)
+                for visit in person.visits:
+                    visits = since.visits if since is not None else []
+                    now = next((each for each in visits if each.ongoing and each.camera == visit.camera), None)
+                    if visit.ongoing and now is not None:
+                        person.seconds += max(now.end - visit.end, 0.0)
+                        visit.end = now.end
+                    if visit.ongoing:
+                        self._here.add(person.number)
+            self._merged = {**self._merged, **merge.merged}
+            self._merged.pop(other.number, None)
+            # Which of the two each tracklet is, the next frame tells.
+            self._numbers = {key: number for key, number in self._numbers.items() if number != keep.number}
+
+    def last_merge(self) -> dict[str, Any] | None:
+        """The merge that `undo` would take back: who was kept, who is part of them, and for how many s it can be."""
+        with self._lock:
+            if not self._undo:
+                return None
+            last = self._undo[-1]
+            left = UNDO_SECONDS - (self._clock() - last.moment)
+            return {"keep": last.keep.number, "other": last.other.number, "seconds": round(max(left, 0.0), 1)}
+
+    def follow(self, gone: dict[int, int | None]) -> None:
+        """Learn whom other programs merged in the gallery (into whom), or made it forget (None)."""
+        with self._lock:
+            for number, became in gone.items():
+                person = self._people.get(number)
+                name = self._known.pop(number, "")
+                if became is not None:
+                    self._known.setdefault(became, name)
+                    if person is not None:
+                        self._join(self._people.setdefault(became, Person(became, self._known[became])), person)
+                elif person is not None:
+                    self._drop(person)
+                    self._numbers = {key: each for key, each in self._numbers.items() if each != number}
+                self._undo = [each for each in self._undo if number not in (each.keep.number, each.other.number)]
+
+    def _join(self, kept: Person, gone: Person) -> None:
+        """Make one person of two."""
+        keep, other = kept.number, gone.number
+        self._drop(gone)
+        self._absorb(kept, gone)
+        kept.name = kept.name or gone.name
+        self._merged = {old: keep if new == other else new for old, new in self._merged.items()} | {other: keep}
+        self._numbers = {key: keep if number == other else number for key, number in self._numbers.items()}
+
+    def _settle(self, merge: _Merge) -> None:
+        """Let the gallery and the trackers learn of a merge."""
+        for each in (self._names, self._memory):
+            if each is not None:
+                each.merge(merge.keep.number, merge.other.number)
 
     def crop(self, number: int) -> bytes:
         """Someone's best crop as JPEG; empty if there is none."""
@@ -278,7 +375,7 @@ class People:
     def _absorb(self, person: Person, other: Person) -> None:
         both = person.visits + other.visits
         person.seconds += other.seconds + _length(both) - _length(person.visits) - _length(other.visits)
-        person.visits = _join(both)[-VISITS:]
+        person.visits = _joined(both)[-VISITS:]
         person.announced |= other.announced
         if any(visit.ongoing for visit in person.visits):
             self._here.add(person.number)
@@ -326,7 +423,11 @@ def _length(visits: list[Visit]) -> float:
     return total
 
 
-def _join(visits: list[Visit]) -> list[Visit]:
+def _copy(person: Person) -> Person:
+    return replace(person, visits=[replace(visit) for visit in person.visits])
+
+
+def _joined(visits: list[Visit]) -> list[Visit]:
     """Visits in order of time, those of one camera that overlap made one."""
     joined: list[Visit] = []
     for visit in sorted(visits, key=lambda visit: visit.start):

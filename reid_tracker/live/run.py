@@ -36,10 +36,12 @@ from reid_tracker.live.outputs import Outputs, Show
 from reid_tracker.live.people import People
 from reid_tracker.live.places import of_cameras
 from reid_tracker.pipeline.models import AppearanceModel, Models, model_of
+from reid_tracker.tracking.memory import IdentityMemory
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PAGE = "127.0.0.1:8000"
+RESERVE = 32  # numbers for newcomers who come while the gallery cannot be written
 SETTLE_SECONDS = 2.0  # after which newcomers are announced; what turns out later is told as a correction
 
 
@@ -124,17 +126,27 @@ def live(
         run_embedder, statistics = models.embedder()
         # Files only now, to be seen from the beginning.
         _start([camera for camera, waits in zip(cameras, is_file, strict=True) if waits])
-        gallery = memory = None
+        gallery, memory = None, IdentityMemory()
         known: dict[int, str] = {}
         if config.gallery.where:
             opened = open_gallery(config.gallery.where, model_of(run_embedder, config))
             stack.callback(opened.close)
             if config.gallery.retention_days is not None:
                 forget_unseen(opened, config.gallery.retention_days)
-            memory = GalleryMemory(opened)
-            gallery = LiveGallery(opened, names, config, memory)
+            memory = known_people = GalleryMemory(opened, RESERVE)
+            gallery = LiveGallery(opened, names, config, known_people)
             known = {person.number: person.name or "" for person in opened.people()}
-        people = People(config.people, SETTLE_SECONDS, events.add, known, gallery, keeps_crops=not output.blur_people)
+        people = People(
+            config.people,
+            SETTLE_SECONDS,
+            events.add,
+            known,
+            gallery,
+            keeps_crops=not output.blur_people,
+            memory=memory,
+        )
+        if gallery is not None:
+            gallery.follow(people.follow)
         window = _Window(names, stopping) if output.show else None
         show: list[Show] = [window.show] if window else []
         outputs = Outputs(names, output, people.label, show, gallery)

@@ -136,6 +136,7 @@ class Page:
             "cameras": self._describe(),
             "people": self._people.describe(self._people.in_view()),
             "seen": self._people.total,
+            "undo": self._people.last_merge(),
             "screen_delay": round(self.screen_delay, 3),
         }
 
@@ -182,6 +183,11 @@ class Page:
         @app.post("/people/{number}/merge")
         def merge(number: int, other: Annotated[int, Body(embed=True)]) -> Response:
             self._people.merge(number, other)
+            return Response(status_code=204)
+
+        @app.post("/people/undo")
+        def undo() -> Response:
+            self._people.undo()
             return Response(status_code=204)
 
         @app.get("/events")

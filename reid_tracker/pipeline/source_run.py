@@ -141,15 +141,15 @@ class SourceRun:
         self._embedder, statistics = common.models.embedder_for(self._detector, opened)
         self._model = getattr(self._embedder, "hash", None)
         self._recorder: GallerySink | None = None
-        memory = None
+        self._memory: GalleryMemory | None = None
         if config.gallery.where:
             gallery = common.gallery(self._embedder)
             # A memory for each video: their clocks differ. What one taught the gallery, the next one knows.
-            memory = GalleryMemory(gallery)
-            self._recorder = GallerySink(gallery, job.name, config.tracker, config.gallery.save_seconds, memory)
+            self._memory = GalleryMemory(gallery)
+            self._recorder = GallerySink(gallery, job.name, config.tracker, config.gallery.save_seconds, self._memory)
         self._before = TrackerState.load(config.source.resume, self._model) if config.source.resume else None
         if self._before is None:
-            self._tracker = Tracker(config.tracker, opened.frame_rate, statistics, memory)
+            self._tracker = Tracker(config.tracker, opened.frame_rate, statistics, self._memory)
         else:
             self._tracker = Tracker.restore(self._before, config.tracker)
             self._tracker.frame_rate = opened.frame_rate
@@ -248,7 +248,9 @@ class SourceRun:
         job, config, source, summary = self._job, self._config, self._source, self._summary
         # What it looked back on bears other tracklets: nobody's passage goes on from the video before.
         counter = self._new_counter(follow=False)
-        hindsight = history.refined(config.refine, self._common.refused)
+        # Another run with the gallery may have given the next numbers to others meanwhile.
+        new_numbers = self._memory.new_identities if self._memory is not None else None
+        hindsight = history.refined(config.refine, self._common.refused, new_numbers)
         made = replace(begin_reports(config, job.path, job.name, counter, self._recorder), hindsight=hindsight)
         sinks = open_sinks(config.output, claimed, job.refined, source, counter, made=made)
         with_pictures = source.has_pixels and any(kind in ("video", "crops", "page") for kind in job.refined.values())

@@ -9,6 +9,7 @@ Several trackers may share a memory: then who left one camera's picture is recog
 is given twice.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -94,8 +95,10 @@ class IdentityMemory:
             "mean": np.zeros((0, 0), dtype=np.float32),
             "kept": np.zeros(0, dtype=bool),
         }
-        # Not a column of `VIEWS` places each: of thousands of known people most have fewer, and share a gallery's matrix.
+        # Not a column of `VIEWS` places each: most have fewer, and known people's are rows of a gallery's matrix.
         self._views: dict[int, np.ndarray] = {}
+        self._became: dict[int, int | None] = {}  # since `merge` or `lose`: whom an identity is part of, or nobody
+        self._told: deque[tuple[int, int | None]] = deque()
         self.known: set[int] = set()
         self.lasting: set[int] = set()
         self.next_identity = 1
@@ -161,8 +164,36 @@ class IdentityMemory:
         """Never forget these from now on, wherever they are; may be called from another thread."""
         self.lasting |= set(identities)
 
+    def merge(self, keep: int, other: int) -> None:
+        """``other`` is ``keep`` as well from now on. From any thread."""
+        self._told.append((other, keep))
+
+    def lose(self, identity: int) -> None:
+        """Forget someone, who will be somebody new when they come again. From any thread."""
+        self._told.append((identity, None))
+
     def absorb(self) -> None:
-        """Take in whom others have told of since; called before each decision."""
+        """Take in what others have told of since; called before each decision, in the tracker's thread."""
+        while self._told:
+            other, keep = self._told.popleft()
+            keep = self._became.get(keep, keep) if keep is not None else None
+            self._became |= {old: keep for old, new in self._became.items() if new == other} | {other: keep}
+            row, views = np.flatnonzero(self.identity == other), self._views.get(other)
+            if keep is not None:
+                self._became.pop(keep, None)
+                for kind in (self.known, self.lasting):
+                    if other in kind:
+                        kind.add(keep)
+                if views is not None and keep not in self._views:
+                    self._append(
+                        [views],
+                        identity=np.array([keep]),
+                        class_id=self.class_id[row].copy(),
+                        last_seen=self.last_seen[row].copy(),
+                    )
+            self.known.discard(other)
+            self.lasting.discard(other)
+            self._remove(self.identity == other)
 
     def check_dimension(self, dimension: int) -> None:
         """Take over the length of vectors, or raise UserError if there are vectors of another length."""
@@ -211,12 +242,19 @@ class IdentityMemory:
     ) -> None:
         """Put identities to the dormant ones, one row of each array for each; without a view nobody can come back."""
         seen = count > 0
+        if self._became:
+            identity = np.array([self._became.get(each, each) or 0 for each in identity.tolist()], dtype=np.int64)
+            # Of one who now is in two places the one seen last counts; 0 is nobody.
+            order = np.lexsort((last_seen, identity))
+            last = np.zeros(len(identity), dtype=bool)
+            last[order[np.append(np.diff(identity[order]) != 0, [True] * bool(len(order))).astype(bool)]] = True
+            seen &= last & (identity != 0)
         if not seen.any():
             return
         self.check_dimension(views.shape[2])
         self._remove(np.isin(self.identity, identity[seen]))
-        own = [each[:some].copy() for each, some in zip(views[seen], count[seen], strict=True)]
-        self._append(own, identity=identity[seen], class_id=class_id[seen], last_seen=last_seen[seen])
+        looks = [each[:some].copy() for each, some in zip(views[seen], count[seen], strict=True)]
+        self._append(looks, identity=identity[seen], class_id=class_id[seen], last_seen=last_seen[seen])
         if np.count_nonzero(~self.kept) > self.capacity:
             self._mark_kept()
             own = np.flatnonzero(~self.kept)

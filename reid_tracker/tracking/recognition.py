@@ -134,7 +134,7 @@ class Recognition:
         if useless or not len(memory):
             return detection_of
         in_view = (table.state == CONFIRMED) & (detection_of != UNMATCHED)
-        since = np.where(table.whole_since < np.inf, table.whole_since, table.born + CUT_SECONDS)
+        since = np.minimum(table.whole_since, table.born + CUT_SECONDS)
         undecided = (table.identity == 0) | ((table.born > -np.inf) & (now - since <= s.return_seconds))
         enough = (table.last_view == now) & (table.view_count >= NEWCOMER_CROPS) & self.seen_enough()
         rows = np.flatnonzero(in_view & undecided & enough)

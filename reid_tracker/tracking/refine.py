@@ -12,7 +12,7 @@ Without vectors nothing is split or linked: motion alone joins strangers as ofte
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -49,6 +49,9 @@ WALKING_SPEED, SLACK, SAME_HEIGHT = 1.5, 0.5, 0.7
 # Sizes change more slowly than places: they are smoothed so many times as wide.
 SIZE_SMOOTHING = 4.0
 SAME_MOMENT = 0.01  # s, of a join in a report that was written with rounded times
+
+
+NewNumbers = Callable[[int], np.ndarray]  # so many that nobody has
 
 
 class History:
@@ -94,8 +97,13 @@ class History:
     def close(self) -> None:
         """Nothing is left to do."""
 
-    def refined(self, settings: RefineSettings, refused: Sequence["Join"] = ()) -> "Refined":
-        """Look back; joins that were ``refused`` after an earlier look are not made again."""
+    def refined(
+        self, settings: RefineSettings, refused: Sequence["Join"] = (), new_numbers: NewNumbers | None = None
+    ) -> "Refined":
+        """Look back; joins that were ``refused`` after an earlier look are not made again.
+
+        Who is cut off from a number gets one of ``new_numbers``, a gallery's; by default the next after the highest.
+        """
         if not self._rows:
             return Refined([sv.Detections.empty() for _ in self.frames], [], [])
         frame, xyxy, confidence, class_id, tracklet, identity, vector = map(
@@ -112,7 +120,7 @@ class History:
         people, joins = _link(boxes, people, settings, refused)
         paths = [_path(boxes, rows, settings) for rows in people]
         columns = [np.concatenate(column) for column in zip(*paths, strict=True)]
-        number = np.repeat(_number(boxes.identity, people), [len(path[0]) for path in paths])
+        number = np.repeat(_number(boxes.identity, people, new_numbers), [len(path[0]) for path in paths])
         unbroken = (np.diff(columns[0]) == 1) & (np.diff(number) == 0)
         stretch = np.concatenate([[1], 1 + np.cumsum(~unbroken)])
         order = np.argsort(columns[0], kind="stable")
@@ -419,7 +427,7 @@ def _local_lines(times: np.ndarray, values: np.ndarray, width: float) -> np.ndar
     return np.where(lonely[:, None], values, smooth)
 
 
-def _number(identity: np.ndarray, people: list[np.ndarray]) -> np.ndarray:
+def _number(identity: np.ndarray, people: list[np.ndarray], new_numbers: NewNumbers | None) -> np.ndarray:
     """Give each person an online number, so that most boxes keep theirs; who is left over gets a new one."""
     person = np.repeat(np.arange(len(people)), [len(rows) for rows in people])
     pairs, boxes = np.unique(np.stack([person, identity[np.concatenate(people)]]), axis=1, return_counts=True)
@@ -427,5 +435,6 @@ def _number(identity: np.ndarray, people: list[np.ndarray]) -> np.ndarray:
     number = np.zeros(len(people), dtype=np.int64)
     number[pairs[0, chosen]] = pairs[1, chosen]
     left = number == 0
-    number[left] = identity.max() + 1 + np.arange(left.sum())
+    count = int(left.sum())
+    number[left] = new_numbers(count) if new_numbers else identity.max() + 1 + np.arange(count)
     return number

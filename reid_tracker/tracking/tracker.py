@@ -138,7 +138,7 @@ class Tracker:
         arrays |= {f"memory.{name}": getattr(self._memory, name).copy() for name in self._memory.COLUMNS}
         for group, learned in self._learned().items():
             arrays |= {f"{group}.{name}": array.copy() for name, array in vars(learned).items()}
-        arrays |= {f"camera.{name}": array for name, array in vars(self._camera).items() if array is not None}
+        arrays |= {f"camera.{name}": array.copy() for name, array in vars(self._camera).items() if array is not None}
         return TrackerState(header, arrays)
 
     def _learned(self) -> dict[str, FollowingGain | BoxMotion | Foresight | MotionNoise]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import read_sequence_info
+from reid_tracker.pictures import read_picture
 from reid_tracker.video.clock import Clock
 from reid_tracker.video.upright import Upright, fit
 
@@ -498,9 +499,7 @@ def _natural_key(path: Path) -> list[tuple[int, int, str]]:
 
 def _load_picture(path: Path) -> np.ndarray:
     """Decode a picture, upright by its EXIF orientation."""
-    image = None
-    with suppress(cv2.error):
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = read_picture(path)
     if image is None:
         raise _UnreadableError(path)
     return image

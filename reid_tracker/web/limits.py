@@ -9,6 +9,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS = 128  # at a time; the one that has waited longest with its request makes room for another
 REQUEST_SECONDS = 10.0  # from the first byte (or the connection) to the end of a request
+SILENT_SECONDS = 20.0  # for which a client may read nothing of its answer
 REQUEST_BYTES = 1 << 16  # of a body; h11 itself bounds the headers
 
 
@@ -19,6 +20,18 @@ class LimitedProtocol(H11Protocol):
     """Connections whose request is not whole yet, the oldest first; of all servers in this process."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read, but not for ever: its connection would stay for minutes."""
+        super().pause_writing()
+        self._reading = self.loop.call_later(SILENT_SECONDS, self.end)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        if self._reading is not None:
+            self._reading.cancel()
+        super().resume_writing()
 
     def connection_made(self, transport: Any) -> None:
         """Accept a connection."""
@@ -31,6 +44,8 @@ class LimitedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""
+        if self._reading is not None:
+            self._reading.cancel()
         self._go_on()
         super().connection_lost(exc)
 

@@ -100,7 +100,7 @@ def test_merge_split_and_forget(run, tmp_path):
     [
         (("show", 9), "there is no number 9"),
         (("forget",), "name numbers, or --retention"),
-        (("search", "nowhere.jpg"), "nowhere.jpg: cannot be read"),
+        (("search", "nowhere.jpg"), "nowhere.jpg: no such picture"),
         (("search", __file__), "not a picture"),
         (("split", 1, 7), "has 2 views"),
         (("merge", 1, 1), "are one already"),

@@ -107,6 +107,11 @@ def test_the_page(browser, address):
     kept, gone = sorted((number, other), key=int)
     wait_until(lambda: not find(f"#seen tr[data-person='{gone}']"))
     wait_until(lambda: find(f"#seen tr[data-person='{kept}'] button.name")[0].text == "Ada <b>Lovelace</b>")
+    wait_until(lambda: find("#undone")[0].is_displayed())
+    assert find("#undone")[0].text.startswith(f"#{gone} is part of #{kept} now.")
+    find("#undo")[0].click()  # and two again
+    wait_until(lambda: find(f"#seen tr[data-person='{gone}']") and not find("#undone")[0].is_displayed())
+    assert find(name)[0].text == "Ada <b>Lovelace</b>"
 
     # Nothing was asked of any other host, and nothing went wrong.
     urls = [entry["message"] for entry in browser.get_log("performance") if "requestWillBeSent" in entry["message"]]

@@ -15,9 +15,12 @@ class Scene:
 
     def __init__(self, **options) -> None:
         self.events: list[dict] = []
-        self.people = People(PeopleSettings(**options.pop("settings", {})), emit=self.events.append, **options)
+        self.now = 0.0
+        settings = PeopleSettings(**options.pop("settings", {}))
+        self.people = People(settings, emit=self.events.append, clock=lambda: self.now, **options)
 
     def see(self, now, numbers, camera="hall", tracklets=None, image=None):
+        self.now = now
         tracks = detections([person(100 * number) for number in numbers])
         tracks.tracker_id = np.array(numbers)
         tracks.data["tracklet"] = np.array(tracklets or [10 * number for number in numbers])
@@ -105,12 +108,13 @@ def test_names_and_merges_hold_and_reach_the_gallery():
         def merge(self, keep, other):
             calls.append(("merge", keep, other))
 
-    scene = Scene(names=Book())
+    scene = Scene(names=Book(), memory=Book())
     scene.see(100, [1, 2])
     scene.see(101, [1, 2])
     scene.people.rename(2, "  Grace \n Hopper ")
     scene.people.merge(1, 2)
-    assert calls == [("name", 2, "Grace Hopper"), ("merge", 1, 2)]
+    assert calls == [("name", 2, "Grace Hopper")]  # the merge can be taken back yet
+    assert scene.people.last_merge() == {"keep": 1, "other": 2, "seconds": 60.0}
     tracks = scene.see(102, [2, 3])
     assert tracks.tracker_id.tolist() == [1, 3]  # the tracker's number is shown as the one kept
     (kept, other) = sorted(scene.people.describe(), key=lambda each: each["person"])
@@ -122,6 +126,52 @@ def test_names_and_merges_hold_and_reach_the_gallery():
             scene.people.merge(keep, lost)
     scene.people.rename(1, "")
     assert scene.people.label(1) == "#1"
+    scene.people.tick(162)
+    assert calls[3:] == [("merge", 1, 2)] * 2 and scene.people.last_merge() is None  # the gallery and the trackers
+    with pytest.raises(UserError, match="no merge of the last 60 s"):
+        scene.people.undo()
+
+
+def test_a_merge_can_be_taken_back():
+    calls = []
+    memory = type("Memory", (), {"merge": lambda self, *numbers: calls.append(numbers)})()
+    scene, untouched = Scene(memory=memory), Scene()
+    for each in (scene, untouched):
+        each.see(100, [1], "hall")
+        each.see(101, [2, 3], "yard")
+        each.see(102, [2, 3], "yard")
+    scene.people.rename(2, "Ada")
+    untouched.people.rename(2, "Ada")
+    scene.people.merge(1, 2)
+    scene.people.merge(3, 1)
+    scene.people.rename(3, "Grace")
+    for each in (scene, untouched):
+        each.see(103, [2, 3], "yard")
+    assert [each["person"] for each in scene.people.describe()] == [3]
+    scene.people.undo()
+    assert scene.people.last_merge()["other"] == 2
+    scene.people.undo()
+    untouched.people.rename(3, "Grace")  # given since: it is the name of the number on which it was seen
+    for each in (scene, untouched):
+        assert each.see(104, [2, 3], "yard").tracker_id.tolist() == [2, 3]
+        each.people.tick(200)
+    assert scene.people.in_view() == []
+
+    def plain(people):
+        return sorted((each["person"], each["name"], round(each["seconds"], 3), len(each["visits"])) for each in people)
+
+    assert plain(scene.people.describe()) == plain(untouched.people.describe())
+    assert scene.told() == untouched.told() and calls == []
+
+
+def test_what_other_programs_do_to_the_gallery_is_followed():
+    scene = Scene(known={5: "Ada", 6: "", 7: "Grace"})
+    scene.see(100, [5, 6, 7])
+    scene.see(101, [5, 6, 7])
+    scene.people.follow({5: None, 6: 7})
+    assert [each["person"] for each in scene.people.describe()] == [7] and not scene.people.crop(5)
+    assert scene.see(102, [5, 6, 7]).tracker_id.tolist() == [5, 7, 7]
+    assert [scene.people.label(number) for number in (5, 7)] == ["#5", "Grace"]  # without the name
 
 
 def test_the_best_crop_is_kept():

@@ -203,6 +203,21 @@ def test_a_client_that_never_reads_costs_little_and_is_let_go(site, monkeypatch)
     deaf.close()
 
 
+def test_a_client_that_reads_no_answer_is_cut_off(site, monkeypatch):
+    monkeypatch.setattr(limits, "SILENT_SECONDS", 1.0)
+    deaf = socket.socket()
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    deaf.connect(("127.0.0.1", site.port))
+    request = f"GET /static/page.js HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n\r\n".encode()
+    with pytest.raises((ConnectionError, TimeoutError)):
+        deaf.settimeout(10)
+        for _ in range(5000):
+            deaf.sendall(request)
+            time.sleep(0.01)
+    deaf.close()
+    assert site.ask("/state")[0] == 200
+
+
 def test_there_is_an_end_to_clients(site, monkeypatch):
     monkeypatch.setattr(server, "CLIENTS", 2)
     with site.socket() as one, site.socket() as two, site.socket() as three:

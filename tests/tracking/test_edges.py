@@ -17,8 +17,9 @@ STATISTICS = CosineStatistics(0.95, 0.02, 0.0, 0.15)
 HALF = person(0, width=15)  # at the left edge
 
 
-def camera(memory=None):
-    return Tracker(TrackerSettings(return_false_match_rate=0.01, camera_motion=False), 10, STATISTICS, memory)
+def camera(memory=None, **settings):
+    settings = TrackerSettings(return_false_match_rate=0.01, camera_motion=False, **settings)
+    return Tracker(settings, 10, STATISTICS, memory)
 
 
 def show(tracker, people, seconds, looks=None):
@@ -53,6 +54,16 @@ def test_who_comes_in_over_an_edge_is_recognised_once_whole(scene, half):
     whole = [whole[0] + 10, whole[1] + 10, whole[2] + 15, whole[3] + 15]
     show(tracker, OTHERS | {0: whole}, 0.1)
     assert show(tracker, OTHERS | {0: whole}, 1.5)[0] == numbers[0]
+
+
+@pytest.mark.parametrize("seconds", [0.5, 6.0])
+def test_a_number_that_has_stood_for_long_is_not_changed(seconds):
+    tracker, low = camera(return_seconds=2), person(300, y=HEIGHT - 60, height=60)
+    known = show(tracker, OTHERS | {0: person(100), 1: person(500)}, 3)[0]
+    show(tracker, OTHERS, 10)
+    first = show(tracker, OTHERS | {0: low}, seconds, {0: 2})[0]  # the upper half of 0 looks like nobody known
+    last = show(tracker, OTHERS | {0: person(300, y=HEIGHT - 75, height=60)}, 2.5)[0]
+    assert first != known and last == (known if seconds < 2 else first)
 
 
 def test_who_is_never_whole_is_taken_as_they_are():

@@ -183,6 +183,45 @@ def test_likeness_is_measured_from_the_mean_of_all_people(rng):
     assert np.isfinite(memory.likeness(WHO[[2]], None, np.array([10.0]), WHO[:0])).all()
 
 
+def test_who_is_merged_or_lost_is_so_in_the_memory_too(rng):
+    memory = IdentityMemory()
+    memory.know([(each, 0, WHO[[each]]) for each in range(1, 7)])
+    memory.merge(1, 2)  # both are dormant: the views of the one kept stay
+    memory.merge(9, 3)  # nobody there: the views come along
+    memory.merge(8, 9)  # and go on
+    memory.lose(4)
+    assert len(memory) == 6  # until the tracker's thread looks
+    memory.absorb()
+    assert sorted(memory.identity) == [1, 5, 6, 8] and memory.known == memory.lasting == {1, 5, 6, 8}
+    assert memory.views_of(8) == pytest.approx(WHO[[3]]) and memory.views_of(2) is None
+    for number, last_seen in ((3, 10.0), (8, 9.0), (4, 10.0), (2, 10.0), (7, 10.0)):
+        asleep(memory, (number, WHO[[number % len(WHO)]]), last_seen)
+    assert sorted(memory.identity) == [1, 5, 6, 7, 8]  # 4 is nobody any more
+    memory.sleep(np.array([9, 3, 5]), np.zeros(3, int), np.array([3.0, 2.0, 1.0]), *_three_views())
+    assert memory.views_of(8)[0] == pytest.approx(WHO[0])  # of one in two places the one seen last
+    assert sorted(memory.identity) == [1, 5, 6, 7, 8]
+
+
+def _three_views():
+    views = np.zeros((3, VIEWS, WHO.shape[1]), np.float32)
+    views[:, 0] = WHO[:3]
+    return views, np.ones(3, int)
+
+
+def test_known_people_take_no_room_of_their_own(rng):
+    """A gallery's matrix is shared, and what is compared is what a table of padded views would give."""
+    matrix = seen(np.repeat(WHO, VIEWS, axis=0), rng, 0.3).astype(np.float32)
+    memory = IdentityMemory()
+    ends = np.cumsum([1 + each % VIEWS for each in range(len(WHO))])
+    memory.know((who + 1, 0, matrix[end - 1 - who % VIEWS : end]) for who, end in enumerate(ends))
+    assert all(np.shares_memory(memory.views_of(who + 1), matrix) for who in range(len(WHO)))
+    padded = memory.views
+    assert np.allclose(memory.mean, padded.sum(axis=1) / memory.count[:, None])
+    assert [padded[who, : memory.count[who]].tolist() for who in range(len(WHO))] == [
+        memory.views_of(who + 1).tolist() for who in range(len(WHO))
+    ]
+
+
 def test_the_memory_is_bounded():
     memory = IdentityMemory(capacity=10)
     memory.know([(100, 0, WHO[:2])])

@@ -3,6 +3,7 @@ import re
 import socket
 import struct
 import wave
+import zlib
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reid_tracker.crop_sets.crops import CropSet, load_images
 from reid_tracker.errors import UserError
 from reid_tracker.video.sources import expand_sources, open_source
 from reid_tracker.video.upright import Upright
@@ -595,3 +597,20 @@ def test_evaluation_data(path: str, frames: int, last: float, note: str | None) 
     assert [frame.index for frame in read] == [0, frames - 1]
     assert read[1].timestamp == pytest.approx(last)
     assert bool(source.notes) == bool(note) and (note or "") in "".join(source.notes)
+
+
+def test_a_small_file_that_asks_for_gigabytes_is_refused(tmp_path):
+    side, packed = 30_000, zlib.compressobj(1)
+    data = b"".join(packed.compress(bytes(side + 1)) for _ in range(side)) + packed.flush()
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    whole = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    (tmp_path / "1.png").write_bytes(whole)
+    with pytest.raises(UserError, match=r"1\.png: has more than 134,217,728 pixels; scale it down first"):
+        list(open_source(tmp_path))
+    crops = CropSet([tmp_path / "1.png"], np.zeros(1, int), np.zeros(1, int), np.zeros(1, bool))
+    with pytest.raises(UserError, match="scale it down first"):
+        load_images(crops, (64, 32))

@@ -84,6 +84,8 @@ function showState(state) {
   set(byId("summary"), `${state.people.length} in view · ${state.seen} seen · ` +
     `${Math.round(1000 * state.screen_delay)} ms from camera to screen`);
   keyed(byId("view"), state.people, makeCard, fillCard);
+  byId("undone").hidden = !state.undo;
+  if (state.undo) set(byId("undone").firstChild, `#${state.undo.other} is part of #${state.undo.keep} now.`);
   if (Date.now() > refresh) loadPeople();
 }
 
@@ -255,6 +257,7 @@ byId("merge").onclick = () => {
   document.querySelectorAll("#seen input[type=checkbox]").forEach((box) => { box.checked = false; });
   send(`people/${one}/merge`, { other });
 };
+byId("undo").onclick = () => send("people/undo", {});
 byId("more").onclick = () => { all = true; loadPeople(); };
 
 connect();

@@ -1,0 +1,49 @@
+"""Pictures that the user names."""
+
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from reid_tracker.errors import UserError
+
+MOST_PIXELS = 1 << 27  # 16384 x 8192
+# A smaller file of these kinds cannot hold many more, and is spared the look: data sets are read crop by crop.
+SMALL, SIMPLE = 1 << 16, {".jpg", ".jpeg", ".png", ".bmp"}
+
+
+def read_picture(path: Path) -> np.ndarray | None:
+    """Decode a picture, upright by its EXIF orientation.
+
+    Returns
+    -------
+    ndarray, uint8 [H, W, 3], or None
+        BGR; None if it is no picture, or damaged.
+
+    Raises
+    ------
+    UserError
+        If it holds more than `MOST_PIXELS`: a small file may ask for gigabytes.
+    """
+    with suppress(OSError):
+        if path.suffix.lower() not in SIMPLE or path.stat().st_size > SMALL:
+            _check_size(path)
+    with suppress(cv2.error):
+        return cv2.imread(str(path), cv2.IMREAD_COLOR)
+    return None
+
+
+def _check_size(path: Path) -> None:
+    """Read the header alone; what Pillow does not know, OpenCV's own limit bounds."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
+            if picture.width * picture.height <= MOST_PIXELS:
+                return
+    except Image.DecompressionBombError:  # Pillow's own limit, which is not much higher
+        pass
+    except Exception:  # whatever its many readers raise: not a picture for it
+        return
+    raise UserError(f"{path}: has more than {MOST_PIXELS:,} pixels; scale it down first.")
