@@ -43,9 +43,9 @@ def read_stamp(image: np.ndarray) -> float:
     return float((middles.astype(np.int64) << np.arange(BITS)).sum()) / 1000
 
 
-def serve(video: str, rate: float) -> None:
+def serve(video: str, rate: float, port: int = 0) -> None:
     """Be the camera; prints the port."""
-    pictures = [frame.image for frame in open_source(video)]
+    pictures = [frame.image for frame in open_source(video, end=300)]
 
     class Camera(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -63,7 +63,7 @@ def serve(video: str, rate: float) -> None:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Camera)
     print(server.server_port, flush=True)
     server.serve_forever()
 
@@ -99,9 +99,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--times", type=float, default=3)
     parser.add_argument("--serve", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        serve(str(arguments.video), arguments.serve)
+        serve(str(arguments.video), arguments.serve, arguments.port)
         return
     config = load(LiveConfig, None, {"output.serve": "127.0.0.1:0"})
     speed = measure_speed(arguments.video, config)

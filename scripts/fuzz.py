@@ -5,19 +5,23 @@
 Bytes are changed, cut, repeated or removed; in texts and tables values are put in place of others that no writer would
 write. Anything but a result or a `UserError` is a fault, as is a reading of more than ten seconds; memory is limited,
 so that a file that asks for gigabytes ends in an error too. The kinds: mot (text), info (seqinfo.ini), settings (YAML),
-video, state, gallery, model (appearance checkpoint), recorded (detections).
+video, state, gallery, model (appearance checkpoint), recorded (detections); http and socket_message, what is sent to a
+live page: it is answered or cut off without an error of the server, which then answers a sound request.
 """
 
 import argparse
 import json
+import logging
 import re
 import resource
+import socket
 import sqlite3
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import av
@@ -29,8 +33,12 @@ from reid_tracker import Embedder, RecordedDetections, Tracker, UserError, open_
 from reid_tracker.config import TrackConfig, load
 from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View
+from reid_tracker.live.events import EventLog
+from reid_tracker.live.people import People
+from reid_tracker.live.server import Page
 from reid_tracker.motchallenge import read_rows, read_sequence_info
 from reid_tracker.tracking.state import TrackerState
+from reid_tracker.web.guard import listen
 from reid_tracker.weights import APPEARANCE
 
 MEMORY = 6 << 30  # bytes of address space; torch alone takes two
@@ -233,8 +241,83 @@ def recorded(folder: Path, random: Random) -> None:
     RecordedDetections(file)
 
 
+@cache
+def _page() -> tuple[int, list[str]]:
+    """A live page with somebody on it: its port, and the errors that its server logged."""
+    people, events, errors = People(), EventLog(), list[str]()
+    tracks = sv.Detections(np.array([[10, 10, 40, 90]], np.float32), tracker_id=np.array([1]))
+    tracks.data["tracklet"] = np.array([1])
+    people.see("hall", tracks, time.monotonic(), np.zeros((100, 100, 3), np.uint8))
+    figures = {"name": "hall", "status": "live", "error": "", "fps": 9.0, "delay": 0.1, "frames": 1, "received": 1}
+    cameras = [{**figures, "dropped": 0, "reconnects": 0}]
+    listener = listen("127.0.0.1", 0)
+    page = Page(listener, "", people, events, lambda: cameras)
+    page.show(0, np.zeros((100, 100, 3), np.uint8), time.monotonic())
+
+    class Errors(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            errors.append(self.format(record))
+
+    for name in ("uvicorn.error", "websockets"):
+        logging.getLogger(name).addHandler(Errors(logging.ERROR))
+    return listener.getsockname()[1], errors
+
+
+def _ask(port: int, data: bytes) -> bytes:
+    """Send bytes to the page and no more; the beginning of its answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
+        try:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            return connection.recv(4096)
+        except ConnectionError:
+            return b""
+
+
+def _check_page(port: int, errors: list[str], answer: bytes, sent: bytes) -> None:
+    """The answer is no error of the server, and a sound request is answered."""
+    assert not answer or (answer.startswith(b"HTTP/1.1 ") and answer[9:10] in b"1234"), (sent, answer)
+    assert not errors, (sent, errors)
+    assert _ask(port, f"GET /state HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()).startswith(b"HTTP/1.1 200 ")
+
+
+def http(_: Path, random: Random) -> None:
+    port, errors = _page()
+    head = f"HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: */*\r\n"
+    json_head = head + "Content-Type: application/json\r\nContent-Length: "
+    name, other = json.dumps({"name": "Ada"}), json.dumps({"other": 2})
+    requests = [
+        *(f"GET {path} {head}\r\n" for path in ("/", "/people", "/people/1/crop", "/metrics", "/static/page.js")),
+        f"GET /events?after=0 {head}Last-Event-ID: 3\r\n\r\n",
+        f"POST /people/1/name {json_head}{len(name)}\r\n\r\n{name}",
+        f"POST /people/1/merge {json_head}{len(other)}\r\n\r\n{other}",
+        f"POST /people/undo {json_head}0\r\n\r\n",
+    ]
+    sent = spoil_text(str(random.choice(requests)), random)
+    _check_page(port, errors, _ask(port, sent), sent)
+
+
+def socket_message(_: Path, random: Random) -> None:
+    port, errors = _page()
+    upgrade = f"GET /socket HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    upgrade += "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    messages = b"".join(
+        _masked(str(random.choice(["-1", "0", "7", *ODD])).encode("utf-8", "replace")) for _ in range(4)
+    )
+    sent = upgrade.encode() + spoil(messages, random)
+    if random.random() < 0.2:
+        sent = spoil(sent, random)
+    _check_page(port, errors, _ask(port, sent), sent)
+
+
+def _masked(text: bytes) -> bytes:
+    """A client's frame of a socket."""
+    mask = b"\x01\x02\x03\x04"
+    return bytes([0x81, 0x80 | len(text)]) + mask + bytes(each ^ mask[at % 4] for at, each in enumerate(text))
+
+
 KINDS: dict[str, Callable[[Path, Random], None]] = {
-    each.__name__: each for each in (mot, info, settings, video, state, gallery, model, recorded)
+    each.__name__: each for each in (mot, info, settings, video, state, gallery, model, recorded, http, socket_message)
 }
 
 
