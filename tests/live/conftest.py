@@ -30,10 +30,10 @@ def walkers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def serve(walkers: Path) -> Iterator[Callable[..., Server]]:
-    """Start an ``rtsp`` or ``mjpeg`` server of the walkers, with a login if wanted."""
+    """Start an ``rtsp`` or ``mjpeg`` server of the walkers, with a login if wanted; RTSP over UDP alone too."""
     servers: list[Server] = []
 
-    def start(kind: str, video: Path = walkers, login: str = "") -> Server:
+    def start(kind: str, video: Path = walkers, login: str = "", udp: bool = False) -> Server:
         port = free_port()
         # The RTSP server's library is Debian's, and so is the Python that can import it.
         python = "/usr/bin/python3" if kind == "rtsp" else sys.executable
@@ -42,7 +42,8 @@ def serve(walkers: Path) -> Iterator[Callable[..., Server]]:
             and subprocess.run([python, "-c", "import gi; gi.require_version('GstRtspServer', '1.0')"]).returncode
         ):
             pytest.skip("no RTSP server: make test installs gir1.2-gst-rtsp-server-1.0")
-        command = [python, str(HERE / f"{kind}_server.py"), str(port), str(video), *filter(None, [login])]
+        options = filter(None, [login, "--udp" * udp])
+        command = [python, str(HERE / f"{kind}_server.py"), str(port), str(video), *options]
         scheme = "rtsp" if kind == "rtsp" else "http"
         servers.append(Server(command, f"{scheme}://{login}{'@' * bool(login)}127.0.0.1:{port}/camera"))
         return servers[-1]

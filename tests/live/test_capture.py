@@ -168,6 +168,15 @@ def test_a_killed_stream_is_back_soon_after_its_return_and_so_are_its_people(ser
     assert len(seen["before"]) == 3 and seen["after"] == seen["before"]
 
 
+def test_a_camera_that_knows_udp_alone_is_read(serve):
+    camera = Camera(LiveSource.parse(serve("rtsp", udp=True).url), QUICK.capture)
+    camera.start()
+    wait_until(lambda: camera.received > 5)
+    frame, _ = camera.take()
+    assert len(ColorDetector().detect(frame)) == 3
+    camera.stop()
+
+
 def test_a_camera_that_is_stopped_is_not_called_lost(monkeypatch, caplog):
     pause = threading.Event()
 
