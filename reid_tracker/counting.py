@@ -22,6 +22,7 @@ FURTHEST = 32767  # px; supervision keeps a mask of the zone's extent
 
 _KINDS = ("settled", "following")  # of _Passages
 Counts = dict[str, dict[str, dict[str, int]]]
+Dwell = dict[int, dict[str, float]]  # seconds that somebody, by number, has been in each zone that they are in
 
 
 def parse_points(text: str, what: str, least: int, most: float = np.inf) -> np.ndarray:
@@ -200,16 +201,29 @@ class PassageCounter:
             counts["lines"][name] = {way: passages[name, way] for way in ("in", "out")}
             counts["lines"][name] |= {f"people_{way}": people[name, way] for way in ("in", "out")}
         for name in self._zones:
-            here = self._inside[name] & self._in_sight
-            began = min((self._since[name].get(each, self._now) for each in here), default=self._now)
+            since = self._here(name)
+            began = min(since.values(), default=self._now)
             counts["zones"][name] = {
-                "inside": len(here),
+                "inside": len(since),
                 "in": passages[name, "in"],
                 "out": passages[name, "out"],
                 "people": people[name, "in"],
                 "longest": int(self._now - began + 1e-6),
             }
         return counts
+
+    def _here(self, zone: str) -> dict[int, float]:
+        """Tracklets that are in a zone and in sight, and since when, s."""
+        since = self._since[zone]
+        return {each: since.get(each, self._now) for each in self._inside[zone] & self._in_sight}
+
+    def dwell(self) -> Dwell:
+        """How long those in sight have been in the zones that they are in, at the last frame."""
+        told: Dwell = {}
+        for name in self._zones:
+            for tracklet, began in self._here(name).items():
+                told.setdefault(self._identity[tracklet], {})[name] = self._now - began
+        return told
 
     def state(self) -> dict[str, Any]:
         """What JSON can hold, for `restore`; the tracker's own state belongs to it."""

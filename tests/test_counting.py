@@ -75,6 +75,9 @@ def test_the_longest_in_a_zone_is_told_in_seconds():
     again.restore(json.loads(json.dumps(counter.state())))
     one, other = (each.update(detections([]), 5.0)["zones"]["yard"] for each in (counter, again))
     assert one == other
+    assert counter.dwell() == {}  # nobody is in sight
+    walk(counter, [[(1, 1, 400), (2, 2, 700)]] * 2, 51)  # the second has gone out
+    assert counter.dwell() == {1: {"yard": pytest.approx(5.1)}}
     only_other = [*stay, *([[(2, 2, 400)]] * 3)]
     assert walk(PassageCounter(YARD), only_other)["zones"]["yard"]["longest"] == 3
 

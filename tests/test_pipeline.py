@@ -187,11 +187,23 @@ def test_counts_go_into_every_output(clip, tmp_path):
         assert lines[0]["lines"]["gate"]["in"] == 0 and lines[-1] == expected
         whole = json.loads((tmp_path / f"{name}_counts.json").read_text())
         assert whole.pop("by_identity")["gate"] == {"in": {"1": 1}, "out": {"2": 1}}
-        visits = whole.pop("visits")
+        visits, queue = whole.pop("visits"), whole.pop("queues")["left half"]
         crossed = [(each["identity"], each["direction"]) for each in visits if each["place"] == "gate"]
         assert sorted(crossed) == [(1, "in"), (2, "out")]
         stays = [each for each in visits if each["place"] == "left half"]
         assert {each["identity"] for each in stays} == {1, 2}
+        moments = np.arange(0, len(lines) / RATE, 0.01)
+        inside = sum((moments >= each["entered"]) & (moments < each["left"]) for each in stays)
+        assert queue["most"] == inside.max() and queue["mean"] == pytest.approx(inside.mean(), abs=0.06)
+        told = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for frame in told:
+            for each in frame["tracks"]:
+                began = [stay["entered"] for stay in stays if stay["identity"] == each["id"]]
+                since = each.get("dwell", {}).get("left half")
+                assert since is None or any(abs(frame["timestamp"] - since - start) < 0.02 for start in began)
+        assert sum("dwell" in each for frame in told for each in frame["tracks"]) == sum(
+            frame["counts"]["zones"]["left half"]["inside"] for frame in told
+        )
         assert all(each["dwell"] == pytest.approx(each["left"] - each["entered"], abs=0.002) for each in stays)
         assert {each["loitering"] for each in stays} == {True, False}
         assert all(each["loitering"] == (each["dwell"] > limit) for each in stays)

@@ -147,7 +147,8 @@ class LiveLoop:
             size = None if frame.image is None else frame.image.shape[1::-1]
             tracks = self._bridge(tracks, self.trackers[place], size)
             self.meters[place].add(self._clock(), arrived)
-            self._put(place, FrameResult(frame, tracks, detections, counting.counts, counting.shapes), arrived)
+            counted = (counting.counts, counting.shapes, counting.dwell)
+            self._put(place, FrameResult(frame, tracks, detections, *counted), arrived)
         self._people.tick(self._clock())
         return len(frames)
 

@@ -107,7 +107,9 @@ class Outputs:
         assert frame.image is not None
         annotator = self._annotators[camera]
         annotator.shapes = result.shapes or {}
-        drawn = annotator.draw(frame.image, result.tracks, result.detections, frame.timestamp, result.counts)
+        drawn = annotator.draw(
+            frame.image, result.tracks, result.detections, frame.timestamp, result.counts, result.dwell
+        )
         if self._recorders:
             self._recorders[camera].write(replace(result, frame=replace(frame, image=drawn)))
         for show in self._show:

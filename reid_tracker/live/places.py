@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import supervision as sv
 
-from reid_tracker.counting import Counts, PassageCounter
+from reid_tracker.counting import Counts, Dwell, PassageCounter
 from reid_tracker.errors import UserError
 from reid_tracker.live.people import People
 from reid_tracker.places.files import Places, read
@@ -65,6 +65,8 @@ class LivePlaces:
         The places in the camera's picture, px; empty before the first one, and where they do not fit it.
     counts : dict, optional
         Up to the last frame (`PassageCounter.update`).
+    dwell : dict
+        How long those in view have been in the zones that they are in (`PassageCounter.dwell`).
     """
 
     def __init__(self, camera: str, places: Places, people: People) -> None:
@@ -73,6 +75,7 @@ class LivePlaces:
         self._counter: PassageCounter | None = None
         self.shapes: dict[str, np.ndarray] = {}
         self.counts: Counts | None = None
+        self.dwell: Dwell = {}
 
     def update(self, tracks: sv.Detections, now: float, image: np.ndarray | None) -> None:
         """Take in one frame's tracks, with the numbers that are shown, at ``now``, s, in the picture ``image``."""
@@ -84,12 +87,13 @@ class LivePlaces:
         if self._counter is None:
             return
         self.counts = self._counter.update(measured(tracks), now)
+        self.dwell = self._counter.dwell()
         for moment, person, place, way in self._counter.take_passages():
             self._people.passed(person, self._camera, moment, place, way)
 
     def _fit(self, size: tuple[int, int]) -> None:
         """Begin to count in pictures of this size; what was counted in others is over."""
-        self._size, self._counter, self.counts, self.shapes = size, None, None, {}
+        self._size, self._counter, self.counts, self.shapes, self.dwell = size, None, None, {}, {}
         try:
             self.shapes = self._places.within(*size, self._camera).shapes
         except UserError as error:

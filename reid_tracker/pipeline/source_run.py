@@ -211,7 +211,7 @@ class SourceRun:
                 if counter is not None:
                     now = result.frame.timestamp + follower.shift
                     summary.counts = counter.update(measured(result.tracks), now)
-                    result = replace(result, counts=summary.counts)
+                    result = replace(result, counts=summary.counts, dwell=counter.dwell())
                 for sink in sinks:
                     sink.write(result)
             summary.frames += 1
@@ -259,7 +259,9 @@ class SourceRun:
             for frame, tracks, seen in zip(frames, hindsight.tracks, history.seen, strict=False):
                 if counter is not None:  # from here on the summary's counts are the refined ones
                     summary.counts = counter.update(tracks, frame.timestamp)
-                result = FrameResult(frame, tracks, sv.Detections(seen), summary.counts if counter else None)
+                result = FrameResult(frame, tracks, sv.Detections(seen))
+                if counter is not None:
+                    result = replace(result, counts=summary.counts, dwell=counter.dwell())
                 for sink in (*sinks.values(), *([made.log] if made.log else [])):
                     sink.write(result)
         people = {number for tracks in hindsight.tracks if len(tracks) for number in tracks.tracker_id.tolist()}

@@ -42,8 +42,15 @@ def make_page(log: VisitLog, title: str, about: dict[str, str]) -> bytes:
     for visit in visits:
         if visit.place and not visit.direction:
             dwell[visit.place].append(visit.left - visit.entered)
+    queues = log.queues(visits) if log.counter else {}
     zones = [
-        {"name": name, **each, "median": _share(dwell[name], 50), "most": _share(dwell[name], 90)}
+        {
+            "name": name,
+            **each,
+            "median": _share(dwell[name], 50),
+            "most": _share(dwell[name], 90),
+            "queue": "{:.1f} / {}".format(*queues[name]),
+        }
         for name, each in counts.get("zones", {}).items()
     ]
     lines = [{"name": name, **each} for name, each in counts.get("lines", {}).items()]

@@ -45,10 +45,10 @@ class Reports:
         return make_page(self.log, self.name, self.about)
 
 
-def told_visits(log: VisitLog, loitering: float | None) -> list[dict[str, Any]]:
-    """Every stay in a zone and every crossing of a line, for ``<name>_counts.json``."""
-    told = []
-    for each in log.visits():
+def told_visits(log: VisitLog, loitering: float | None) -> dict[str, Any]:
+    """Queues in zones, every stay there and every crossing of a line, for ``<name>_counts.json``."""
+    told, visits = [], log.visits()
+    for each in visits:
         if not each.place:
             continue
         about: dict[str, Any] = {"place": each.place, "identity": each.number}
@@ -59,7 +59,8 @@ def told_visits(log: VisitLog, loitering: float | None) -> list[dict[str, Any]]:
         dwell = each.left - each.entered
         about |= {"entered": round(each.entered, 3), "left": round(each.left, 3), "dwell": round(dwell, 3)}
         told.append(about | ({"loitering": dwell > loitering} if loitering is not None else {}))
-    return told
+    queues = {place: {"mean": round(mean, 3), "most": most} for place, (mean, most) in log.queues(visits).items()}
+    return {"queues": queues, "visits": told}
 
 
 def begin_reports(

@@ -5,9 +5,10 @@ import io
 from array import array
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import cv2
@@ -256,6 +257,21 @@ class VisitLog:
         for tracklet, place in list(since):
             leave(tracklet, place, self._trails[tracklet].last)
         return found
+
+    def queues(self, visits: Sequence[Visit]) -> dict[str, tuple[float, int]]:
+        """How many people are in each zone at a time: the mean over the video's time, and the most."""
+        assert self.counter is not None
+        told = {}
+        for place, points in self.counter.shapes.items():
+            stays = [each for each in visits if each.place == place]
+            if len(points) == 2:
+                continue
+            # Of those who come in the moment another leaves, the one who leaves is first.
+            steps = sorted([(each.left, -1) for each in stays] + [(each.entered, 1) for each in stays])
+            length = sum(each.left - each.entered for each in stays)
+            most = max(accumulate((step for _, step in steps), initial=0))
+            told[place] = length / max(self.end, 1e-9), most
+        return told
 
     def people(self) -> list[Person]:
         """Everyone, by number."""

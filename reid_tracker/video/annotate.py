@@ -15,7 +15,7 @@ import numpy as np
 import supervision as sv
 from supervision.detection.utils.boxes import spread_out_boxes
 
-from reid_tracker.counting import Counts, describe
+from reid_tracker.counting import Counts, Dwell, describe
 from reid_tracker.offline import import_ft2font
 from reid_tracker.tracking.bridge import measured
 
@@ -78,6 +78,7 @@ class Annotator:
         detections: sv.Detections,
         timestamp: float,
         counts: Counts | None = None,
+        dwell: Dwell | None = None,
     ) -> np.ndarray:
         """Draw one frame; call it in the order of time.
 
@@ -94,6 +95,8 @@ class Annotator:
             Seconds, the source's clock.
         counts : dict, optional
             What was counted up to this frame, to be written beside the shapes.
+        dwell : dict, optional
+            How long somebody, by number, has been in each zone, s: from a second on it stands at the box.
 
         Returns
         -------
@@ -118,7 +121,7 @@ class Annotator:
             self._boxes.annotate(scene, seen)
             if len(seen) < len(tracks):
                 self._corners.annotate(scene, tracks[tracks.confidence == 0])
-            self._draw_labels(scene, tracks)
+            self._draw_labels(scene, tracks, dwell or {})
         return scene
 
     def _set_up(self, width: int, height: int) -> None:
@@ -129,10 +132,16 @@ class Annotator:
         self._boxes = sv.BoxAnnotator(_PALETTE, **look)
         self._corners = sv.BoxCornerAnnotator(_PALETTE, corner_length=6 * self._thickness, **look)
 
-    def _draw_labels(self, scene: np.ndarray, tracks: sv.Detections) -> None:
+    def _draw_labels(self, scene: np.ndarray, tracks: sv.Detections, dwell: Dwell) -> None:
         """Each above its box's corner, moved into the picture and apart."""
-        colors = [identity_color(identity) for identity in tracks.tracker_id.tolist()]
-        labels = [_label(*each, self._text_size) for each in zip(self._name(tracks), colors, strict=True)]
+        numbers = tracks.tracker_id.tolist()
+        stays = [int(max(dwell.get(number, {}).values(), default=0)) for number in numbers]
+        words = [
+            f"{name}  {stay // 60}:{stay % 60:02d}" if stay else name
+            for name, stay in zip(self._name(tracks), stays, strict=True)
+        ]
+        colors = [identity_color(number) for number in numbers]
+        labels = [_label(*each, self._text_size) for each in zip(words, colors, strict=True)]
         size = np.array([label.shape[1::-1] for label in labels])
         corner = tracks.xyxy[:, :2].astype(int) - [0, 1] * size
         most = np.maximum(np.array(scene.shape[1::-1]) - size, 0)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import supervision as sv
 
-from reid_tracker.counting import Counts, PassageCounter
+from reid_tracker.counting import Counts, Dwell, PassageCounter
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import format_row
 from reid_tracker.tracking.bridge import measured
@@ -48,6 +48,8 @@ class FrameResult:
         Where lines or zones are counted: `PassageCounter.update` up to this frame.
     shapes : dict of str to ndarray [K, 2], optional
         Those of a live camera, of which the picture's size was not known before.
+    dwell : dict of int to dict of str to float, optional
+        How long somebody, by number, has been in the zones that they are in, s.
     """
 
     frame: Frame
@@ -55,6 +57,7 @@ class FrameResult:
     detections: sv.Detections
     counts: Counts | None = None
     shapes: dict[str, np.ndarray] | None = None
+    dwell: Dwell | None = None
 
 
 class Sink(Protocol):
@@ -116,7 +119,9 @@ class VideoSink:
             raise UserError(f"{self._path}: a source without pictures gives no video; choose another output.")
         image = frame.image
         if self._annotator is not None:
-            image = self._annotator.draw(image, result.tracks, result.detections, frame.timestamp, result.counts)
+            image = self._annotator.draw(
+                image, result.tracks, result.detections, frame.timestamp, result.counts, result.dwell
+            )
         height, width = image.shape[:2]
         image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         if self.last_frame and frame.timestamp - self._latest > LONGEST_GAP:
@@ -305,7 +310,8 @@ class JsonLinesSink:
     ``index`` counts from 0 (MOTChallenge text from 1), ``timestamp`` is in seconds by the source's clock, ``id`` the
     identity, ``tracklet`` the unbroken piece of motion, ``xyxy`` the box in pixels, ``confidence`` the detector's (0
     where it saw nobody and the box is where they are expected). What is not known is null. Where lines or zones are
-    counted, ``counts`` follows (`PassageCounter.update`); whoever has a name has it as ``name``.
+    counted, ``counts`` follows (`PassageCounter.update`). Whoever has a name has it as ``name``; whoever is in a zone
+    has ``dwell``, the seconds so far by the zone's name.
 
     Parameters
     ----------
@@ -340,6 +346,8 @@ class JsonLinesSink:
         for row in rows:
             if name := self._name_of(row["id"]) if row["id"] is not None else "":
                 row["name"] = name
+            if stays := (result.dwell or {}).get(row["id"]):
+                row["dwell"] = {zone: round(seconds, 2) for zone, seconds in stays.items()}
         frame: dict[str, Any] = {
             "index": result.frame.index,
             "timestamp": round(result.frame.timestamp, 6),
@@ -404,9 +412,10 @@ class ParquetSink:
 
 
 class CountsSink:
-    """The counts at the end of a run, each identity's passages, and every visit, as JSON.
+    """The counts at the end of a run, each identity's passages, queues, and every visit, as JSON.
 
-    ``{"lines", "zones", "by_identity", "visits"}``; a visit is ``{"place", "identity", "entered", "left", "dwell"}`` of
+    ``{"lines", "zones", "by_identity", "queues", "visits"}``; a queue is ``{"mean", "most"}``: how many people are in a
+    zone at a time; a visit is ``{"place", "identity", "entered", "left", "dwell"}`` of
     a zone or ``{"place", "identity", "seconds", "direction"}`` of a line, times in s, with ``name`` where there is one.
 
     Parameters
@@ -416,7 +425,7 @@ class CountsSink:
     counter : PassageCounter
         Whose counts the frames bring.
     visits : callable, optional
-        Tells the visits at the end.
+        Tells ``queues`` and ``visits`` at the end.
 
     Raises
     ------
@@ -424,9 +433,7 @@ class CountsSink:
         If the file cannot be written, from ``close``.
     """
 
-    def __init__(
-        self, path: str | Path, counter: PassageCounter, visits: Callable[[], list[dict[str, Any]]] = list
-    ) -> None:
+    def __init__(self, path: str | Path, counter: PassageCounter, visits: Callable[[], dict[str, Any]] = dict) -> None:
         self._path = Path(path)
         self._counter, self._visits = counter, visits
         self._counts: Counts | None = None
@@ -437,7 +444,7 @@ class CountsSink:
 
     def close(self) -> None:
         """Write the file."""
-        whole = {**(self._counts or {}), "by_identity": self._counter.by_identity(), "visits": self._visits()}
+        whole = {**(self._counts or {}), "by_identity": self._counter.by_identity(), **self._visits()}
         write_whole(self._path, (json.dumps(whole, ensure_ascii=False, indent=2) + "\n").encode())
 
 
