@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.exchange.tracks import read_results
+from reid_tracker.exchange.tracks import Tracks, read_results
 from reid_tracker.ownership import Inputs, claim
 from reid_tracker.reading import read_text
 from reid_tracker.tracking import costs
 from reid_tracker.video.annotate import clip_boxes
-from reid_tracker.video.sources import open_source
+from reid_tracker.video.sources import Source, open_source
 from reid_tracker.writing import check_writable, write_whole
 
 LIST = "crops.csv"
@@ -106,9 +106,7 @@ def _export_crops(
     if not source.has_pixels:
         raise UserError(f"{video}: has no pictures to cut crops from.")
     tracks = read_results(results)
-    frame, identity, confidence = tracks.frame, tracks.identity, tracks.confidence
-    xyxy = tracks.xyxy.astype(np.float32)
-    names = _names(np.unique(identity), Path(review) if review else None)
+    names = _names(np.unique(tracks.identity), Path(review) if review else None)
     known = _read_list(output / LIST)
     own = re.compile(re.escape(source.name) + r"_\d{6,}\.jpg")
     earlier = {row["path"] for row in known if own.fullmatch(Path(row["path"]).name)}
@@ -118,32 +116,8 @@ def _export_crops(
     if not same_people:
         names = _apart(names, {row["identity"] for row in known}, source.name)
     earlier = {each for each in earlier if (output / each).resolve().is_relative_to(output.resolve())}
-    fit = _fit(frame, xyxy, confidence, min_height, source.width, source.height)
-    fit &= np.isin(identity, list(names))
-    bins = _bins(
-        np.array([names.get(each, "") for each in identity.tolist()]), frame, xyxy, fit, per_identity, source.frame_rate
-    )
-    best: dict[tuple[str, int], tuple[float, int, bytes]] = {}
-    rows_of = np.split(np.arange(len(frame)), np.flatnonzero(np.diff(frame)) + 1)
-    wanted = {int(frame[rows[0]]): rows[fit[rows]] for rows in rows_of if len(rows) and fit[rows].any()}
-    for picture in source:
-        for row in wanted.get(picture.index + 1, ()):
-            left, top, right, bottom = (
-                clip_boxes(xyxy[row : row + 1], source.width, source.height)[0][0].round().astype(int)
-            )
-            assert picture.image is not None
-            crop = picture.image[top:bottom, left:right]
-            place, sharp = (names[int(identity[row])], int(bins[row])), sharpness(crop)
-            if place not in best or sharp > best[place][0]:
-                best[place] = (
-                    sharp,
-                    int(frame[row]),
-                    cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes(),
-                )
-    crops = {
-        (Path(name) / f"{source.name}_{number:06d}.jpg").as_posix(): (name, data)
-        for (name, _), (_, number, data) in sorted(best.items())
-    }
+    best = best_crops(source, tracks, names, per_identity, min_height)
+    crops = {(Path(name) / f"{source.name}_{number:06d}.jpg").as_posix(): (name, data) for name, number, data in best}
     foreign = next((each for each in crops if each not in earlier and os.path.lexists(output / each)), None)
     if foreign is not None:
         raise UserError(f"{output / foreign}: is there already and not in {LIST}; name a new folder.")
@@ -167,6 +141,52 @@ def _export_crops(
     if not written:
         raise UserError(f"{results}: nobody in it is shown well enough for a crop; lower --min-height.")
     return written
+
+
+def best_crops(
+    source: Source, tracks: Tracks, names: dict[int, str], per_identity: int, min_height: float
+) -> list[tuple[str, int, bytes]]:
+    """Choose varied, uncovered, sharp crops of people.
+
+    Parameters
+    ----------
+    source : Source
+        With pictures.
+    tracks : Tracks
+        Of the source.
+    names : dict of int to str
+        Of the identities that are wanted; equal names are one person.
+    per_identity : int
+        Crops of each name at most.
+    min_height : float
+        Lower boxes are left out, px.
+
+    Returns
+    -------
+    list of (str, int, bytes)
+        Name, number of the frame from 1, and JPEG; by name and time.
+    """
+    frame, identity, xyxy = tracks.frame, tracks.identity, tracks.xyxy.astype(np.float32)
+    fit = _fit(frame, xyxy, tracks.confidence, min_height, source.width, source.height)
+    fit &= np.isin(identity, list(names))
+    bins = _bins(
+        np.array([names.get(each, "") for each in identity.tolist()]), frame, xyxy, fit, per_identity, source.frame_rate
+    )
+    best: dict[tuple[str, int], tuple[float, int, bytes]] = {}
+    rows_of = np.split(np.arange(len(frame)), np.flatnonzero(np.diff(frame)) + 1)
+    wanted = {int(frame[rows[0]]): rows[fit[rows]] for rows in rows_of if len(rows) and fit[rows].any()}
+    for picture in source:
+        for row in wanted.get(picture.index + 1, ()):
+            left, top, right, bottom = (
+                clip_boxes(xyxy[row : row + 1], source.width, source.height)[0][0].round().astype(int)
+            )
+            assert picture.image is not None
+            crop = picture.image[top:bottom, left:right]
+            place, sharp = (names[int(identity[row])], int(bins[row])), sharpness(crop)
+            if place not in best or sharp > best[place][0]:
+                jpeg = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+                best[place] = (sharp, int(frame[row]), jpeg)
+    return [(name, number, data) for (name, _), (_, number, data) in sorted(best.items())]
 
 
 def sharpness(crop: np.ndarray) -> float:

@@ -4,6 +4,7 @@ import json as json_text
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -223,6 +224,7 @@ def forget(
 def describe_anew(gallery: Where = DEFAULT, embedder: Network = None) -> None:
     """Describe the crops kept with another appearance network: numbers, names and views stay, old vectors go."""
     from reid_tracker.appearance.embedder import Embedder
+    from reid_tracker.gallery.opening import describe_crops
     from reid_tracker.gallery.store import Model
 
     network = Embedder(embedder)
@@ -231,7 +233,7 @@ def describe_anew(gallery: Where = DEFAULT, embedder: Network = None) -> None:
         if (opened.model.hash, opened.model.dimension) == (model.hash, model.dimension):
             print("Its vectors are of this network already.")
             return
-        lost = opened.describe_anew(model, lambda crops: _describe_all(network, crops))
+        lost = opened.describe_anew(model, partial(describe_crops, network))
         views = sum(person.views for person in opened.people())
     print(f"{views} views are described anew" + (f"; {lost} had no crop and are gone." if lost else "."))
 
@@ -273,21 +275,6 @@ def _describe(opened: "Gallery", image: Path, model: str | None) -> "np.ndarray"
     check_model("The gallery", opened.model, Model(embedder.hash, embedder.dimension))
     height, width = picture.shape[:2]
     return embedder.embed(picture, np.array([[0, 0, width, height]], np.float32))
-
-
-def _describe_all(network: Any, crops: Sequence[bytes]) -> "np.ndarray":
-    """Vectors [N, D] of crops, JPEG."""
-    import cv2
-    import numpy as np
-
-    pictures, whole = [], []
-    for crop in crops:
-        picture = cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR) if crop else None
-        if picture is None:
-            raise UserError("a crop of the gallery is not a picture any more; restore the gallery from a copy.")
-        pictures.append(picture)
-        whole.append(np.array([[0, 0, picture.shape[1], picture.shape[0]]], np.float32))
-    return np.concatenate(network.embed_batch(pictures, whole))
 
 
 def _vectors_of(opened: "Gallery", what: str, model: str | None) -> "np.ndarray":

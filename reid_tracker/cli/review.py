@@ -18,6 +18,10 @@ def review(
         bool, typer.Option("--apply", help="No page: write the results corrected by <name>_review.json.")
     ] = False,
     render: Annotated[bool, typer.Option("--render", help="Also write the annotated video.")] = False,
+    gallery: Annotated[
+        Path | None, typer.Option(help="Also make a gallery of the people, with their numbers and names: a new folder.")
+    ] = None,
+    embedder: Annotated[str | None, typer.Option(help="Appearance network of that gallery \\[bundled].")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second, where 'track' was told them.")] = None,
     serve: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="The page \\[127.0.0.1:8001, or another port if in use].")
@@ -29,12 +33,15 @@ def review(
     Example: reid-tracker review runs/shop.jsonl shop.mp4 --render.
 
     Each change is saved in <name>_review.json and can be undone; called again, the review goes on there. Done, or
-    Ctrl-C, writes <name>_reviewed.txt, .jsonl and .csv. The page is for this machine's user alone.
+    Ctrl-C, writes <name>_reviewed.txt, .jsonl and .csv, and the gallery if asked for. The page is for this machine's
+    user alone.
     """
     from reid_tracker.review.command import Review
 
     if apply and serve is not None:
         raise UserError("--apply needs no page; leave out --serve.")
+    if embedder is not None and gallery is None:
+        raise UserError("--embedder is for a gallery; add --gallery, or leave it out.")
     run = Review(results, video, output, fps=fps, overwrite=overwrite)
     if apply and not run.log.exists():
         raise UserError(f"{run.log}: there is no review to apply; run it without --apply first.")
@@ -48,8 +55,12 @@ def review(
     except KeyboardInterrupt:
         if not run.reviewed.edits:
             raise
-    if not run.reviewed.edits:
+    if not run.reviewed.edits and gallery is None:
         print("Nothing was changed.")
         return
     for file in run.write(render):
         print(printable(file))
+    if gallery is not None:
+        from reid_tracker.appearance.embedder import Embedder
+
+        print(f"{run.enrol(gallery, Embedder(embedder))} people: {printable(gallery)}")

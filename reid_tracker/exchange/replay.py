@@ -6,11 +6,11 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.exchange.tracks import Tracks
-from reid_tracker.video.sources import Frame, Source
+from reid_tracker.video.sources import Frame
 
 
 def replay(
-    tracks: Tracks, source: Source | None = None, frame_rate: float | None = None
+    tracks: Tracks, source: Iterable[Frame] | None = None, frame_rate: float | None = None
 ) -> Iterator[tuple[Frame, sv.Detections]]:
     """Each frame with its tracks.
 
@@ -18,8 +18,8 @@ def replay(
     ----------
     tracks : Tracks
         From `read_tracks`.
-    source : Source, optional
-        The video: all its frames, with pictures and its times. Without it as many as the tracks hold, without pictures.
+    source : Source or iterable of Frame, optional
+        The video: all its frames and their times. Without it as many as the tracks hold, without pictures.
     frame_rate : float, optional
         Where there is no video: for the times; else those of the tracks, and only frames for which they hold one.
     """

@@ -2,10 +2,12 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import cv2
 import numpy as np
 
 from reid_tracker.errors import UserError
@@ -13,6 +15,13 @@ from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Gallery, Model, is_url
 
 DAY = 86_400.0  # s
+
+
+class AppearanceNetwork(Protocol):
+    """What describes pictures: `Embedder`."""
+
+    def embed_batch(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Vectors [N, D] of the boxes [N, 4] (px) of each BGR image."""
 
 
 def open_gallery(where: str | Path, model: Model | None = None) -> Gallery:
@@ -75,3 +84,15 @@ def export(gallery: Gallery, folder: Path) -> int:
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}).") from error
     return len(entries)
+
+
+def describe_crops(network: AppearanceNetwork, crops: Sequence[bytes]) -> np.ndarray:
+    """Vectors float32 [N, D] of crops, JPEG; UserError if one is no picture."""
+    pictures, whole = [], []
+    for crop in crops:
+        picture = cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR) if crop else None
+        if picture is None:
+            raise UserError("a crop of the gallery is not a picture any more; restore the gallery from a copy.")
+        pictures.append(picture)
+        whole.append(np.array([[0, 0, picture.shape[1], picture.shape[0]]], np.float32))
+    return np.concatenate(network.embed_batch(pictures, whole))

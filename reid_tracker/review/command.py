@@ -3,12 +3,13 @@
 import csv
 import io
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,11 +17,18 @@ from reid_tracker.errors import UserError
 from reid_tracker.exchange.formats import Video, read_tracks
 from reid_tracker.exchange.replay import replay
 from reid_tracker.exchange.tracks import Tracks
+from reid_tracker.gallery.opening import describe_crops, open_gallery
+from reid_tracker.gallery.store import Model, Sighting, View
 from reid_tracker.ownership import Inputs, check_outputs, claim, source_marks
 from reid_tracker.review.doubts import Timeline, find_doubts
 from reid_tracker.review.edits import DROPPED, Reviewed, review_table
+from reid_tracker.reviewed_crops import best_crops
+from reid_tracker.tracking.memory import VIEWS
 from reid_tracker.video.sinks import FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
-from reid_tracker.video.sources import Source, open_source
+from reid_tracker.video.sources import Frame, Source, open_source
+
+if TYPE_CHECKING:
+    from reid_tracker.appearance.embedder import Embedder
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +187,13 @@ class Review:
             names=self.reviewed.names,
         )
 
+    def _frames(self) -> Iterable[Frame]:
+        """All frames of the video without their pictures; where it does not say how many, those with tracks."""
+        tracks, count = self.reviewed.tracks, self._source.frame_count or 0
+        moments = dict(zip(tracks.frame.tolist(), tracks.seconds.tolist(), strict=True))
+        for number in range(1, max(count, int(tracks.frame.max(initial=0))) + 1):
+            yield Frame(None, number - 1, moments.get(number, (number - 1) / self._source.frame_rate))
+
     def write(self, render: bool = False) -> list[Path]:
         """Write the corrected results.
 
@@ -206,7 +221,7 @@ class Review:
                 label = Annotator(label=lambda number: f"#{number} {names.get(number, '')}".rstrip())
                 sinks.append(VideoSink(places[self._film], self._source.frame_rate, label))
             try:
-                for frame, here in replay(tracks, self._source if render else None):
+                for frame, here in replay(tracks, self._source if render else self._frames()):
                     for sink in sinks:
                         sink.write(FrameResult(frame, here, here))
             finally:
@@ -219,6 +234,48 @@ class Review:
             _put(places[self._table], text.getvalue().encode())
             claimed.complete()
         return files
+
+    def enrol(self, folder: Path | str, network: "Embedder", min_height: float = 48) -> int:
+        """Make a gallery of the reviewed people, under their numbers and names; how many they are.
+
+        Parameters
+        ----------
+        folder : path
+            A new one.
+        network : Embedder
+            Describes their crops.
+        min_height : float
+            Lower boxes are left out, px.
+
+        Raises
+        ------
+        UserError
+            If the folder is there already, a number is below 1, or nobody is shown well enough.
+        """
+        folder, tracks, names = Path(folder).expanduser(), self.corrected(), self.reviewed.names
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"{folder}: is there already, and its numbers are other people's; name a new folder.")
+        people = np.unique(tracks.identity).tolist()
+        if people and people[0] < 1:
+            raise UserError(f"A gallery's numbers begin at 1, and here is #{people[0]}; merge it into a new number.")
+        chosen = best_crops(self._source, tracks, {each: str(each) for each in people}, VIEWS, min_height)
+        if not chosen:
+            raise UserError(f"{self._results}: nobody in it is shown well enough for a gallery.")
+        vectors = describe_crops(network, [crop for _, _, crop in chosen])
+        calibration, now = network.header.get("calibration", {}), time.time()
+        gallery = open_gallery(folder, Model(network.hash, network.dimension, calibration))
+        try:
+            views: dict[int, list[View]] = {}
+            for (text, frame, crop), vector in zip(chosen, vectors, strict=True):
+                seconds = (frame - 1) / self._source.frame_rate
+                views.setdefault(int(text), []).append(View(vector, crop, self._source.name, seconds))
+            gallery.enrol({number: Sighting(own, now, now) for number, own in views.items()})
+            for number, name in names.items():
+                if number in views:
+                    gallery.name(number, name)
+        finally:
+            gallery.close()
+        return len(views)
 
 
 def _put(place: Path, data: bytes) -> None:

@@ -19,6 +19,7 @@ from selenium.webdriver.common.keys import Keys
 
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.tracks import Tracks, read_results
+from reid_tracker.gallery.opening import open_gallery
 from reid_tracker.review.doubts import CROSSING, GAP, NEWCOMER, Timeline, find_doubts
 from reid_tracker.review.edits import DROPPED, Reviewed
 from reid_tracker.video.sources import open_source
@@ -220,6 +221,36 @@ def test_a_saved_review_is_applied_to_text_lines_table_video_report_and_crops(co
     }
     status, out, _ = command("review", results, video, "--apply")  # once more, over its own
     assert status == 0
+
+
+def test_reviewed_people_become_a_gallery_that_knows_them(command, run, tmp_path):
+    video, results = run
+    refused(command("review", results, video, "--apply", "--gallery", tmp_path / "people"), "there is no review")
+    log_of(results, {"do": "merge", "identity": 2, "into": 1}, {"do": "rename", "identity": 1, "name": "Anna"})
+    status, out, error = command("review", results, video, "--apply", "--gallery", tmp_path / "people")
+    assert status == 0 and out.splitlines()[-1] == f"2 people: {tmp_path / 'people'}", error
+    gallery = open_gallery(tmp_path / "people")
+    assert [(each.number, each.name) for each in gallery.people()] == [(1, "Anna"), (3, None)]
+    assert gallery.new_numbers() == [4]
+    moments = [view.time for view in gallery.views(1)]
+    assert len(moments) >= 6 and moments == sorted(moments) and min(moments) < 1.5 and max(moments) > 2
+    assert all(view.source == "walk" and view.crop for view in gallery.views(3))
+    gallery.close()
+    again = command("review", results, video, "--apply", "--gallery", tmp_path / "people")
+    refused(again, "people: is there already, and its numbers are other people's")
+    refused(command("review", results, video, "--apply", "--embedder", "x"), "add --gallery")
+
+
+def test_frames_without_anybody_are_lines_too(command, run, tmp_path):
+    video, results = run
+    lines = results.read_text().splitlines()
+    results.write_text("\n".join(line for line in lines if 10 <= json.loads(line)["index"] < 30) + "\n")
+    log_of(results, {"do": "drop", "identity": 3})
+    assert command("review", results, video, "--apply")[0] == 0
+    told = [json.loads(line) for line in (tmp_path / "walk_reviewed.jsonl").read_text().splitlines()]
+    assert [each["index"] for each in told] == list(range(40))
+    assert [each["timestamp"] for each in told] == pytest.approx([index / 10 for index in range(40)])
+    assert [len(each["tracks"]) for each in told] == [int(10 <= n < 15 or 20 <= n < 30) for n in range(40)]
 
 
 @pytest.mark.parametrize(
