@@ -1,4 +1,4 @@
-"""Detection by any YOLO that ultralytics loads: PyTorch checkpoints, and OpenVINO, ONNX or TensorRT exports."""
+"""Detection by any YOLO or RT-DETR that ultralytics loads (PyTorch, OpenVINO, ONNX, TensorRT), and by plain ONNX."""
 
 import difflib
 import logging
@@ -13,6 +13,7 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.detection.detector import usable_boxes
+from reid_tracker.detection.onnx_boxes import OnnxBoxes, open_session
 from reid_tracker.detection.openvino_yolo import OpenVinoYolo, read_metadata
 from reid_tracker.detection.size import FittingSize, Speed
 from reid_tracker.device import pick_device
@@ -30,13 +31,14 @@ EXTRAS = {"openvino": "reid-tracker[openvino]", "onnxruntime": "reid-tracker[onn
 
 
 class YoloDetector:
-    """A YOLO network as a `Detector`.
+    """A YOLO network, or another that is known, as a `Detector`.
 
     Parameters
     ----------
     model : str or Path
-        Path of a YOLO: a .pt checkpoint, an .onnx or .engine file, an ..._openvino_model folder; or the name of one of
-        ultralytics' own models, which is downloaded into the current folder unless it is there.
+        Path of a YOLO or RT-DETR: a .pt checkpoint, an .onnx or .engine file, an ..._openvino_model folder; or the name
+        of one of ultralytics' own models, which is downloaded into the current folder unless it is there. Or an .onnx
+        file of another make, such as RF-DETR's or torchvision's (`onnx_boxes`).
     classes : sequence of str or int, optional
         Names or numbers of the classes to find; "all" finds every class. By default persons, or every class of a model
         that knows no person.
@@ -82,14 +84,20 @@ class YoloDetector:
             raise UserError(f"Image size {image_size}: must be at least 32 pixels.")
         path = find_model(model)
         with errors_about(path):
-            self._run: OpenVinoYolo | _Ultralytics
+            self._run: OpenVinoYolo | OnnxBoxes | _Ultralytics
             if device in ("auto", "cpu") and read_metadata(path):
                 self._run = OpenVinoYolo(path, confidence, image_size)
+            elif path.suffix == ".onnx" and (session := open_session(path)) is not None:
+                if device not in ("auto", "cpu"):
+                    raise UserError(f"{path}: detectors in plain ONNX run on the CPU; leave out --device {device}.")
+                self._run = OnnxBoxes(path, session, confidence)
             else:
                 self._run = _Ultralytics(path, confidence, image_size, device)
         self.image_size: tuple[int, int] = self._run.size
         # Ultralytics rounds sizes up to the stride, and silently keeps to an export's fixed size.
         height, width = self.image_size
+        if image_size is not None and isinstance(self._run, OnnxBoxes):
+            raise UserError(f"Image size {image_size}: {path.name} has its own; leave it out.")
         if image_size is not None and not 0 <= max(height, width) - image_size < self._run.stride:
             raise UserError(f"Image size {image_size}: {path.name} was exported for {width} x {height} only.")
         self.class_names = _select_classes(classes, self._run.names, path)
@@ -190,7 +198,8 @@ class _Ultralytics:
         network = self._yolo.predictor.model
         height, width = self._yolo.predictor.imgsz
         self._size: tuple[int, int] = height, width
-        self.dynamic = path.suffix == ".pt"
+        # RT-DETR's queries have learned one size.
+        self.dynamic = path.suffix == ".pt" and type(self._yolo).__name__ != "RTDETR"
         self.names, self.stride = network.names, network.stride
 
     @property
