@@ -66,7 +66,14 @@ class _Passages:
     settled: Counter[int] = field(default_factory=Counter)
     following: Counter[int] = field(default_factory=Counter)
     forgotten_people: int = 0
-    forgotten_passages: int = 0
+    settled_passages: int = 0  # of everyone, forgotten or not
+
+    def count(self, identity_of: dict[int, int]) -> tuple[int, int]:
+        """How many passages there were, and of how many people; in the time of those still followed."""
+        unsettled = {identity_of[tracklet] for tracklet in self.following} - self.settled.keys()
+        return self.settled_passages + self.following.total(), self.forgotten_people + len(self.settled) + len(
+            unsettled
+        )
 
     def by_identity(self, identity_of: dict[int, int]) -> Counter[int]:
         total = self.settled.copy()
@@ -77,9 +84,11 @@ class _Passages:
     def settle(self, tracklet: int, identity: int, most: float) -> None:
         """Let a tracklet's passages stay with this identity; of more than ``most`` the first ones lose their number."""
         if tracklet in self.following:
-            self.settled[identity] += self.following.pop(tracklet)
+            passages = self.following.pop(tracklet)
+            self.settled[identity] += passages
+            self.settled_passages += passages
             while len(self.settled) > most:
-                self.forgotten_passages += self.settled.pop(next(iter(self.settled)))
+                del self.settled[next(iter(self.settled))]
                 self.forgotten_people += 1
 
 
@@ -193,10 +202,9 @@ class PassageCounter:
 
     def counts(self) -> Counts:
         """What `update` gave last."""
-        totals = {key: each.by_identity(self._identity) for key, each in self._passages.items()}
         counts: Counts = {"lines": {}, "zones": {}}
-        passages = {key: each.total() + self._passages[key].forgotten_passages for key, each in totals.items()}
-        people = {key: len(each) + self._passages[key].forgotten_people for key, each in totals.items()}
+        counted = {key: each.count(self._identity) for key, each in self._passages.items()}
+        passages, people = ({key: each[place] for key, each in counted.items()} for place in (0, 1))
         for name in self._lines:
             counts["lines"][name] = {way: passages[name, way] for way in ("in", "out")}
             counts["lines"][name] |= {f"people_{way}": people[name, way] for way in ("in", "out")}
@@ -264,6 +272,7 @@ class PassageCounter:
         for name, way, each, number, passages in state["passages"]:
             if name in same:
                 getattr(self._passages[name, way], each)[number] += passages
+                self._passages[name, way].settled_passages += passages if each == "settled" else 0
         if not follow:
             for tracklet in list(self._last):
                 self._forget(tracklet)

@@ -13,6 +13,7 @@ STILL_SHIFT, STILL_SCALE = 0.3, 0.002
 # After so many frames without motion the camera is looked at in every so-manieth frame only (the map found then is from
 # the last look), or as soon as many of a few hundred sampled pixels change more than a still picture's noise.
 STILL_FRAMES, LOOK_EVERY = 20, 10
+PAN_FRAMES = 10  # over which a slow pan adds up
 # Whether following is worth it: each frame's share in the running mean; people further from every box, in standard
 # deviations, are gone.
 GAIN_SHARE, FAR = 0.05, 4.0
@@ -27,14 +28,25 @@ class CameraMotion:
         self._points: np.ndarray | None = None
         self._samples = np.zeros((0, 0, 3), dtype=np.int16)  # of the last frame that was looked at
         self._counts = np.zeros(2, dtype=np.int64)  # looks in which the camera stood still, frames since the last look
+        self._age = np.ones(
+            2, dtype=np.int64
+        )  # frames since the picture that motion is measured from; of the last motion
 
     @property
     def stands(self) -> bool:
         """Whether it has long been seen to stand still."""
         return bool(self._counts[0] >= STILL_FRAMES)
 
+    @property
+    def steps(self) -> int:
+        """Over how many frames the motion that `estimate` gave last is spread, as far as can be told."""
+        return int(self._age[1])
+
     def estimate(self, image: np.ndarray, xyxy: np.ndarray) -> np.ndarray | None:
-        """Affine map from the pixels of the last frame that was looked at to this one's.
+        """Affine map from the pixels of an earlier frame, `steps` before, to this one's.
+
+        That frame is the last one; in a long stand the last that was looked at; in a slow pan the one from which it has
+        come far enough to be told from none.
 
         Parameters
         ----------
@@ -54,7 +66,10 @@ class CameraMotion:
             self._counts[1] += 1
             changed = np.abs(samples - self._samples).max(axis=2) > NOISE
             if self._counts[1] < LOOK_EVERY and changed.mean() < CHANGED:
+                self._age[0] += 1
                 return None
+            if self._counts[1] < LOOK_EVERY:
+                self._age[0] = 1  # a jolt: it came with this frame
         self._samples = samples
         self._counts[1] = 0
         grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
@@ -62,17 +77,19 @@ class CameraMotion:
         if scale < 1:
             grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         matrix = self._fit(grey)
+        is_still = matrix is not None and _is_still(matrix)
+        if is_still and self._counts[0] < STILL_FRAMES and self._age[0] < PAN_FRAMES:
+            self._counts[0] += 1
+            self._age[0] += 1  # from here a slow pan adds up
+            return None
         mask = np.full_like(grey, 255)
         for x1, y1, x2, y2 in np.clip(xyxy * scale, 0, max(grey.shape)).astype(int):
             mask[y1 : y2 + 1, x1 : x2 + 1] = 0
         self._previous = grey
         self._points = cv2.goodFeaturesToTrack(grey, maxCorners=300, qualityLevel=0.01, minDistance=8, mask=mask)
-        if matrix is None:
-            self._counts[0] = 0
-            return None
-        zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-        if np.abs(matrix[:, 2]).max() < STILL_SHIFT and abs(zoom - 1) < STILL_SCALE:
-            self._counts[0] += 1
+        self._age[:] = 1, self._age[0]
+        if matrix is None or is_still:
+            self._counts[0] = self._counts[0] + 1 if is_still else 0
             return None
         self._counts[0] = 0
         matrix[:, 2] /= scale
@@ -93,6 +110,11 @@ class CameraMotion:
         if matrix is None or inliers.sum() < max(MINIMUM_POINTS, AGREEING * len(self._points)):
             return None
         return matrix
+
+
+def _is_still(matrix: np.ndarray) -> bool:
+    zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    return bool(np.abs(matrix[:, 2]).max() < STILL_SHIFT and abs(zoom - 1) < STILL_SCALE)
 
 
 class FollowingGain:
@@ -147,6 +169,12 @@ def warp(mean: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     warped[:, 0, :2] += shift
     warped[:, :, 2:] *= zoom(matrix)
     return warped
+
+
+def share_of(matrix: np.ndarray, share: float) -> np.ndarray:
+    """The map [2, 3] of a share of a motion, for motions as small as between frames."""
+    still = np.eye(2, 3)
+    return still + share * (matrix - still)
 
 
 def zoom(matrix: np.ndarray) -> float:

@@ -253,8 +253,9 @@ class IdentityMemory:
             return
         self.check_dimension(views.shape[2])
         self._remove(np.isin(self.identity, identity[seen]))
-        looks = [each[:some].copy() for each, some in zip(views[seen], count[seen], strict=True)]
-        self._append(looks, identity=identity[seen], class_id=class_id[seen], last_seen=last_seen[seen])
+        looks = [views[row, : count[row]].copy() for row in np.flatnonzero(seen)]
+        mean = views[seen].sum(axis=1) / count[seen, None]
+        self._append(looks, mean, identity=identity[seen], class_id=class_id[seen], last_seen=last_seen[seen])
         if np.count_nonzero(~self.kept) > self.capacity:
             self._mark_kept()
             own = np.flatnonzero(~self.kept)
@@ -312,7 +313,7 @@ class IdentityMemory:
             possible &= self.class_id == class_id[:, None]
         return np.where(possible, cosine, -np.inf)
 
-    def _append(self, views: list[np.ndarray], **columns: np.ndarray) -> None:
+    def _append(self, views: list[np.ndarray], mean: np.ndarray | None = None, **columns: np.ndarray) -> None:
         identities = columns["identity"].tolist()
         self._views.update(zip(identities, views, strict=True))
         columns["count"] = np.array([len(each) for each in views], dtype=np.int64)
@@ -327,6 +328,9 @@ class IdentityMemory:
                 self._rows[name] = rows
             if name in columns:
                 rows[before : self._length] = columns[name]
+        if mean is not None:
+            self._rows["mean"][before : self._length] = mean
+            return
         for start in range(0, len(views), BLOCK):
             count = columns["count"][start : start + BLOCK]
             total = np.add.reduceat(np.concatenate(views[start : start + BLOCK]), np.cumsum(count) - count)

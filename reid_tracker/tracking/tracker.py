@@ -30,7 +30,7 @@ from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.association import STRANGER_DISTANCE, Association
 from reid_tracker.tracking.box_motion import BoxMotion
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
-from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, warp, zoom
+from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, share_of, warp, zoom
 from reid_tracker.tracking.checks import Notes, check, from_array
 from reid_tracker.tracking.foresight import Foresight
 from reid_tracker.tracking.frame_arrays import FrameArrays, at_edge
@@ -416,10 +416,14 @@ class Tracker:
         noise = (kalman.MEASUREMENT_NOISE * np.maximum(table.mean[seen, 0, 3:4], 1.0)) ** 2
         variance = table.covariance[seen, 0, :2] + noise
         if matrix is not None:
-            followed = warp(table.mean, matrix)
+            followed, foreseen = warp(table.mean, matrix), warp(table.foreseen, matrix)
+            if self._camera.steps > 1:  # whoever was measured since has had most of that motion
+                recent, last = table.last_seen >= self._now - seconds - 1e-6, share_of(matrix, 1 / self._camera.steps)
+                followed[recent] = warp(table.mean[recent], last)
+                foreseen[recent] = warp(table.foreseen[recent], last)
             self._following.learn(table.mean[seen, 0, :2], followed[seen, 0, :2], variance, measured[:, :2])
             if self._following.worth:
-                table.mean, table.foreseen = followed, warp(table.foreseen, matrix)
+                table.mean, table.foreseen = followed, foreseen
                 table.covariance = table.covariance * zoom(matrix) ** 2
             return
         moved = self._box_motion.estimate(table.mean[seen, 0], variance, measured)

@@ -78,6 +78,24 @@ def test_warp_moves_boxes_as_the_picture_moves():
     np.testing.assert_allclose(spread, covariance * 4)
 
 
+def test_a_slow_pan_adds_up_for_whoever_is_out_of_sight(scene):
+    """It is .2 px a frame where the motion is measured: less than what is told from a camera that stands."""
+    tracker, camera, total = Tracker(frame_rate=30), CameraMotion(), np.zeros(2)
+    behind, before = np.array([[300.0, 100, 308, 160]]), np.array([[450.0, 200, 480, 290]])
+    for step in range(60):
+        shift = 0.4 * max(step - 15, 0)
+        picture = cv2.getRectSubPix(scene, (600, 400), (400 + shift, 300))
+        people = [before - [shift, 0, shift, 0]] + [behind - [shift, 0, shift, 0]] * (step < 15 or step >= 40)
+        tracks = tracker.update(detections(np.concatenate(people)), image=picture)
+        if (matrix := camera.estimate(picture, np.concatenate(people))) is not None:
+            assert 1 < camera.steps <= 10
+            total += matrix[:, 2]
+        if step == 10:
+            known = tracks.tracker_id.tolist()
+    assert tracks.tracker_id.tolist() == known == [1, 2]
+    assert total == pytest.approx([-0.4 * 44, 0], abs=2)
+
+
 @pytest.mark.parametrize("follow", [False, True])
 def test_the_tracker_survives_a_jolt_only_when_it_follows_the_camera(scene, follow):
     tracker = Tracker(TrackerSettings(camera_motion=follow), frame_rate=10)
