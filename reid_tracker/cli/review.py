@@ -63,4 +63,5 @@ def review(
     if gallery is not None:
         from reid_tracker.appearance.embedder import Embedder
 
-        print(f"{run.enrol(gallery, Embedder(embedder))} people: {printable(gallery)}")
+        enrolled, unclear = run.enrol(gallery, Embedder(embedder))
+        print(f"{enrolled} people{f', {unclear} not shown well enough' if unclear else ''}: {printable(gallery)}")

@@ -235,8 +235,8 @@ class Review:
             claimed.complete()
         return files
 
-    def enrol(self, folder: Path | str, network: "Embedder", min_height: float = 48) -> int:
-        """Make a gallery of the reviewed people, under their numbers and names; how many they are.
+    def enrol(self, folder: Path | str, network: "Embedder", min_height: float = 48) -> tuple[int, int]:
+        """Make a gallery of the reviewed people, under their numbers and names.
 
         Parameters
         ----------
@@ -246,6 +246,11 @@ class Review:
             Describes their crops.
         min_height : float
             Lower boxes are left out, px.
+
+        Returns
+        -------
+        int, int
+            How many are in it, and how many others were not shown well enough.
 
         Raises
         ------
@@ -275,7 +280,7 @@ class Review:
                     gallery.name(number, name)
         finally:
             gallery.close()
-        return len(views)
+        return len(views), len(people) - len(views)
 
 
 def _put(place: Path, data: bytes) -> None:
