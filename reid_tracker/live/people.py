@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import supervision as sv
 from reid_tracker.config import PeopleSettings
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import clean_name
+from reid_tracker.live.visits import Person, Visit, copy, joined, length
 from reid_tracker.tracking.costs import coverage
 from reid_tracker.video.annotate import clip_boxes
 
@@ -36,34 +37,6 @@ class Names(Merges, Protocol):
 
     def name(self, number: int, text: str) -> None:
         """Name a person."""
-
-
-@dataclass
-class Visit:
-    """Someone before a camera; times in s by the machine's clock."""
-
-    camera: str
-    start: float
-    end: float
-    ongoing: bool = True
-
-
-@dataclass
-class Person:
-    """Someone who was seen."""
-
-    number: int
-    name: str = ""
-    visits: list[Visit] = field(default_factory=list)
-    seconds: float = 0.0  # in view, of any camera
-    announced: bool = False
-    crop: bytes = b""
-    crop_score: float = 0.0
-
-    @property
-    def last_seen(self) -> float:
-        """When anybody saw them last, s."""
-        return max((visit.end for visit in self.visits), default=-np.inf)
 
 
 @dataclass
@@ -212,7 +185,7 @@ class People:
             keep, other = kept.number, gone.number
             if kept is gone:
                 raise UserError(f"person {keep}: cannot be merged with themselves; choose two people.")
-            before = _copy(kept), _copy(gone)
+            before = copy(kept), copy(gone)
             merged = dict(self._merged)
             self._join(kept, gone)
             self._undo.append(_Merge(*before, kept.name, self._clock(), merged))
@@ -374,8 +347,8 @@ class People:
 
     def _absorb(self, person: Person, other: Person) -> None:
         both = person.visits + other.visits
-        person.seconds += other.seconds + _length(both) - _length(person.visits) - _length(other.visits)
-        person.visits = _joined(both)[-VISITS:]
+        person.seconds += other.seconds + length(both) - length(person.visits) - length(other.visits)
+        person.visits = joined(both)[-VISITS:]
         person.announced |= other.announced
         if any(visit.ongoing for visit in person.visits):
             self._here.add(person.number)
@@ -412,28 +385,3 @@ class People:
                 size = (max(round(shrink * picture.shape[1]), 1), max(round(shrink * picture.shape[0]), 1))
                 small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
                 person.crop, person.crop_score = cv2.imencode(".jpg", small)[1].tobytes(), value
-
-
-def _length(visits: list[Visit]) -> float:
-    """Seconds that lie in any of these visits."""
-    total, reached = 0.0, -np.inf
-    for visit in sorted(visits, key=lambda visit: visit.start):
-        total += max(visit.end - max(visit.start, reached), 0.0)
-        reached = max(reached, visit.end)
-    return total
-
-
-def _copy(person: Person) -> Person:
-    return replace(person, visits=[replace(visit) for visit in person.visits])
-
-
-def _joined(visits: list[Visit]) -> list[Visit]:
-    """Visits in order of time, those of one camera that overlap made one."""
-    joined: list[Visit] = []
-    for visit in sorted(visits, key=lambda visit: visit.start):
-        same = next((each for each in joined if each.camera == visit.camera and each.end >= visit.start), None)
-        if same is None:
-            joined.append(visit)
-        else:
-            same.end, same.ongoing = max(same.end, visit.end), same.ongoing or visit.ongoing
-    return joined
