@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 from pathlib import Path
@@ -59,6 +60,10 @@ def serve(video: str, rate: float, port: int = 0) -> None:
                 self.wfile.write(head.encode() + jpeg + b"\r\n")
                 due += 1 / rate
                 time.sleep(max(due - time.monotonic(), 0))
+
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # whoever watched has gone
+                super().handle()
 
         def log_message(self, *_: object) -> None:
             pass

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 MOST_OBLONG = 4.0
 """Pixels said to be longer than this are taken for square: no camera has them."""
@@ -24,20 +26,31 @@ class Upright:
         aspect = float(stream.sample_aspect_ratio or 1)
         self._aspect = aspect if 1 / MOST_OBLONG <= aspect <= MOST_OBLONG else 1.0
         self._matrix: tuple[int, int, int, int] = (1, 0, 0, 1)
+        self._rotation, self._was_key = 0, False
+        # One for all pictures: PyAV would give each its own, with threads that live as long as the picture.
+        self._colours, self._lock = VideoReformatter(), Lock()
 
     def __call__(self, picture: Any) -> Callable[[], np.ndarray]:
         """What gives the pixels of the next picture (``av.VideoFrame``), uint8 [H, W, 3], BGR."""
-        for each in picture.side_data:
-            if each.type.name == "DISPLAYMATRIX":
-                a, b, _, c, d = np.frombuffer(bytes(each), np.int32)[:5].tolist()
-                self._matrix = (a, b, c, d)
-        return partial(_turn, picture, self._matrix, self._aspect)
+        # A picture that was asked for its side data lives until Python's collector finds it: its parts refer to it. So
+        # only those are asked that may tell something new: key pictures, the next ones, and where it is turned.
+        if picture.rotation != self._rotation or bool(picture.key_frame) != self._was_key:
+            for each in picture.side_data:
+                if each.type.name == "DISPLAYMATRIX":
+                    a, b, _, c, d = np.frombuffer(bytes(each), np.int32)[:5].tolist()
+                    self._matrix = (a, b, c, d)
+        self._rotation, self._was_key = picture.rotation, bool(picture.key_frame)
+        return partial(self._turn, picture, self._matrix)
+
+    def _turn(self, picture: Any, matrix: tuple[int, int, int, int]) -> np.ndarray:
+        with self._lock:
+            plain = self._colours.reformat(picture, format="bgr24", threads=1)  # decoding takes the others
+        return _turn(plain.to_ndarray(), matrix, self._aspect)
 
 
-def _turn(picture: Any, matrix: tuple[int, int, int, int], aspect: float) -> np.ndarray:
-    """Pixels; a point (x, y) is shown at (a x + c y, b x + d y), as a container's display matrix says."""
+def _turn(image: np.ndarray, matrix: tuple[int, int, int, int], aspect: float) -> np.ndarray:
+    """Pixels upright; a point (x, y) is shown at (a x + c y, b x + d y), as a container's display matrix says."""
     a, b, c, d = matrix
-    image: np.ndarray = picture.to_ndarray(format="bgr24")
     if abs(aspect - 1) > 0.005:  # to the larger side, so that no detail is lost
         height, width = image.shape[:2]
         size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
