@@ -18,7 +18,6 @@ import numpy as np
 
 from reid_tracker.config import CaptureSettings
 from reid_tracker.errors import UserError
-from reid_tracker.video.release import release_codecs
 from reid_tracker.video.sources import Frame, invents_times
 from reid_tracker.video.upright import Upright
 
@@ -259,7 +258,6 @@ class Camera:
                 if pictures is not None:
                     pictures.close()
                 pictures = None
-            release_codecs()
             if self._stopping.is_set():
                 return  # closed, not lost
             if is_film or self._source.kind == "file":

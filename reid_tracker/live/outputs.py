@@ -16,7 +16,6 @@ from reid_tracker.errors import UserError
 from reid_tracker.live.gallery import LiveGallery
 from reid_tracker.ownership import create_new
 from reid_tracker.video.annotate import Annotator
-from reid_tracker.video.release import release_codecs
 from reid_tracker.video.sinks import FrameResult, VideoSink
 
 logger = logging.getLogger(__name__)
@@ -165,16 +164,13 @@ class Recorder:
 
     def _finish(self) -> None:
         """Close the file; one without a frame goes, and one that somebody took away is told of."""
-        sink, self._sink, was_written = self._sink, None, 0
+        sink, self._sink = self._sink, None
         path, self._path = self._path, None
         if sink is not None:
             sink.close()
-            was_written = sink.last_frame
-            del sink
-            release_codecs()
         if path is None:
             return
         if not path.exists():
             logger.warning("%s: was moved or deleted while it was recorded.", path)
-        elif not was_written:
+        elif sink is None or not sink.last_frame:
             path.unlink(missing_ok=True)
