@@ -71,6 +71,14 @@ def test_who_comes_back_elsewhere_gets_the_old_number():
     assert identities(history(walks, 400).refined(RefineSettings(link_seconds=10)).tracks) == {1, 2, 3, 90, 91}
 
 
+def test_who_is_cut_off_gets_a_number_that_nobody_has():
+    walks = [*BYSTANDERS, (1, lambda f: int(f >= 200), lambda f: (100 + f, 100), range(400))]
+    (new,) = identities(history(walks, 400).refined(EXACT).tracks) - {1, 90, 91}
+    assert new == 92  # the next one
+    taken = history(walks, 400).refined(EXACT, new_numbers=lambda count: 700 + np.arange(count)).tracks
+    assert identities(taken) == {1, 90, 91, 700}  # a gallery's: the next one may be somebody else's
+
+
 def test_people_in_sight_together_are_never_one_whatever_they_look_like():
     walks = [
         *BYSTANDERS,
