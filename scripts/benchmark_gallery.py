@@ -1,6 +1,6 @@
 """The gallery in a folder: enrolling, opening, searching at size; and a second run that knows the first one's people.
 
-python scripts/benchmark_gallery.py [--vectors 100000 --dimension 256]
+python scripts/benchmark_gallery.py [--vectors 100000 --dimension 256 --views 8]
 REID_TRACKER_DATA=... python scripts/benchmark_gallery.py --recognition
 """
 
@@ -12,10 +12,12 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from resident import memory
 from scipy.optimize import linear_sum_assignment
 
 from reid_tracker import TrackConfig, track
 from reid_tracker.gallery.opening import open_gallery
+from reid_tracker.gallery.recorder import GalleryMemory
 from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View
 from reid_tracker.motchallenge import FRAME, HEIGHT, IDENTITY, LEFT, read_rows
@@ -27,19 +29,19 @@ SEQUENCE, SAME = "PETS09-S2L1", {1: 19, 2: 13, 3: 11, 4: 12, 5: 9, 6: 10, 8: 14,
 FIRST_PART, SEEN = 400, 10  # last frame of the first run; frames below which a visit is not counted
 
 
-def measure_store(folder: Path, vectors: int, dimension: int, batch: int, repeats: int) -> None:
+def measure_store(folder: Path, vectors: int, dimension: int, views: int, batch: int, repeats: int) -> None:
     """Print rates and times of a gallery of random people."""
     random = np.random.default_rng(0)
     rows = random.standard_normal((vectors, dimension), dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     model = Model("benchmark", dimension)
     gallery = SqliteGallery(folder, model)
-    people = -(-vectors // VIEWS)
+    people = -(-vectors // views)
     start = time.perf_counter()
     for first in range(0, people, batch):
         numbers = range(first, min(first + batch, people))
         gallery.enrol(
-            {n + 1: Sighting([View(row) for row in rows[n * VIEWS : (n + 1) * VIEWS]], 0.0, 0.0) for n in numbers}
+            {n + 1: Sighting([View(row) for row in rows[n * views : (n + 1) * views]], 0.0, 0.0) for n in numbers}
         )
     seconds = time.perf_counter() - start
     print(f"enrol: {vectors} vectors of {people} people, {batch} a transaction: {vectors / seconds:,.0f} vectors/s")
@@ -60,6 +62,11 @@ def measure_store(folder: Path, vectors: int, dimension: int, batch: int, repeat
         p50, p95 = np.percentile(taken, (50, 95))
         used = 1e3 * (time.process_time() - used) / repeats
         print(f"search, {count} at a time: p50 {p50:.1f} ms, p95 {p95:.1f} ms; processor time {used:.1f} ms")
+    gallery.close()
+    gallery, held, start = SqliteGallery(folder, model), memory("VmRSS"), time.perf_counter()
+    known = GalleryMemory(gallery)
+    seconds, mib = time.perf_counter() - start, memory("VmRSS") - held
+    print(f"a run that knows these {len(known)} people starts {seconds:.1f} s later and holds {mib:.0f} MiB more")
     gallery.close()
 
 
@@ -124,6 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=256)
+    parser.add_argument("--views", type=int, default=VIEWS, help="of each person")
     parser.add_argument("--batch", type=int, default=1000, help="people in a transaction")
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--recognition", action="store_true", help="two runs on PETS09-S2L1")
@@ -132,7 +140,7 @@ def main() -> None:
         if chosen.recognition:
             measure_recognition(Path(folder), Path(os.environ["REID_TRACKER_DATA"]) / "mot15" / SEQUENCE)
             return
-        measure_store(Path(folder), chosen.vectors, chosen.dimension, chosen.batch, chosen.repeats)
+        measure_store(Path(folder), chosen.vectors, chosen.dimension, chosen.views, chosen.batch, chosen.repeats)
 
 
 if __name__ == "__main__":
