@@ -157,7 +157,8 @@ def evaluate_robustness(
     sequence: Annotated[Path, typer.Argument(help="A MOTChallenge sequence folder with pixels, or a video.")],
     truth: Annotated[Path | None, typer.Option(help="Its gt.txt; default: the folder's own.")] = None,
     detections: Annotated[
-        str | None, typer.Option(help="Boxes of the clean frames (det.txt or .npz): only appearance sees the spoilt.")
+        str | None,
+        typer.Option(help="Boxes of the clean frames (det.txt or .npz): only appearance sees the corrupted ones."),
     ] = None,
     corruptions: Annotated[str | None, typer.Option(help="motion_blur,flicker,... Default: all.")] = None,
     severities: Annotated[str, typer.Option(help="Of 1 to 5.")] = "1,3,5",

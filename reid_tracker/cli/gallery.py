@@ -202,7 +202,7 @@ def split(
 
 @app.command()
 def forget(
-    numbers: Annotated[list[int] | None, typer.Argument(help="Whom.")] = None,
+    numbers: Annotated[list[int] | None, typer.Argument(help="Their numbers.")] = None,
     retention: Annotated[
         float | None, typer.Option(metavar="DAYS", min=0, help="And whoever has not been seen for so long.")
     ] = None,

@@ -150,7 +150,9 @@ def track(
     ] = None,
     retention: Annotated[
         float | None,
-        typer.Option(metavar="DAYS", help="Forget first whom no run has seen for so long.", rich_help_panel=PEOPLE),
+        typer.Option(
+            metavar="DAYS", help="First forget people whom no run has seen for so long.", rich_help_panel=PEOPLE
+        ),
     ] = None,
     class_agnostic: Annotated[
         bool | None, typer.Option("--class-agnostic", help="Let a track change its class.", rich_help_panel=ADVANCED)
