@@ -144,7 +144,7 @@ def link(
 
     Example: reid-tracker link people; look at it; then reid-tracker link people --apply.
 
-    Whoever was seen at once with somebody is never the same person. Merging keeps the most varied views of a person and
+    Two people seen at once are never the same person. Merging keeps the most varied views of a person and
     has no way back but gallery split; gallery export makes a copy first.
     """
     from reid_tracker.gallery.link import apply_links, find_links
@@ -204,7 +204,7 @@ def split(
 def forget(
     numbers: Annotated[list[int] | None, typer.Argument(help="Their numbers.")] = None,
     retention: Annotated[
-        float | None, typer.Option(metavar="DAYS", min=0, help="And whoever has not been seen for so long.")
+        float | None, typer.Option(metavar="DAYS", min=0, help="And people not seen for so long.")
     ] = None,
     gallery: Where = DEFAULT,
 ) -> None:

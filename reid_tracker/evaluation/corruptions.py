@@ -15,7 +15,7 @@ from reid_tracker.errors import UserError
 def corrupt(
     image: np.ndarray, kind: str, severity: int, random: np.random.Generator, person_height: float | None = None
 ) -> np.ndarray:
-    """Spoil a picture; the same generator state gives the same result.
+    """Corrupt a picture; the same generator state gives the same result.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ def evaluate_reid(
     model : Path, optional
         What `Embedder` takes: a checkpoint, .onnx or .xml; without it the bundled network.
     corruptions : bool
-        Also with all crops spoilt, query and gallery, by each kind of `CORRUPTIONS` at each severity.
+        Also with all crops corrupted, query and gallery, by each kind of `CORRUPTIONS` at each severity.
     rerank : bool
         Also with k-reciprocal re-ranking.
     ranked_list, embedding_map : Path, optional
@@ -139,7 +139,7 @@ def _embed(
     seed: int,
     report: Callable[[int], None] | None,
 ) -> np.ndarray:
-    """Vectors [N, D] of the crops, spoilt before they are resized, as a camera would."""
+    """Vectors [N, D] of the crops, corrupted before they are resized, as a camera would."""
     vectors = np.empty((len(crops), embedder.dimension), dtype=np.float32)
     for start in range(0, len(crops), _BATCH):
         rows = range(start, min(start + _BATCH, len(crops)))

@@ -1,7 +1,7 @@
-"""What is left of tracking when the camera is bad: the same sequence spoilt in every way, beside itself clean.
+"""What is left of tracking when the camera is bad: the same sequence corrupted in every way, beside itself clean.
 
-All conditions are tracked side by side, so that each frame is decoded once. Two modes: end to end the detector sees the
-spoilt frame; with boxes given only appearance does, and what a better detector could save is left out of the figures.
+All conditions are tracked side by side, so that each frame is decoded once. Two modes: end to end, the detector sees the
+corrupted frame; with boxes given, only appearance does, and what a better detector could save is left out.
 """
 
 import tempfile
@@ -70,7 +70,7 @@ def evaluate_robustness(
     config, sequence = config or TrackConfig(), Path(sequence)
     source = open_source(sequence, **config.source.frames())
     if not source.has_pixels:
-        raise UserError(f"{sequence}: it has no pictures that could be spoilt; name one with pixels.")
+        raise UserError(f"{sequence}: it has no pictures that could be corrupted; name one with pixels.")
     file = Path(truth) if truth else sequence / "gt" / "gt.txt"
     rows = read_rows(file)
     if not len(rows) or rows.shape[1] <= CONFIDENCE:
@@ -100,9 +100,9 @@ def evaluate_robustness(
     with tempfile.TemporaryDirectory() as work:
         parts = file.resolve().parts  # the names of the folders above say whose rules hold
         found = [each.figures(Path(work) / str(n) / Path(*parts[-5:-2]), rows) for n, each in enumerate(trackers)]
-    clean, *spoilt = found
+    clean, *corrupted = found
     table: dict[str, dict[str, dict[str, float]]] = {kind: {} for kind in kinds}
-    for each, figures in zip(trackers[1:], spoilt, strict=True):
+    for each, figures in zip(trackers[1:], corrupted, strict=True):
         kept = figures["IDF1"] / clean["IDF1"] if clean["IDF1"] else float("nan")
         table[each.corruption.kind][str(each.corruption.severity)] = {**figures, "kept": kept}
     bad = [kind for kind in kinds if kind in BLUR_AND_LIGHT]
@@ -146,14 +146,14 @@ class _Run:
         assert frame.image is not None
         number, time = frame.index + 1, frame.timestamp
         self._times[number] = time
-        spoilt = Frame(self.corruption.apply(frame.image, frame.index, time), frame.index, time)
-        detections = detector.detect(spoilt)
+        corrupted = Frame(self.corruption.apply(frame.image, frame.index, time), frame.index, time)
+        detections = detector.detect(corrupted)
         if fixed:
             detections.xyxy = (detections.xyxy + np.tile(self.corruption.shift(time), 2)).astype(np.float32)
-        if embedder is not None and spoilt.image is not None:
+        if embedder is not None and corrupted.image is not None:
             needed = needs_vector(detections, self._tracker, time, self._refresh_seconds)
-            attach_vectors(detections, needed, embedder.embed(spoilt.image, detections.xyxy[needed]))
-        tracks = self._tracker.update(detections, time, spoilt.image)
+            attach_vectors(detections, needed, embedder.embed(corrupted.image, detections.xyxy[needed]))
+        tracks = self._tracker.update(detections, time, corrupted.image)
         assert tracks.tracker_id is not None and tracks.confidence is not None
         if self._smooth:
             tracks.xyxy = tracks.data["smooth_xyxy"]

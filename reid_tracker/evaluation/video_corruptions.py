@@ -72,7 +72,7 @@ class VideoCorruption:
         return np.asarray(self._strength * self.person_height * np.sqrt(2 / len(SHAKE_HERTZ)) * waves.sum(axis=1))
 
     def apply(self, image: np.ndarray, index: int, timestamp: float) -> np.ndarray:
-        """Spoil a frame.
+        """Corrupt a frame.
 
         Parameters
         ----------

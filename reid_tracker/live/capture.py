@@ -337,7 +337,7 @@ class _Pace:
 
 
 def _reason(error: Exception, timeout: float) -> str:
-    """What FFmpeg's error means, and the mend."""
+    """What FFmpeg's error means, and how to fix it."""
     known: dict[type[Exception], str] = {
         av.error.HTTPUnauthorizedError: "wrong user name or password; write them as user:password@host.",
         av.error.HTTPForbiddenError: "access is forbidden (403); check the user's rights there.",
