@@ -1,7 +1,7 @@
 """What is left of tracking when the camera is bad: the same sequence corrupted in every way, beside itself clean.
 
-All conditions are tracked side by side, so that each frame is decoded once. Two modes: end to end, the detector sees the
-corrupted frame; with boxes given, only appearance does, and what a better detector could save is left out.
+All conditions are tracked side by side, so that each frame is decoded once. Two modes: end to end, the detector sees
+the corrupted frame; with boxes given, only appearance does, and what a better detector could save is left out.
 """
 
 import tempfile
