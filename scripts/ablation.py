@@ -46,7 +46,7 @@ REMOVED: dict[str, dict[str, Any] | list[tuple[Any, str, Any]]] = {
     "slow change of appearance": {"appearance_momentum": 0.0},
     "duplicate rule": {"duplicate_iou": 1.0},
     "proof of arrival": {"confirm_sightings": 1},
-    "sparing embeddings of certain matches": [
+    "embeddings only of sure boxes, and of certain ones seldom": [
         (fit_association, "needs_vector", lambda found, *_: np.ones(len(found), dtype=bool))
     ],
 }
