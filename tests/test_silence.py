@@ -103,7 +103,7 @@ def test_other_commands(tmp_path, command):
     (truth / "seqinfo.ini").write_text("[Sequence]\nname=walk\nframeRate=9\nseqLength=3\nimWidth=64\nimHeight=48\n")
     (truth / "gt/gt.txt").write_text("1,1,1,1,9,9,1,1,1\n")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/walk.txt").write_text("".join(f"{n},1,1,1,30,60,1,-1,-1,-1\n" for n in range(1, 6)))
+    (tmp_path / "out/walk.txt").write_text("".join(f"{n},1,1,1,30,60,1,-1,-1,-1\n" for n in range(1, 4)))
     (tmp_path / "out/walk_review.json").write_text('{"edits": [{"do": "rename", "identity": 1, "name": "Ada"}]}')
     (tmp_path / "places.yaml").write_text("size: [160, 120]\nlines: {gate: [[80, 10], [80, 110]]}\n")
     make_clip(tmp_path / "walk.mp4", frames=5)
