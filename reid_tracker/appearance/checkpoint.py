@@ -1,7 +1,6 @@
 """Checkpoints of the appearance network: safetensors with a JSON header in their metadata. Nothing is unpickled."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.errors import UserError
 
 FORMAT = "reid_tracker.appearance/1"
+LARGEST = 1000.0  # of a mean or deviation: pixels lie in 0 to 1
 
 
 def save_checkpoint(path: Path, network: EmbeddingNetwork, header: dict[str, Any], half: bool = False) -> None:
@@ -100,5 +100,6 @@ def _check_header(header: dict[str, Any]) -> None:
         raise ValueError(f"input_size {header['input_size']}")
     for name in ("mean", "std"):
         values = [float(each) for each in header[name]]
-        if len(values) != 3 or not all(math.isfinite(each) for each in values) or (name == "std" and min(values) <= 0):
+        least = -LARGEST if name == "mean" else 1 / LARGEST
+        if len(values) != 3 or not all(least <= each <= LARGEST for each in values):  # NaN is neither
             raise ValueError(f"{name} {header[name]}")

@@ -64,6 +64,9 @@ def _rewrite(path: Path, network: EmbeddingNetwork, changes: dict[str, object]) 
         ({"network": {"backbone": "resnet18", "dimension": 8}}, "do not fit"),
         ({"network": {"backbone": "vgg"}}, "vgg"),
         ({"network": {"depth": 3}}, "do not fit"),
+        ({"mean": [0.5, 0.5, 1e300]}, "mean"),
+        ({"std": [0.5, 0.5, 1e-300]}, "std"),
+        ({"std": [0.5, -0.5, 0.5]}, "std"),
     ],
 )
 def test_a_foreign_header_is_refused(
