@@ -482,3 +482,22 @@ def test_arrays_are_tracked_as_detections_are():
         np.testing.assert_array_equal(found.xyxy, boxes[found.data["row"]])
     assert len(other.update(np.zeros((0, 6)))) == 0 and len(other.update(np.array([]))) == 0
     assert len(other.update(np.array([person(132.0), person(400.0)]))) == 2  # boxes alone
+
+
+def test_what_lies_in_the_detections_comes_back_with_its_row():
+    """Masks, keypoints, oriented corners and whatever else: of the confirmed rows, in the order of the input."""
+    rng, tracker = np.random.default_rng(0), Tracker(frame_rate=10)
+    for step in range(6):
+        given = detections([person(100 * each + 2 * step) for each in (3, 1, 2)])
+        given.confidence = np.array([0.9, 0.2, 0.9], np.float32)  # the second is too unsure to begin
+        given.mask = rng.random((3, 120, 500)) > 0.5
+        given.data |= {
+            "keypoints": rng.random((3, 17, 3)),
+            "xyxyxyxy": rng.random((3, 4, 2)),
+            "note": np.array(list("abc")),
+        }
+        found = tracker.update(given)
+    assert found.data["note"].tolist() == ["a", "c"]
+    np.testing.assert_array_equal(found.mask, given.mask[[0, 2]])
+    for name in ("keypoints", "xyxyxyxy"):
+        np.testing.assert_array_equal(found.data[name], given.data[name][[0, 2]])
