@@ -71,9 +71,8 @@ class _Passages:
     def count(self, identity_of: dict[int, int]) -> tuple[int, int]:
         """How many passages there were, and of how many people; in the time of those still followed."""
         unsettled = {identity_of[tracklet] for tracklet in self.following} - self.settled.keys()
-        return self.settled_passages + self.following.total(), self.forgotten_people + len(self.settled) + len(
-            unsettled
-        )
+        people = self.forgotten_people + len(self.settled) + len(unsettled)
+        return self.settled_passages + self.following.total(), people
 
     def by_identity(self, identity_of: dict[int, int]) -> Counter[int]:
         total = self.settled.copy()

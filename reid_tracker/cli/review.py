@@ -43,6 +43,8 @@ def review(
     if embedder is not None and gallery is None:
         raise UserError("--embedder is for a gallery; add --gallery, or leave it out.")
     run = Review(results, video, output, fps=fps, overwrite=overwrite)
+    if gallery is not None:
+        run.check_gallery(gallery)
     if apply and not run.log.exists():
         raise UserError(f"{run.log}: there is no review to apply; run it without --apply first.")
 

@@ -76,7 +76,8 @@ class OnnxBoxes:
 
     def __init__(self, path: Path, session: Any, confidence: float) -> None:
         self._session, self._confidence = session, confidence
-        self._is_detr = {each.name for each in session.get_outputs()} >= RF_DETR
+        self._outputs = [each.name for each in session.get_outputs()]
+        self._is_detr = set(self._outputs) >= RF_DETR
         inputs = session.get_inputs()
         shape = list(inputs[0].shape)
         if len(inputs) != 1 or len(shape) not in (3, 4) or shape[-3] not in (3, "3") or "float" not in inputs[0].type:
@@ -132,9 +133,8 @@ class OnnxBoxes:
         shares = picture[:, :, ::-1].astype(np.float32) / 255
         values = (shares - np.array(mean, np.float32)) / np.array(deviation, np.float32)
         values = np.ascontiguousarray(values.transpose(2, 0, 1))
-        names = [each.name for each in self._session.get_outputs()]
-        outputs = self._session.run(names, {self._input: values[None] if self._is_batch else values})
-        return dict(zip(names, outputs, strict=True))
+        outputs = self._session.run(self._outputs, {self._input: values[None] if self._is_batch else values})
+        return dict(zip(self._outputs, outputs, strict=True))
 
     def _of_detr(self, outputs: dict[str, np.ndarray]) -> np.ndarray:
         """Boxes of queries, in shares of the picture; of each query the classes that are sure enough."""

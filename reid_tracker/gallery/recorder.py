@@ -261,7 +261,7 @@ class GallerySink:
         UserError
             If the gallery cannot be written; then what was to be saved waits for the next time.
         """
-        enrolled = self._known | self.new
+        enrolled, self.gone = self._known | self.new, {}
         with self._lock:
             settled = np.inf if everyone else self._now - self._settings.return_seconds
             taken = [(key, each, each.views) for key, each in self._tracklets.items() if each.began <= settled]

@@ -235,6 +235,14 @@ class Review:
             claimed.complete()
         return files
 
+    def check_gallery(self, folder: Path | str) -> None:
+        """Refuse, before anybody is asked anything, a folder or numbers of which `enrol` could make no gallery."""
+        folder, lowest = Path(folder).expanduser(), int(self.reviewed.tracks.identity.min())
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise UserError(f"{folder}: is there already, and its numbers are other people's; name a new folder.")
+        if lowest < 1:
+            raise UserError(f"A gallery's numbers begin at 1, and here is #{lowest}; number the tracks from 1.")
+
     def enrol(self, folder: Path | str, network: "Embedder", min_height: float = 48) -> tuple[int, int]:
         """Make a gallery of the reviewed people, under their numbers and names.
 
@@ -257,12 +265,9 @@ class Review:
         UserError
             If the folder is there already, a number is below 1, or nobody is shown well enough.
         """
+        self.check_gallery(folder)
         folder, tracks, names = Path(folder).expanduser(), self.corrected(), self.reviewed.names
-        if folder.exists() and any(folder.iterdir()):
-            raise UserError(f"{folder}: is there already, and its numbers are other people's; name a new folder.")
         people = np.unique(tracks.identity).tolist()
-        if people and people[0] < 1:
-            raise UserError(f"A gallery's numbers begin at 1, and here is #{people[0]}; merge it into a new number.")
         chosen = best_crops(self._source, tracks, {each: str(each) for each in people}, VIEWS, min_height)
         if not chosen:
             raise UserError(f"{self._results}: nobody in it is shown well enough for a gallery.")

@@ -177,6 +177,8 @@ class IdentityMemory:
         while self._told:
             other, keep = self._told.popleft()
             keep = self._became.get(keep, keep) if keep is not None else None
+            if keep == other:
+                continue
             self._became |= {old: keep for old, new in self._became.items() if new == other} | {other: keep}
             row, views = np.flatnonzero(self.identity == other), self._views.get(other)
             if keep is not None:

@@ -238,6 +238,10 @@ def test_reviewed_people_become_a_gallery_that_knows_them(command, run, tmp_path
     gallery.close()
     again = command("review", results, video, "--apply", "--gallery", tmp_path / "people")
     refused(again, "people: is there already, and its numbers are other people's")
+    (tmp_path / "file").touch()  # refused before the page is served
+    refused(command("review", results, video, "--gallery", tmp_path / "file"), "file: is there already")
+    results.write_text(results.read_text().replace('"id": 3', '"id": 0'))
+    refused(command("review", results, video, "--gallery", tmp_path / "new"), "begin at 1, and here is #0")
     refused(command("review", results, video, "--apply", "--embedder", "x"), "add --gallery")
 
 

@@ -189,6 +189,7 @@ def test_who_is_merged_or_lost_is_so_in_the_memory_too(rng):
     memory.merge(1, 2)  # both are dormant: the views of the one kept stay
     memory.merge(9, 3)  # nobody there: the views come along
     memory.merge(8, 9)  # and go on
+    memory.merge(2, 1)  # told the other way round, too: they are one already
     memory.lose(4)
     assert len(memory) == 6  # until the tracker's thread looks
     memory.absorb()
