@@ -18,7 +18,6 @@ import numpy as np
 from fit_association import GROUPS, PIXELS, of_group
 
 from reid_tracker.tracking import association, kalman, motion_noise, tracker
-from reid_tracker.tracking.box_motion import BoxMotion
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 
 # What is removed: settings, or what is put in the place of a part: (where, name, substitute).
@@ -34,8 +33,7 @@ REMOVED: dict[str, dict[str, Any] | list[tuple[Any, str, Any]]] = {
     "overlap alone only where the place is known": [(association, "KNOWN_PLACE", np.inf)],
     "less trust in unsure boxes": [(kalman, "trust", np.ones_like)],
     "noise learned from the scene": [(motion_noise.MotionNoise, "factor", 1.0)],
-    "the camera's motion from the picture": {"camera_motion": False},
-    "the camera's motion from the boxes": [(BoxMotion, "estimate", lambda *_: None)],
+    "the camera's motion": {"camera_motion": False},
     "slow shrinking": [(tracker, "SHRINKING_SHARE", tracker.SIZE_SHARE)],
     "smooth boxes": [(fit_association, "SMOOTH", False)],
     "bridging of short misses": [(fit_association, "BRIDGE_SECONDS", 0.0)],

@@ -28,7 +28,6 @@ from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.association import STRANGER_DISTANCE, Association
-from reid_tracker.tracking.box_motion import BoxMotion
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, share_of, warp, zoom
 from reid_tracker.tracking.checks import Notes, check, from_array
@@ -99,7 +98,6 @@ class Tracker:
         self._calibration = AppearanceCalibration(statistics)
         self._camera = CameraMotion()
         self._following = FollowingGain()
-        self._box_motion = BoxMotion()
         self._foresight = Foresight()
         self._noise = MotionNoise()
         self._notes = Notes()
@@ -141,11 +139,10 @@ class Tracker:
         arrays |= {f"camera.{name}": array.copy() for name, array in vars(self._camera).items() if array is not None}
         return TrackerState(header, arrays)
 
-    def _learned(self) -> dict[str, FollowingGain | BoxMotion | Foresight | MotionNoise]:
+    def _learned(self) -> dict[str, FollowingGain | Foresight | MotionNoise]:
         """What this scene has taught, by the name it has in a state."""
         return {
             "following": self._following,
-            "box_motion": self._box_motion,
             "foresight": self._foresight,
             "motion_noise": self._noise,
         }
@@ -399,38 +396,32 @@ class Tracker:
         table = self._table
         table.mean, table.covariance = kalman.predict(table.mean, table.covariance, seconds, self._noise.factor)
         table.foreseen = kalman.move(table.foreseen, seconds)
-        if self.settings.camera_motion:
+        if self.settings.camera_motion and image is not None:
             self._follow_camera(seconds, frame, image)
         boxes: np.ndarray = kalman.boxes(table.mean).astype(np.float32)
         return boxes
 
-    def _follow_camera(self, seconds: float, frame: FrameArrays, image: np.ndarray | None) -> None:
-        """Move the tracks with the camera, by the picture, or by what the boxes tell where there is none."""
+    def _follow_camera(self, seconds: float, frame: FrameArrays, image: np.ndarray) -> None:
+        """Move the tracks with the camera, as the picture shows its motion."""
         table = self._table
-        matrix = None if image is None else self._camera.estimate(image, frame.xyxy)
-        if image is not None and matrix is None:
+        matrix = self._camera.estimate(image, frame.xyxy)
+        if matrix is None:
             return
-        seen = np.flatnonzero(table.last_seen >= self._now - seconds - 1e-6)
+        followed, foreseen = warp(table.mean, matrix), warp(table.foreseen, matrix)
+        recent = table.last_seen >= self._now - seconds - 1e-6
+        if self._camera.steps > 1:  # whoever was measured since has had most of that motion
+            last = share_of(matrix, 1 / self._camera.steps)
+            followed[recent] = warp(table.mean[recent], last)
+            foreseen[recent] = warp(table.foreseen[recent], last)
+        seen = np.flatnonzero(recent)
         seen = seen[:: max(len(seen) // CAMERA_PEOPLE, 1)]
-        measured = frame.measurement[frame.confidence >= self.settings.high_confidence]
+        measured = frame.measurement[frame.confidence >= self.settings.high_confidence, :2]
         noise = (kalman.MEASUREMENT_NOISE * np.maximum(table.mean[seen, 0, 3:4], 1.0)) ** 2
         variance = table.covariance[seen, 0, :2] + noise
-        if matrix is not None:
-            followed, foreseen = warp(table.mean, matrix), warp(table.foreseen, matrix)
-            if self._camera.steps > 1:  # whoever was measured since has had most of that motion
-                recent, last = table.last_seen >= self._now - seconds - 1e-6, share_of(matrix, 1 / self._camera.steps)
-                followed[recent] = warp(table.mean[recent], last)
-                foreseen[recent] = warp(table.foreseen[recent], last)
-            self._following.learn(table.mean[seen, 0, :2], followed[seen, 0, :2], variance, measured[:, :2])
-            if self._following.worth:
-                table.mean, table.foreseen = followed, foreseen
-                table.covariance = table.covariance * zoom(matrix) ** 2
-            return
-        moved = self._box_motion.estimate(table.mean[seen, 0], variance, measured)
-        if moved is not None:
-            table.mean[:, 0, :2] += moved[0]
-            table.foreseen[:, 0, :2] += moved[0]
-            table.covariance[:, 0, :2] += moved[1]
+        self._following.learn(table.mean[seen, 0, :2], followed[seen, 0, :2], variance, measured)
+        if self._following.worth:
+            table.mean, table.foreseen = followed, foreseen
+            table.covariance = table.covariance * zoom(matrix) ** 2
 
     def _correct(self, frame: FrameArrays, detection_of: np.ndarray) -> np.ndarray:
         """Update matched tracks with their detections and number those now confirmed; the detections of all tracks."""
