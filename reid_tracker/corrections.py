@@ -39,6 +39,10 @@ class Corrections:
                 self._became[before] = identity
             self._identity[tracklet] = identity
 
+    def learn(self, became: dict[int, int]) -> None:
+        """Take in whose numbers are part of others now, as a gallery says."""
+        self._became |= became
+
     def of(self, identity: int) -> int:
         """The number that an identity has in the end."""
         passed = {identity}

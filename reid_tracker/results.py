@@ -205,6 +205,9 @@ def ending(
                     failure = failure or error
             if corrected is not None:
                 corrections, kinds = corrected
+                for each in others:
+                    if isinstance(each, GallerySink):
+                        corrections.learn(each.merged)
                 try:
                     corrections.apply(claimed, {output: kinds[output] for output in sinks})
                 except UserError as error:

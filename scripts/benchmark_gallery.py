@@ -1,6 +1,6 @@
-"""The gallery in a folder: enrolling, opening, searching at size; and a second run that knows the first one's people.
+"""A gallery at size: enrolling, opening, searching; and a second run that knows the first one's people.
 
-python scripts/benchmark_gallery.py [--vectors 100000 --dimension 256 --views 8]
+python scripts/benchmark_gallery.py [--vectors 100000 --dimension 256 --views 8] [--gallery postgresql://...]
 REID_TRACKER_DATA=... python scripts/benchmark_gallery.py --recognition
 """
 
@@ -10,6 +10,8 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 from resident import memory
@@ -26,17 +28,19 @@ from reid_tracker.tracking.memory import VIEWS
 
 # The truth of PETS09-S2L1 numbers people anew who come back; who is who there, by their pictures.
 SEQUENCE, SAME = "PETS09-S2L1", {1: 19, 2: 13, 3: 11, 4: 12, 5: 9, 6: 10, 8: 14, 15: 14, 18: 14}
+SPREAD = 0.6  # of views about their person, in deviations of people about each other
 FIRST_PART, SEEN = 400, 10  # last frame of the first run; frames below which a visit is not counted
 
 
-def measure_store(folder: Path, vectors: int, dimension: int, views: int, batch: int, repeats: int) -> None:
+def measure_store(where: str, vectors: int, dimension: int, views: int, batch: int, repeats: int) -> None:
     """Print rates and times of a gallery of random people."""
     random = np.random.default_rng(0)
-    rows = random.standard_normal((vectors, dimension), dtype=np.float32)
+    people = -(-vectors // views)
+    rows = random.standard_normal((people, dimension), dtype=np.float32).repeat(views, axis=0)[:vectors]
+    rows += SPREAD * random.standard_normal(rows.shape, dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     model = Model("benchmark", dimension)
-    gallery = SqliteGallery(folder, model)
-    people = -(-vectors // views)
+    gallery = open_gallery(where, model)
     start = time.perf_counter()
     for first in range(0, people, batch):
         numbers = range(first, min(first + batch, people))
@@ -45,10 +49,16 @@ def measure_store(folder: Path, vectors: int, dimension: int, views: int, batch:
         )
     seconds = time.perf_counter() - start
     print(f"enrol: {vectors} vectors of {people} people, {batch} a transaction: {vectors / seconds:,.0f} vectors/s")
+    if isinstance(gallery, SqliteGallery):
+        size = (Path(where) / FILE).stat().st_size
+    else:
+        gallery._run("VACUUM ANALYZE views")  # as the server's own autovacuum does in time
+        size = gallery._run("SELECT pg_total_relation_size('views')")[0][0]
+        measure_index(gallery, rows[random.integers(0, vectors, repeats)])
     gallery.close()
-    print(f"file: {(folder / FILE).stat().st_size / 1e6:.0f} MB, vectors alone {rows.nbytes / 1e6:.0f} MB")
+    print(f"on disk: {size / 1e6:.0f} MB, vectors alone {rows.nbytes / 1e6:.0f} MB")
     start = time.perf_counter()
-    gallery = SqliteGallery(folder, model)
+    gallery = open_gallery(where, model)
     opened = time.perf_counter()
     gallery.search(rows[:1])
     print(f"open: {1e3 * (opened - start):.0f} ms, and the first search {1e3 * (time.perf_counter() - opened):.0f} ms")
@@ -63,11 +73,26 @@ def measure_store(folder: Path, vectors: int, dimension: int, views: int, batch:
         used = 1e3 * (time.process_time() - used) / repeats
         print(f"search, {count} at a time: p50 {p50:.1f} ms, p95 {p95:.1f} ms; processor time {used:.1f} ms")
     gallery.close()
-    gallery, held, start = SqliteGallery(folder, model), memory("VmRSS"), time.perf_counter()
+    gallery, held, start = open_gallery(where, model), memory("VmRSS"), time.perf_counter()
     known = GalleryMemory(gallery)
     seconds, mib = time.perf_counter() - start, memory("VmRSS") - held
     print(f"a run that knows these {len(known)} people starts {seconds:.1f} s later and holds {mib:.0f} MiB more")
     gallery.close()
+
+
+def measure_index(gallery: Any, queries: np.ndarray) -> None:
+    """Print how many of the people whom comparing all finds the index finds: the first, and of the first ten."""
+    found = []
+    for threshold in (0, 2**62):  # the index; all
+        with mock.patch("reid_tracker.gallery.postgres_store.APPROXIMATE_FROM", threshold):
+            start = time.perf_counter()
+            found.append([[match.number for match in row] for row in gallery.search(queries)])
+            print(
+                f"{'all' if threshold else 'index'}: {1e3 * (time.perf_counter() - start) / len(queries):.1f} ms each"
+            )
+    first = np.mean([near[:1] == exact[:1] for near, exact in zip(*found, strict=True)])
+    ten = np.mean([len({*near} & {*exact}) / len(exact) for near, exact in zip(*found, strict=True)])
+    print(f"the index finds {100 * first:.1f} % of the first, {100 * ten:.1f} % of the first ten")
 
 
 def numbers_of(truth: np.ndarray, result: np.ndarray) -> dict[int, Counter[int]]:
@@ -134,13 +159,15 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=VIEWS, help="of each person")
     parser.add_argument("--batch", type=int, default=1000, help="people in a transaction")
     parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--gallery", help="address of one that is not there yet, instead of a folder")
     parser.add_argument("--recognition", action="store_true", help="two runs on PETS09-S2L1")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if chosen.recognition:
             measure_recognition(Path(folder), Path(os.environ["REID_TRACKER_DATA"]) / "mot15" / SEQUENCE)
             return
-        measure_store(Path(folder), chosen.vectors, chosen.dimension, chosen.views, chosen.batch, chosen.repeats)
+        where = chosen.gallery or str(Path(folder) / "gallery")
+        measure_store(where, chosen.vectors, chosen.dimension, chosen.views, chosen.batch, chosen.repeats)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def live(
         typer.Option(metavar="[CAMERA=]FILE", help="Count at the lines and zones of this file (repeatable)."),
     ] = None,
     gallery: Annotated[
-        str | None, typer.Option(help="Recognise and enrol people: a folder, or the URL of a Qdrant collection.")
+        str | None, typer.Option(help="Recognise and enrol people: a folder, or a postgresql:// URL.")
     ] = None,
     webhook: Annotated[list[str] | None, typer.Option(help="Post events to this URL (repeatable).")] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play files at their own pace.")] = False,

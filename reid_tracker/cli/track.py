@@ -144,9 +144,7 @@ def track(
     ] = None,
     gallery: Annotated[
         str | None,
-        typer.Option(
-            help="Recognise and enrol people: a folder, or the URL of a Qdrant collection.", rich_help_panel=PEOPLE
-        ),
+        typer.Option(help="Recognise and enrol people: a folder, or a postgresql:// URL.", rich_help_panel=PEOPLE),
     ] = None,
     retention: Annotated[
         float | None,

@@ -212,7 +212,7 @@ class GallerySettings(Settings):
     """Identities that outlive the run."""
 
     where: str | None = setting(
-        None, "Folder, or URL of a Qdrant collection: people in it are recognised, new ones enrolled; null = none."
+        None, "Folder, or postgresql:// URL: people in it are recognised, new ones enrolled; null = none."
     )
     retention_days: float | None = setting(
         None, "People whom no run has seen for so long are forgotten before this one begins; null = never.", gt=0

@@ -30,7 +30,7 @@ def open_gallery(where: str | Path, model: Model | None = None) -> Gallery:
     Parameters
     ----------
     where : str or Path
-        A folder, or the URL of a Qdrant server: ``http://host:6333/collection``.
+        A folder, or the URL of a PostgreSQL database with pgvector: ``postgresql://user@host/database?gallery=name``.
     model : Model, optional
         The model whose vectors will be enrolled or searched for; a gallery that is not there yet is made for it.
 
@@ -40,9 +40,9 @@ def open_gallery(where: str | Path, model: Model | None = None) -> Gallery:
         If it is not there and no model is given, cannot be opened, or holds vectors of another model.
     """
     if is_url(where):
-        from reid_tracker.gallery.qdrant_store import open_qdrant
+        from reid_tracker.gallery.postgres_store import PostgresGallery
 
-        return open_qdrant(str(where), model)
+        return PostgresGallery(str(where), model)
     return SqliteGallery(Path(where).expanduser(), model)
 
 

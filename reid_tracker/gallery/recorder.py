@@ -15,8 +15,10 @@ from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import Gallery, Person, Sighting, View
 from reid_tracker.gallery.views import choose_varied
+from reid_tracker.tracking.calibration import CosineStatistics, return_cosine
 from reid_tracker.tracking.costs import coverage
-from reid_tracker.tracking.memory import VIEWS, IdentityMemory
+from reid_tracker.tracking.memory import NEWCOMER_CROPS, VIEWS, IdentityMemory, unit
+from reid_tracker.tracking.recognition import AT_ONCE, RETURN_MARGIN
 from reid_tracker.video.annotate import clip_boxes
 from reid_tracker.video.sinks import SMALLEST_CROP, FrameResult
 
@@ -47,6 +49,9 @@ class GalleryMemory(IdentityMemory):
         self._gallery = gallery
         self._own: set[int] = set()
         self._met: deque[tuple[int, int, np.ndarray]] = deque()
+        # When (Unix time, s) who was met, as far back as any newcomer waits to be enrolled.
+        self._latest: list[tuple[float, int, int, np.ndarray]] = []
+        self._waiting: dict[object, float] = {}
         self._reserve, self._ready = reserve, deque[int]()
         self.others: set[int] = set()
         class_of = {person.number: person.class_id for person in gallery.people()}
@@ -57,6 +62,7 @@ class GalleryMemory(IdentityMemory):
             for number, start, count in zip(people, starts, counts, strict=True)
             if number in class_of
         )
+        self._total, self._counted = self.mean.sum(axis=0), len(self)
         self.top_up()
 
     def new_identities(self, count: int) -> np.ndarray:
@@ -99,15 +105,72 @@ class GalleryMemory(IdentityMemory):
         for number, became in gone.items():
             self.others.discard(number)
             self.lose(number) if became is None else self.merge(became, number)
-        known = self._own | self.known | self.others
+        known, now = self._own | self.known | self.others, time.time()
         for person in people:
             if not person.views or person.number in known:
                 continue
             with suppress(UserError):  # merged or forgotten meanwhile
                 views = self._gallery.views(person.number)
                 self.others.add(person.number)
-                self._met.append((person.number, person.class_id, np.stack([view.vector for view in views])))
+                vectors = np.stack([view.vector for view in views])
+                self._met.append((person.number, person.class_id, vectors))
+                self._latest.append((now, person.number, person.class_id, vectors))
         return gone
+
+    def wait_since(self, who: object, since: float) -> None:
+        """Tell since when (Unix time, s) the oldest newcomer of a sink has been waiting to be enrolled."""
+        self._waiting[who] = since
+        oldest = min(self._waiting.values())
+        self._latest = [each for each in self._latest if each[0] > oldest]
+
+    def met_already(self, sightings: Mapping[int, Sighting], settings: TrackerSettings) -> dict[int, int]:
+        """Tell which newcomers another run has enrolled as well: neither could know of the other's.
+
+        Newcomers of this run are compared with those met since they came, as the tracker compares newcomers with
+        people known: at half the stated rate, since they have passed that comparison already.
+
+        Parameters
+        ----------
+        sightings : mapping of int to Sighting
+            By number, newcomers of this run and others.
+        settings : TrackerSettings
+            The stated rate.
+
+        Returns
+        -------
+        dict of int to int
+            The other run's number of a newcomer.
+        """
+        new = {
+            number: each
+            for number, each in sightings.items()
+            if number in self._own and len(each.views) >= NEWCOMER_CROPS
+        }
+        if not new or not self._latest or not settings.memory_seconds:
+            return {}
+        when, numbers, classes, views = zip(*self._latest, strict=True)
+        fresh = np.stack([np.mean([view.vector for view in each.views], axis=0) for each in new.values()])
+        met = np.stack([each[:VIEWS].mean(axis=0) for each in views])
+        total = fresh.sum(axis=0) + met.sum(axis=0) + (self._total if self._counted else 0)
+        common = total / (len(fresh) + len(met) + self._counted + 1)
+        cosine = unit(fresh - common) @ unit(met - common).T
+        possible = np.array([each.first_seen for each in new.values()])[:, None] < np.array(when)
+        if not settings.class_agnostic:
+            possible &= np.array([each.class_id for each in new.values()])[:, None] == np.array(classes)
+        cosine[~possible] = -1.0
+        told = self._gallery.model.calibration.get("all")
+        statistics = CosineStatistics.read(dict(told)) if told else None
+        asked = return_cosine(
+            AT_ONCE * settings.return_false_match_rate, np.maximum(possible.sum(axis=1), 1), statistics
+        )
+        nearest = -np.sort(-np.pad(cosine, ((0, 0), (0, 1)), constant_values=-1.0), axis=1)[:, :2]
+        clear = (nearest[:, 0] > asked) & (nearest[:, 0] - nearest[:, 1] >= RETURN_MARGIN)
+        own, found = list(new), dict[int, int]()
+        for row in np.flatnonzero(clear)[np.argsort(-nearest[clear, 0])]:
+            known = numbers[int(cosine[row].argmax())]
+            if known not in found.values():  # two newcomers cannot be one person
+                found[own[row]] = known
+        return found
 
     def absorb(self) -> None:
         """Take in what `meet` and others learned, in the tracker's thread."""
@@ -150,7 +213,9 @@ class GallerySink:
     recognised, new, unclear : set of int
         Numbers: of the gallery's people who were seen, of those enrolled, and of those never seen well enough for it.
     gone : dict of int to int or None
-        Known people who were merged or forgotten by others, as `Gallery.gone` tells; of the last saving.
+        People who were merged or forgotten, as `Gallery.gone` tells; of the last saving.
+    merged : dict of int to int
+        All of the run whose numbers are part of others now.
     """
 
     def __init__(
@@ -169,6 +234,7 @@ class GallerySink:
         self._lock = Lock()  # of the tracklets: `look` and `save` may be called from two threads
         self.recognised, self.new, self.unclear = set[int](), set[int](), set[int]()
         self.gone: dict[int, int | None] = {}
+        self.merged = dict[int, int]()
         people = gallery.people()
         self._known = {person.number for person in people}
         self._names = {person.number: person.name for person in people if person.name}
@@ -266,19 +332,25 @@ class GallerySink:
             settled = np.inf if everyone else self._now - self._settings.return_seconds
             taken = [(key, each, each.views) for key, each in self._tracklets.items() if each.began <= settled]
             seen = _sum_up(taken)
+            waiting = min(
+                (each.first_seen for each in self._tracklets.values() if each.identity not in enrolled),
+                default=time.time(),
+            )
             for _, each, _ in taken:
                 each.views = []
         try:
             # A newcomer without a view could not be known.
             sightings = {number: each for number, each in seen.items() if each.views or number in enrolled}
-            if sightings:
-                self._gallery.enrol(sightings)
-                if self._memory is not None:
-                    self._memory.keep(sightings)
-            people = self._gallery.people()
-            if isinstance(self._memory, GalleryMemory):
-                self.gone = self._memory.meet(people)
-                self._known |= self._memory.others  # also those whom another camera's sink has met
+            with self._gallery.alone():
+                people, same = self._gallery.people(), dict[int, int]()
+                if isinstance(self._memory, GalleryMemory):
+                    self.gone = self._memory.meet(people)
+                    self._memory.wait_since(self, waiting)
+                    same = self._memory.met_already(sightings, self._settings)
+                if sightings:
+                    self._gallery.enrol(sightings)
+                for number, known in same.items():
+                    self._gallery.merge(known, number)
         except UserError:
             with self._lock:
                 for _, each, views in taken:
@@ -286,6 +358,7 @@ class GallerySink:
             raise
         finally:
             self._saved = time.monotonic()
+        self._heed(sightings, same)
         self._count(seen, enrolled)
         self._names = {person.number: person.name for person in people if person.name}
         with self._lock:
@@ -293,9 +366,21 @@ class GallerySink:
                 if each.last_seen < time.time() - self._save_seconds and not each.views:
                     self._tracklets.pop(key, None)
 
+    def _heed(self, sightings: Mapping[int, Sighting], same: Mapping[int, int]) -> None:
+        """Take in who is enrolled now, and who turned out to be somebody else's newcomer."""
+        self.gone |= same
+        self.merged |= {number: became for number, became in self.gone.items() if became is not None}
+        if self._memory is not None:
+            self._memory.keep(sightings)
+            for number, known in same.items():
+                self._memory.merge(known, number)
+        if isinstance(self._memory, GalleryMemory):
+            self._known |= self._memory.others  # also those whom another camera's sink has met
+
     def _count(self, seen: Mapping[int, Sighting], enrolled: set[int]) -> None:
         """Count whom the gallery was told of."""
-        for number, sighting in seen.items():
+        for given, sighting in seen.items():
+            number = self.merged.get(given, given)
             if number in self._known:
                 self.recognised.add(number)
             elif sighting.views:
@@ -303,6 +388,7 @@ class GallerySink:
                 self.unclear.discard(number)
             elif number not in enrolled:
                 self.unclear.add(number)
+        self.new -= set(self.merged)
 
 
 def _sum_up(tracklets: Iterable[tuple[int, _Tracklet, list[View]]]) -> dict[int, Sighting]:

@@ -39,7 +39,10 @@ from reid_tracker.gallery.store import (
     Sighting,
     View,
     check_model,
+    check_vectors,
+    chosen_views,
     clean_name,
+    unknown_number,
 )
 from reid_tracker.gallery.views import choose_varied
 from reid_tracker.tracking.calibration import CosineStatistics
@@ -139,7 +142,7 @@ class SqliteGallery:
         run = self._connection.execute
         with FileLock(self._folder / ".create.lock", timeout=WAIT_SECONDS, mode=0o600):
             run("PRAGMA journal_mode = WAL")
-            with self._transaction():
+            with self.alone():
                 if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     return
                 run(f"PRAGMA application_id = {APPLICATION}")
@@ -151,29 +154,41 @@ class SqliteGallery:
 
     def new_numbers(self, count: int = 1) -> list[int]:
         """Reserve the next numbers."""
-        with self._transaction():
+        with self.alone():
             sql = "UPDATE header SET value = value + ? WHERE key = 'last_number' RETURNING value"
             last = int(self._connection.execute(sql, (count,)).fetchall()[0][0])
         return list(range(last - count + 1, last + 1))
 
     def give_back(self, numbers: Sequence[int]) -> None:
         """Let numbers that nobody got be the next ones again, as far as no others were reserved since."""
-        with self._transaction():
+        with self.alone():
             for number in sorted(numbers, reverse=True):
                 sql = "UPDATE header SET value = ? WHERE key = 'last_number' AND value = ?"
                 self._connection.execute(sql, (number - 1, number))
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Make what is done inside one transaction, whole or not at all; one inside another is part of it."""
+        with self._lock, self._reporting():
+            if self._connection.in_transaction:
+                yield
+                return
+            self._check_place()
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+                self._version = None
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
     def enrol(self, sightings: Mapping[int, Sighting]) -> None:
         """Add or update people in one transaction."""
-        vectors = [view.vector for each in sightings.values() for view in each.views]
-        for vector in vectors:
-            if vector.shape != (self.model.dimension,) or not np.isfinite(vector).all():
-                raise UserError(
-                    f"{self._folder}: a vector of shape {vector.shape} or with NaN; {self.model.dimension} numbers "
-                    "are needed."
-                )
+        check_vectors(self._folder, sightings, self.model.dimension)
         run, discarded = self._connection.execute, []
-        with self._transaction():
+        with self.alone():
             check_model(self._folder, Model(**json.loads(self._header("model"))), self.model)
             gone = self.gone(list(sightings))
             for given, each in sightings.items():
@@ -284,7 +299,7 @@ class SqliteGallery:
 
     def name(self, number: int, text: str) -> None:
         """Name someone; an empty text takes the name away."""
-        with self._transaction():
+        with self.alone():
             changed = self._connection.execute(
                 "UPDATE people SET name = ? WHERE number = ?", (clean_name(text) or None, number)
             )
@@ -296,7 +311,7 @@ class SqliteGallery:
         if number == other:
             raise UserError(f"{number} and {other} are one already; name two people.")
         run = self._connection.execute
-        with self._transaction():
+        with self.alone():
             one, two = self.person(number), self.person(other)
             views = self.views(other)
             run("DELETE FROM views WHERE number = ?", (other,))
@@ -319,12 +334,10 @@ class SqliteGallery:
     def split(self, number: int, views: Sequence[int]) -> int:
         """Make a new person of some of someone's views; the new number."""
         run = self._connection.execute
-        with self._transaction():
+        with self.alone():
             person, rows = self.person(number), self._rows(number)
-            chosen = sorted(set(views))
-            if not chosen or len(chosen) >= len(rows) or not 0 <= chosen[0] <= chosen[-1] < len(rows):
-                raise UserError(f"{number}: has {len(rows)} views; name some of them, not all.")
-            new, moved = self.new_numbers()[0], [rows[each] for each in chosen]
+            moved = [rows[each] for each in chosen_views(number, views, len(rows))]
+            new = self.new_numbers()[0]
             run(
                 "INSERT INTO people VALUES (?, NULL, ?, ?, ?)",
                 (new, person.first_seen, person.last_seen, person.class_id),
@@ -352,7 +365,7 @@ class SqliteGallery:
             not be emptied yet.
         """
         run = self._connection.execute
-        with self._transaction():
+        with self.alone():
             for number in set(numbers):
                 self.person(number)
                 run("DELETE FROM views WHERE number = ?", (number,))
@@ -376,7 +389,7 @@ class SqliteGallery:
         vectors: dict[int, bytes] = {}
         # What the network takes its time for comes before the transaction; what was enrolled meanwhile, in it.
         self._describe_views(describe, vectors)
-        with self._transaction():
+        with self.alone():
             self._describe_views(describe, vectors)
             known = [row[0] for row in run("SELECT id FROM views").fetchall()]
             lost = [each for each in known if each not in vectors]
@@ -419,24 +432,6 @@ class SqliteGallery:
             raise UserError(f"{self._file}: was moved or deleted while it was in use; what came since is not saved.")
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Everything inside happens, or nothing; one inside another is part of it."""
-        with self._lock, self._reporting():
-            if self._connection.in_transaction:
-                yield
-                return
-            self._check_place()
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-                self._version = None
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
     def _reporting(self) -> Iterator[None]:
         """SQLite's and the system's errors as one sentence."""
         try:
@@ -473,9 +468,7 @@ class SqliteGallery:
         return self._connection.execute("SELECT value FROM header WHERE key = ?", (key,)).fetchone()[0]
 
     def _unknown(self, number: int) -> UserError:
-        became = self.gone([number]).get(number)
-        merged = f"; it is part of {became} now" if became else ""
-        return UserError(f"{self._folder}: there is no number {number}{merged}; see reid-tracker gallery list.")
+        return unknown_number(self._folder, number, self.gone([number]).get(number))
 
     def _people(self, condition: str, *values: int) -> list[Person]:
         with self._lock, self._reading():
@@ -590,7 +583,7 @@ class SqliteGallery:
     def _wipe(self) -> None:
         """Remove what deleted rows left behind in the files."""
         run = self._connection.execute
-        with self._transaction():  # nobody writes crops meanwhile: those that no row tells of are a kill's
+        with self.alone():  # nobody writes crops meanwhile: those that no row tells of are a kill's
             rows = run("SELECT number, crop FROM views WHERE crop IS NOT NULL").fetchall()
             known = {self._crops / f"{number:06d}" / crop for number, crop in rows}
             folders = list(self._crops.iterdir()) if self._crops.is_dir() else []
@@ -604,7 +597,7 @@ class SqliteGallery:
                 f"{self._file}: deleted, but another program reads so long that traces stay in the log beside it; end "
                 "that program and open the gallery again."
             )
-        with self._transaction():
+        with self.alone():
             run("UPDATE header SET value = 0 WHERE key = 'forgetting'")
 
 

@@ -1,6 +1,7 @@
 """What a gallery is: the protocol of both stores, and what goes in and comes out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -119,6 +120,9 @@ class Gallery(Protocol):
     def give_back(self, numbers: Sequence[int]) -> None:
         """Let numbers that nobody got be the next ones again, as far as no others were reserved since."""
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Make what is done inside one transaction, while nobody else changes who is in the gallery."""
+
     def enrol(self, sightings: Mapping[int, Sighting]) -> None:
         """Add or update people in one transaction; of too many views of one the most varied ones stay.
 
@@ -169,8 +173,40 @@ class Gallery(Protocol):
 
 
 def is_url(where: str | Path) -> bool:
-    """Whether this names a cluster, not a folder."""
-    return str(where).startswith(("http://", "https://"))
+    """Whether this names a database, not a folder."""
+    return str(where).startswith(("postgresql://", "postgres://"))
+
+
+def shown(where: str | Path) -> str:
+    """A gallery's place as messages name it: of a database neither user nor password nor options."""
+    if not is_url(where):
+        return str(where)
+    place = str(where).partition("://")[2].partition("?")[0].rpartition("@")[2]
+    return "postgresql://" + "".join(each for each in place if each.isprintable())
+
+
+def check_vectors(where: object, sightings: Mapping[int, Sighting], dimension: int) -> None:
+    """Refuse vectors of another length, and such as are no numbers."""
+    for each in sightings.values():
+        for view in each.views:
+            if view.vector.shape != (dimension,) or not np.isfinite(view.vector).all():
+                raise UserError(
+                    f"{where}: a vector of shape {view.vector.shape} or with NaN; {dimension} numbers are needed."
+                )
+
+
+def chosen_views(number: int, views: Sequence[int], count: int) -> list[int]:
+    """Positions of some of someone's ``count`` views; UserError for none, all or others."""
+    chosen = sorted(set(views))
+    if not chosen or len(chosen) >= count or not 0 <= chosen[0] <= chosen[-1] < count:
+        raise UserError(f"{number}: has {count} views; name some of them, not all.")
+    return chosen
+
+
+def unknown_number(where: object, number: int, became: int | None) -> UserError:
+    """The error of a number that a gallery does not have."""
+    merged = f"; it is part of {became} now" if became else ""
+    return UserError(f"{where}: there is no number {number}{merged}; see reid-tracker gallery list.")
 
 
 def check_model(where: object, known: Model, given: Model | None) -> None:

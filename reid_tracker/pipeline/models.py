@@ -10,7 +10,7 @@ from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.config import LiveConfig, TrackConfig
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
-from reid_tracker.gallery.store import Model
+from reid_tracker.gallery.store import Model, shown
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sources import Source
@@ -92,7 +92,7 @@ def recorded_of(recorded: str, path: Path, name: str) -> str:
 
 def model_of(embedder: AppearanceModel | None, config: TrackConfig | LiveConfig) -> Model:
     """What the gallery must know of the appearance model; UserError where nobody could be recognised by it."""
-    where = config.gallery.where
+    where = shown(config.gallery.where or "")
     if not config.tracker.memory_seconds:
         raise UserError(f"gallery {where}: without a memory nobody is recognised; raise tracker.memory_seconds.")
     identifier, dimension = getattr(embedder, "hash", None), getattr(embedder, "dimension", None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from reid_tracker.config import TrackConfig
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.opening import forget_unseen, open_gallery
-from reid_tracker.gallery.store import Gallery
+from reid_tracker.gallery.store import Gallery, shown
 from reid_tracker.ownership import check_outputs
 from reid_tracker.pipeline.follow import parse_polygon
 from reid_tracker.pipeline.models import AppearanceModel, Models, model_of
@@ -67,7 +67,7 @@ def prepare(
         assert where is not None
         if config.source.resume or config.output.save_state:
             mend = "a state has numbers of its own; give a gallery, or save_state and resume."
-            raise UserError(f"gallery {where}: {mend}")
+            raise UserError(f"gallery {shown(where)}: {mend}")
         known = model_of(embedder, config)
         if not opened:
             opened.append(open_gallery(where, known))

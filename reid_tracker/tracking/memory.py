@@ -307,9 +307,9 @@ class IdentityMemory:
         """
         # One more that is zero: the mean of a few people is mostly those people.
         common = (self.mean.sum(axis=0) + in_sight.sum(axis=0)) / (len(self) + len(in_sight) + 1)
-        fresh, cosine = _unit(seen - common), np.empty((len(seen), len(self)), dtype=np.float32)
+        fresh, cosine = unit(seen - common), np.empty((len(seen), len(self)), dtype=np.float32)
         for start in range(0, len(self), BLOCK):
-            cosine[:, start : start + BLOCK] = fresh @ _unit(self.mean[start : start + BLOCK] - common).T
+            cosine[:, start : start + BLOCK] = fresh @ unit(self.mean[start : start + BLOCK] - common).T
         possible = self.last_seen < born[:, None]
         if class_id is not None:
             possible &= self.class_id == class_id[:, None]
@@ -352,5 +352,7 @@ class IdentityMemory:
             array[holes] = array[last]
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows [N, D] at length 1; zeros stay."""
+    rows: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return rows

@@ -10,6 +10,7 @@ from tracking_world import detections, unit_vectors
 
 from reid_tracker import TrackConfig, Tracker, UserError, track
 from reid_tracker.config import TrackerSettings, load
+from reid_tracker.gallery.opening import open_gallery
 from reid_tracker.gallery.recorder import GalleryMemory, GallerySink, picture_quality
 from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View
@@ -298,3 +299,61 @@ def test_who_is_enrolled_by_another_run_meanwhile_is_known_by_that_number(tmp_pa
     assert [each.number for each in one.gallery.people()] == [1, 2, 3, 4]
     for sink in (other.sink, other.beside):
         assert {1, 2, 4} <= sink.recognised and 3 in sink.new
+
+
+def test_who_comes_to_two_runs_at_once_is_one_person_in_the_end(tmp_path, postgres_gallery):
+    """Neither run can know of the other's newcomers yet: whoever saves second finds that they are the same."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+    settings = TrackerSettings(return_false_match_rate=0.05, return_seconds=1)
+
+    class Run:
+        def __init__(self, where):
+            self.gallery = open_gallery(where, Model("a", WHO.shape[1]))
+            self.memory = GalleryMemory(self.gallery)
+            self.sink = GallerySink(self.gallery, "cam", settings, save_seconds=1e9, memory=self.memory)
+            self.tracker, self.now = Tracker(settings, RATE, memory=self.memory), 0.0
+
+        def see(self, *who):
+            self.tracker.update(detections(SLOTS[:0]), self.now + 50)
+            self.now += 100
+            for _ in range(30):
+                self.now += 1 / RATE
+                vectors = WHO[list(who)] + rng.normal(0, 0.02, (len(who), WHO.shape[1]))
+                found = detections(SLOTS[: len(who)], embedding=vectors)
+                tracks = self.tracker.update(found, self.now)
+                self.sink.write(FrameResult(Frame(image, 0, self.now), tracks, found))
+            return tracks.tracker_id.tolist()
+
+    for where in (str(tmp_path / "gallery"), postgres_gallery):
+        one, other = Run(where), Run(where)
+        first, second = one.see(0, 1, 2), other.see(1, 3, 0)
+        assert len({*first, *second}) == 6
+        one.sink.save(everyone=True)
+        other.sink.save(everyone=True)
+        assert other.sink.merged == {second[0]: first[1], second[2]: first[0]}
+        assert {each.number for each in one.gallery.people()} == {*first, second[1]}
+        assert other.sink.new == {second[1]} and other.sink.recognised == {first[0], first[1]}
+        assert other.see(0, 1, 3) == [first[0], first[1], second[1]]
+        one.gallery.close(), other.gallery.close()
+
+
+def test_the_files_of_a_run_bear_the_number_that_another_run_gave_at_the_same_time(run, tmp_path):
+    """The other run enrols them while this one is under way."""
+    other, gallery = list(WHO[[1, 2]]), SqliteGallery(tmp_path / "gallery", Model("c" * 64, WHO.shape[1]))
+
+    class WhileThisOneRuns(Standing):
+        def detect(self, frame):
+            if frame.index == 20:
+                for vector in other:
+                    gallery.enrol({gallery.new_numbers()[0]: Sighting([View(vector)] * 3, 1, 2)})
+                other.clear()
+            return super().detect(frame)
+
+    (summary,) = run(video(tmp_path / "one", [0, 1, 2]), detector=WhileThisOneRuns(), tracker__return_seconds=1)
+    last = numbers(tmp_path, "one")
+    assert {each.number for each in gallery.people()} == set(last)
+    assert (summary.recognised, summary.enrolled) == (2, 1)
+    rows = read_rows(tmp_path / "out" / "one.txt")
+    assert set(rows[:, 1].astype(int)) == set(last)  # from the first frame on
+    gallery.close()
