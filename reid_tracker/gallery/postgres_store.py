@@ -435,7 +435,14 @@ def _read(url: str) -> tuple[str, str, str]:
     if not name.isprintable() or not 1 <= len(name.encode()) <= LONGEST_SCHEMA:
         raise UserError(f"gallery= in a gallery's address is a name of 1 to {LONGEST_SCHEMA} letters.")
     kept = urlencode([each for each in given if each[0] != "gallery"], quote_via=quote)
-    return f"{address}?{kept}", name, shown(url) + (f"?gallery={name}" if name != DEFAULT_NAME else "")
+    address = f"{address}?{kept}" if kept else address
+    try:
+        psycopg.conninfo.conninfo_to_dict(address)
+    except psycopg.Error:  # its text would show the password
+        raise UserError(
+            "The gallery's address is none that PostgreSQL takes; its form is postgresql://user@host:5432/database."
+        ) from None
+    return address, name, shown(url) + (f"?gallery={name}" if name != DEFAULT_NAME else "")
 
 
 def _first_line(error: Exception) -> str:

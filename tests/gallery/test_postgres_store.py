@@ -29,10 +29,13 @@ def test_a_server_that_does_not_answer_is_one_sentence_without_the_password():
     assert "secret" not in str(told.value)
 
 
-@pytest.mark.parametrize("url", ["postgresql://[", "postgresql:///x?gallery=", "postgresql:///x?gallery=" + 64 * "n"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:secret@[", "postgresql:///x?gallery=", "postgresql:///x?secret=1&gallery=" + 64 * "n"]
+)
 def test_an_address_that_is_none(url):
-    with pytest.raises(UserError):
+    with pytest.raises(UserError) as told:
         open_gallery(url, MODEL)
+    assert "secret" not in str(told.value)
 
 
 def test_without_a_model_nothing_is_made(postgres_gallery):
