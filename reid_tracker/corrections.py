@@ -39,6 +39,10 @@ class Corrections:
                 self._became[before] = identity
             self._identity[tracklet] = identity
 
+    def known(self) -> dict[int, int]:
+        """Numbers that turned out to be older ones, and which."""
+        return dict(self._became)
+
     def learn(self, became: dict[int, int]) -> None:
         """Take in whose numbers are part of others now, as a gallery says."""
         self._became |= became

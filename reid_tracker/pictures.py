@@ -1,5 +1,6 @@
 """Pictures that the user names."""
 
+import io
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -30,20 +31,49 @@ def read_picture(path: Path) -> np.ndarray | None:
     """
     with suppress(OSError):
         if path.suffix.lower() not in SIMPLE or path.stat().st_size > SMALL:
-            _check_size(path)
+            _check_size(path, str(path))
     with suppress(cv2.error):
         return cv2.imread(str(path), cv2.IMREAD_COLOR)
     return None
 
 
-def _check_size(path: Path) -> None:
+def decode_picture(data: bytes, name: str) -> np.ndarray:
+    """Decode a picture's bytes.
+
+    Parameters
+    ----------
+    data : bytes
+        JPEG, PNG or another kind that OpenCV reads.
+    name : str
+        What error messages call it.
+
+    Returns
+    -------
+    ndarray, uint8 [H, W, 3]
+        BGR.
+
+    Raises
+    ------
+    UserError
+        If it is no picture, damaged, or holds more than `MOST_PIXELS`.
+    """
+    _check_size(io.BytesIO(data), name)
+    picture = None
+    with suppress(cv2.error):
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if picture is None:
+        raise UserError(f"{name}: not a picture, or a damaged one.")
+    return picture
+
+
+def _check_size(file: Path | io.BytesIO, name: str) -> None:
     """Read the header alone; what Pillow does not know, OpenCV's own limit bounds."""
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as picture:
             if picture.width * picture.height <= MOST_PIXELS:
                 return
     except Image.DecompressionBombError:  # Pillow's own limit, which is not much higher
         pass
     except Exception:  # whatever its many readers raise: not a picture for it
         return
-    raise UserError(f"{path}: has more than {MOST_PIXELS:,} pixels; scale it down first.")
+    raise UserError(f"{name}: has more than {MOST_PIXELS:,} pixels; scale it down first.")

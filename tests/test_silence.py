@@ -124,6 +124,25 @@ live([sys.argv[1]], settings, realtime=True, stopping=stopping, started=started)
 """
 
 
+SERVE = """
+import _thread, threading
+from reid_tracker.config import TrackerSettings
+from reid_tracker.service.run import serve
+from reid_tracker.service.sessions import Sessions
+print("SESSION", Sessions(60, 1).begin(10, TrackerSettings(), crops=True))
+try:
+    serve("127.0.0.1:0", None, 60, 10, lambda where, token: threading.Timer(1, _thread.interrupt_main).start())
+except KeyboardInterrupt:
+    print("ENDED")
+"""
+
+
+def test_serve(tmp_path):
+    """With crops, by the bundled network."""
+    said = watched(SERVE, tmp_path / "home")
+    assert "SESSION" in said and "ENDED" in said
+
+
 def test_live(tmp_path):
     """With its page, a gallery and recordings, by the bundled networks."""
     clip = make_clip(tmp_path / "in/walk.mp4", frames=30)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from reid_tracker import __version__
-from reid_tracker.cli import demo, evaluate, finished, gallery, live, models, places, review, track, train
+from reid_tracker.cli import demo, evaluate, finished, gallery, live, models, places, review, serve, track, train
 from reid_tracker.cli.shared import INTERRUPTED, PrintableFormatter
 from reid_tracker.errors import UserError
 from reid_tracker.writing import printable
@@ -27,6 +27,7 @@ app = typer.Typer(
 # In the order of the help.
 app.command()(track.track)
 app.command()(live.live)
+app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(train.train)
 app.command()(places.places)

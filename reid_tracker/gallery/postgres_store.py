@@ -100,7 +100,7 @@ class PostgresGallery:
         self._url, self._name, self._where = _read(url)
         self._lock = RLock()
         self._connection: psycopg.Connection[Any] | None = None
-        self._inside = False  # a transaction that writes
+        self._knows_vectors, self._inside = False, False  # inside: of a transaction that writes
         try:
             with self._reporting():
                 self.model = self._open(model)
@@ -116,6 +116,8 @@ class PostgresGallery:
             if model is None:
                 raise UserError(f"{self._where}: no gallery is there; reid-tracker track --gallery makes one.")
             self._create(model)
+        if not self._knows_vectors:  # made by another program since this connection began
+            self._connect()
         schema, known = self._run("SELECT schema, model FROM header")[0]
         if schema > SCHEMA:
             raise UserError(f"{self._where}: written by a newer version of reid-tracker; update this one.")
@@ -135,7 +137,6 @@ class PostgresGallery:
                 if model.dimension <= INDEXED_DIMENSIONS:
                     self._run(NEAR)
                 self._run("INSERT INTO header (schema, model) VALUES (%s, %s)", (SCHEMA, json.dumps(asdict(model))))
-        self._connect()  # vectors are known to a connection from its beginning on
 
     def new_numbers(self, count: int = 1) -> list[int]:
         """Reserve the next numbers."""
@@ -365,6 +366,7 @@ class PostgresGallery:
         path = [self._name, found[0].strip('"') if found else "public"]
         self._connection.execute(sql.SQL("SET search_path = {}").format(sql.SQL(", ").join(map(sql.Identifier, path))))
         self._connection.execute(f"SET lock_timeout = '{WAIT_SECONDS}s'")
+        self._knows_vectors = found is not None
         if found:
             register_vector(self._connection)
 

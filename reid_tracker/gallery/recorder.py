@@ -52,6 +52,7 @@ class GalleryMemory(IdentityMemory):
         # When (Unix time, s) who was met, as far back as any newcomer waits to be enrolled.
         self._latest: list[tuple[float, int, int, np.ndarray]] = []
         self._waiting: dict[object, float] = {}
+        self._settled: set[int] = set()  # own newcomers who have been compared and enrolled
         self._reserve, self._ready = reserve, deque[int]()
         self.others: set[int] = set()
         class_of = {person.number: person.class_id for person in gallery.people()}
@@ -123,6 +124,10 @@ class GalleryMemory(IdentityMemory):
         oldest = min(self._waiting.values())
         self._latest = [each for each in self._latest if each[0] > oldest]
 
+    def settle(self, numbers: Iterable[int]) -> None:
+        """Tell who has been enrolled: whoever comes later is compared with them, not they with anybody."""
+        self._settled.update(numbers)
+
     def met_already(self, sightings: Mapping[int, Sighting], settings: TrackerSettings) -> dict[int, int]:
         """Tell which newcomers another run has enrolled as well: neither could know of the other's.
 
@@ -144,7 +149,7 @@ class GalleryMemory(IdentityMemory):
         new = {
             number: each
             for number, each in sightings.items()
-            if number in self._own and len(each.views) >= NEWCOMER_CROPS
+            if number in self._own - self._settled and len(each.views) >= NEWCOMER_CROPS
         }
         if not new or not self._latest or not settings.memory_seconds:
             return {}
@@ -375,6 +380,7 @@ class GallerySink:
             for number, known in same.items():
                 self._memory.merge(known, number)
         if isinstance(self._memory, GalleryMemory):
+            self._memory.settle(sightings)
             self._known |= self._memory.others  # also those whom another camera's sink has met
 
     def _count(self, seen: Mapping[int, Sighting], enrolled: set[int]) -> None:

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import re
-import secrets
 import signal
 import socket
 import sys
@@ -104,7 +102,7 @@ def live(
             from reid_tracker.web import guard  # needs what the server needs
 
             host, port = guard.parse_address(output.serve or DEFAULT_PAGE)
-            token = _token(token, guard.is_local(host))
+            token = guard.make_token(token, guard.is_local(host))
             listener = stack.enter_context(guard.listen(host, port, or_any=output.serve is None))
             shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
             address = f"http://{shown}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
@@ -217,13 +215,6 @@ def _start(cameras: Sequence[Camera]) -> None:
             raise error
         logger.warning("%s It is tried again until it is there.", error)
         camera.wait(str(error))
-
-
-def _token(given: str | None, is_local: bool) -> str:
-    """The token that the page asks for: as given, made up where other machines can reach it, else none."""
-    if given and not re.fullmatch(r"[\w.~-]+", given, re.ASCII):
-        raise UserError("The token may hold letters, digits and . _ ~ - only, as it becomes part of addresses.")
-    return given or ("" if is_local else secrets.token_urlsafe(16))
 
 
 def _name_apart(cameras: Sequence[Camera]) -> None:

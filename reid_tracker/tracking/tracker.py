@@ -53,6 +53,8 @@ CAMERA_PEOPLE = 50
 ESTABLISHED_SECONDS = 1.0
 # Where people are waited for less long than this, s, a gap without frames ends no track: slow streams are followed.
 SHORT_WAIT = 1.0
+# No clock shows more seconds than this; powers of longer times are no numbers any more.
+LATEST = 1e15
 
 
 class Tracker:
@@ -362,7 +364,9 @@ class Tracker:
         first = self.time is None
         before = 0.0 if self.time is None else self.time
         now = self._next_time(timestamp)
-        if not np.isfinite(now) or (not first and now <= before):
+        if not abs(now) <= LATEST:
+            raise UserError(f"timestamp {now} is no time in seconds; give one between -{LATEST:g} and {LATEST:g}.")
+        if not first and now <= before:
             raise UserError(f"timestamp {now} does not come after {before}: frames must be given in order of time.")
         self._step = 1 / self.frame_rate if first else now - before
         self._first = first

@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import re
 import secrets
 import socket
 from pathlib import Path
@@ -72,14 +73,21 @@ def listen(host: str, port: int, or_any: bool = False) -> socket.socket:
         raise UserError(f"--serve {host}:{port}: {reason}.") from error
 
 
+def make_token(given: str | None, is_local: bool) -> str:
+    """The token that requests must carry: as given, made up where other machines can reach it, else none."""
+    if given and not re.fullmatch(r"[\w.~-]+", given, re.ASCII):
+        raise UserError("The token may hold letters, digits and . _ ~ - only, as it becomes part of addresses.")
+    return given or ("" if is_local else secrets.token_urlsafe(16))
+
+
 class Guard:
     """Lets through only who carries the token, and no other site's page: no route and no socket can be forgotten.
 
     Without a token only this machine may ask, by a name of its own: a foreign name that leads here is a trap.
     """
 
-    def __init__(self, app: Any, token: str, is_local: bool) -> None:
-        self._app, self._token, self._is_local = app, token, is_local
+    def __init__(self, app: Any, token: str, is_local: bool, largest: int = REQUEST_BYTES) -> None:
+        self._app, self._token, self._is_local, self._largest = app, token, is_local, largest
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request, or let the application do so."""
@@ -90,7 +98,7 @@ class Guard:
         length = headers.get(b"content-length", "0")
         if not (_is_place(f"//{host}") and _is_place(origin or "") and length.isdecimal()):
             await self._refuse(scope, send, 400, "a header cannot be read")
-        elif b"transfer-encoding" in headers or len(length) > 9 or int(length) > REQUEST_BYTES:
+        elif b"transfer-encoding" in headers or len(length) > 9 or int(length) > self._largest:
             await self._refuse(scope, send, 413, "too much at once")
         elif origin is not None and urlsplit(origin).netloc != host:
             await self._read(scope, receive)

@@ -262,9 +262,13 @@ def test_many_frames_with_nobody_leave_nothing_behind():
 def test_errors_name_the_mistake():
     tracker = Tracker(frame_rate=10)
     tracker.update(detections([person(0)], embedding=unit_vectors(1, 32)), timestamp=5.0)
-    for time in (5.0, 4.0, float("nan")):
+    for time in (5.0, 4.0):
         with pytest.raises(UserError, match="order of time"):
             tracker.update(detections([person(0)]), timestamp=time)
+    for time in (float("nan"), float("inf"), 1e200):
+        with pytest.raises(UserError, match="no time in seconds"):
+            tracker.update(detections([person(0)]), timestamp=time)
+    assert tracker.time == 5.0
     with pytest.raises(UserError, match=r"64 numbers after embeddings of 32"):
         tracker.update(detections([person(0)], embedding=unit_vectors(1, 64)), timestamp=6.0)
     with pytest.raises(UserError, match="frame_rate"):

@@ -1,0 +1,1 @@
+"""The tracker as a service: detections of other programs in, in any language, tracks out."""
