@@ -1,4 +1,4 @@
-"""Ultralytics and its runtimes, kept from contacting anybody and from changing the process for everyone.
+"""Ultralytics and its runtimes, kept from using the network and from changing the process for everyone.
 
 Left alone, ultralytics looks up two hosts when it is imported, writes a settings file into the user's configuration
 folder, reports usage to an analytics service, installs missing packages with pip while it runs, looks for newer
@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 # Read once, when ultralytics is imported. ULTRALYTICS_SAFE_LOAD lets a checkpoint hold known network layers only, where
-# a plain unpickling would run any code in the file; whoever trusts a file it refuses can set it to 0.
+# a plain unpickling would run any code in the file; a user who trusts a refused file can set it to 0.
 IMPORT_ENVIRONMENT = {"YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "0", "YOLO_VERBOSE": "0"}
 OVERRIDABLE_ENVIRONMENT = {"ULTRALYTICS_SAFE_LOAD": "1"}
 REPORTING_SETTINGS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")

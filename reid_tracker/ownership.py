@@ -122,7 +122,7 @@ def check_outputs(
     of : sequence of str
         What the results are of (`source_marks`, or a command's name). Only results of the same are replaced.
     overwrite : bool
-        Replace files whoever wrote them; never an input.
+        Replace files of any origin; never an input.
     """
     _Check(inputs, of, overwrite).look(_listed(files), _listed(folders))
 
@@ -224,7 +224,7 @@ class Claim:
         output : path
             One of those claimed.
         grows : bool
-            An empty file or folder is made there now; otherwise whoever writes it makes it whole.
+            An empty file or folder is made there now; otherwise its writer makes it whole.
         """
         output = Path(output).expanduser()
         if is_stream(output):
@@ -306,7 +306,7 @@ class Claim:
             entries[_key(place)] = {"of": self._of, "marks": [mark]}
 
     def _check_there(self, place: Path) -> None:
-        """Raise a UserError if somebody took a file away while it was written."""
+        """Raise a UserError if a file was removed while it was written."""
         try:
             is_there = self._inodes.get(place) in (None, place.stat().st_ino)
         except OSError:
@@ -429,7 +429,7 @@ def part_of(output: Path) -> Path:
 
 
 def _listed(paths: Iterable[Path | str | None]) -> list[Path]:
-    """Those that are files: nobody owns a pipe."""
+    """Those that are files: a pipe has no owner."""
     return [path for path in (Path(each).expanduser() for each in paths if each is not None) if not is_stream(path)]
 
 
@@ -461,7 +461,7 @@ def _mark(path: Path) -> str:
 
 
 def _is_written(path: Path, entry: dict[str, Any]) -> bool:
-    """Whether a file is the one that the record tells of."""
+    """Whether a file is the recorded one."""
     marks = entry.get("marks") or []
     try:
         return f"inode {path.lstat().st_ino}" in marks or _mark(path) in marks
@@ -521,7 +521,7 @@ def _is_alive(parent: Path, name: str | None) -> bool:
 
 
 def _read(parent: Path) -> dict[str, Any]:
-    """The record of a folder; one that cannot be read tells of nothing, so that nothing is taken for ours."""
+    """The record of a folder; empty if it cannot be read, so that nothing is taken for ours."""
     try:
         return {
             name: dict(part) for name, part in _parse((parent / FOLDER / RECORD).read_text(encoding="utf-8")).items()

@@ -48,7 +48,7 @@ class RunSummary:
     identities : int
         Identities given.
     recognised, enrolled : int
-        People whom the gallery knew, and whom it knows now; 0 without a gallery.
+        People of the gallery who were recognised, and people enrolled; 0 without a gallery.
     seconds : float
         Wall-clock time.
     stage_seconds : dict

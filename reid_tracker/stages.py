@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_POLL = 0.1  # s after which a thread that waits for room looks whether anybody still wants its item
+_POLL = 0.1  # s between two checks of a waiting thread whether its item is still wanted
 
 
 class _End:
@@ -19,7 +19,7 @@ class _End:
 
 
 def ahead(items: Iterable[T], size: int = 2) -> Generator[T, None, None]:
-    """Take the items in a thread, up to a few ahead of whoever iterates here.
+    """Take the items in a thread, up to a few ahead of the consumer.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Behind(Generic[T]):
     Parameters
     ----------
     work : callable
-        Called with each item. After its first error it is called no more.
+        Called with each item. After its first error it is not called again.
     size : int
         Items that may wait; `put` blocks when there are more.
     """
@@ -109,6 +109,6 @@ class Behind(Generic[T]):
                 self._work(item)
         except BaseException as error:
             self._error = error
-            with suppress(Empty):  # let whoever waits for room find the error
+            with suppress(Empty):  # let a waiting producer find the error
                 while True:
                     self._waiting.get_nowait()

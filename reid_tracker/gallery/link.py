@@ -71,7 +71,7 @@ def find_links(gallery: Gallery, rate: float = 0.05) -> list[Linked]:
     gallery : Gallery
         Of either store.
     rate : float
-        0..1: of people who are in the gallery once, at most this share may be joined with somebody else.
+        0..1: of people who are in the gallery once, at most this share may be joined with another person.
 
     Returns
     -------

@@ -146,14 +146,14 @@ class PostgresGallery:
         return list(range(last - count + 1, last + 1))
 
     def give_back(self, numbers: Sequence[int]) -> None:
-        """Let numbers that nobody got be the next ones again, as far as no others were reserved since."""
+        """Return unused numbers, as far as no others were reserved since."""
         with self._reporting():
             for number in sorted(numbers, reverse=True):
                 self._run("UPDATE header SET last_number = %s WHERE last_number = %s", (number - 1, number))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Make what is done inside one transaction, while nobody else changes who is in the gallery."""
+        """Run the block as one transaction, while no other program changes the gallery."""
         with self._reporting():
             if self._inside:
                 yield
@@ -193,7 +193,7 @@ class PostgresGallery:
         Of so many views that an index names the nearest, a person may be missed: docs/benchmarks.md says how often.
         """
         queries = np.asarray(vectors, np.float32).reshape(-1, self.model.dimension)
-        near = 3 * limit * VIEWS  # whoever leads by several views is among the first by the best one
+        near = 3 * limit * VIEWS  # a person who leads by several views is among the first by the best one
         with self._reporting(), self._connected().transaction():
             known = self._run("SELECT reltuples FROM pg_class WHERE oid = 'views'::regclass")[0][0]
             if known > APPROXIMATE_FROM:
@@ -274,14 +274,14 @@ class PostgresGallery:
     def forget(self, numbers: Sequence[int]) -> None:
         """Delete people, and rewrite the tables (VACUUM FULL), so that their files hold nothing of them.
 
-        Meanwhile nobody can read the gallery: seconds for 100,000 views, minutes for a million. A kill in between is
+        Meanwhile the gallery cannot be read: seconds for 100,000 views, minutes for a million. A kill in between is
         made good when the gallery is next opened. Copies are beyond this: the server's log until it is recycled,
         replicas until they have followed, backups.
 
         Raises
         ------
         UserError
-            If a number is unknown (then nobody is forgotten), or others read on and on: then the tables could not be
+            If a number is unknown (then no one is forgotten), or others keep reading: then the tables could not be
             rewritten yet.
         """
         with self.alone():
@@ -296,7 +296,7 @@ class PostgresGallery:
             self._wipe()
 
     def gone(self, numbers: Sequence[int]) -> dict[int, int | None]:
-        """Which of these numbers were merged, and into whom, or forgotten (None)."""
+        """Which of these numbers were merged, and into which, or forgotten (None)."""
         with self._reporting():
             asked = [int(each) for each in numbers]
             return dict(self._run("SELECT number, became FROM gone WHERE number = ANY(%s)", (asked,)))

@@ -1,4 +1,4 @@
-"""A run and its gallery: whom the tracker knows beforehand, and what the gallery learns of everyone seen."""
+"""A run and its gallery: the people a tracker already knows, and what the gallery learns from the run."""
 
 import time
 from collections import deque
@@ -41,7 +41,7 @@ class GalleryMemory(IdentityMemory):
     Attributes
     ----------
     others : set of int
-        Numbers of those whom other runs have enrolled since it began (`meet`).
+        Numbers of people enrolled by other runs since this one began (`meet`).
     """
 
     def __init__(self, gallery: Gallery, reserve: int = 0) -> None:
@@ -82,14 +82,14 @@ class GalleryMemory(IdentityMemory):
             self._ready.extend(self._gallery.new_numbers(missing))
 
     def close(self) -> None:
-        """Give back the numbers that nobody got."""
+        """Return the unused numbers."""
         numbers, self._reserve = list(self._ready), 0
         self._ready.clear()
         if numbers:
             self._gallery.give_back(numbers)
 
     def meet(self, people: Sequence[Person]) -> dict[int, int | None]:
-        """Learn what others did to the gallery: whom they enrolled, merged or made it forget. From any thread.
+        """Learn who was enrolled, merged or forgotten by others. From any thread.
 
         Parameters
         ----------
@@ -99,7 +99,7 @@ class GalleryMemory(IdentityMemory):
         Returns
         -------
         dict of int to int or None
-            Who is no more: whom they are part of now, or None.
+            Numbers that are gone: the number they are part of now, or None.
         """
         present = {person.number for person in people}
         gone = self._gallery.gone(sorted((self.known | self.lasting | self.others) - present))
@@ -119,17 +119,17 @@ class GalleryMemory(IdentityMemory):
         return gone
 
     def wait_since(self, who: object, since: float) -> None:
-        """Tell since when (Unix time, s) the oldest newcomer of a sink has been waiting to be enrolled."""
+        """Note since when (Unix time, s) the oldest newcomer of a sink has been waiting to be enrolled."""
         self._waiting[who] = since
         oldest = min(self._waiting.values())
         self._latest = [each for each in self._latest if each[0] > oldest]
 
     def settle(self, numbers: Iterable[int]) -> None:
-        """Tell who has been enrolled: whoever comes later is compared with them, not they with anybody."""
+        """Note who has been enrolled: they are not compared again, later newcomers are compared with them."""
         self._settled.update(numbers)
 
     def met_already(self, sightings: Mapping[int, Sighting], settings: TrackerSettings) -> dict[int, int]:
-        """Tell which newcomers another run has enrolled as well: neither could know of the other's.
+        """Find newcomers that another run has enrolled as well: neither could know of the other's.
 
         Newcomers of this run are compared with those met since they came, as the tracker compares newcomers with
         people known: at half the stated rate, since they have passed that comparison already.
@@ -372,7 +372,7 @@ class GallerySink:
                     self._tracklets.pop(key, None)
 
     def _heed(self, sightings: Mapping[int, Sighting], same: Mapping[int, int]) -> None:
-        """Take in who is enrolled now, and who turned out to be somebody else's newcomer."""
+        """Take in who is enrolled now, and which newcomers another run had enrolled already."""
         self.gone |= same
         self.merged |= {number: became for number, became in self.gone.items() if became is not None}
         if self._memory is not None:
@@ -381,10 +381,10 @@ class GallerySink:
                 self._memory.merge(known, number)
         if isinstance(self._memory, GalleryMemory):
             self._memory.settle(sightings)
-            self._known |= self._memory.others  # also those whom another camera's sink has met
+            self._known |= self._memory.others  # also those met by another camera's sink
 
     def _count(self, seen: Mapping[int, Sighting], enrolled: set[int]) -> None:
-        """Count whom the gallery was told of."""
+        """Count the people enrolled and recognised."""
         for given, sighting in seen.items():
             number = self.merged.get(given, given)
             if number in self._known:

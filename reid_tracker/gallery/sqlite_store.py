@@ -5,11 +5,11 @@
     gallery/gallery.sqlite          header, people, views (vectors as float32 BLOBs), gone
     gallery/crops/000007/<random>.jpg
 
-All of it is readable by its owner alone. The database may come from somebody else: a crop's name in it is taken for
-one only if it is of this form, symbolic links are not followed, and what else lies in the folder is left alone.
+All of it is readable by its owner alone. The database may be someone else's: a crop's name in it is accepted only if
+it is of this form, symbolic links are not followed, and what else lies in the folder is left alone.
 
 Several programs may use one gallery at a time: SQLite's write-ahead log lets readers read while one writes, and each
-change is one transaction, whole after a kill. Searches run on one matrix in memory, read again when somebody wrote.
+change is one transaction, whole after a kill. Searches run on one matrix in memory, read again after a write.
 """
 
 import json
@@ -109,7 +109,7 @@ class SqliteGallery:
             raise
 
     def _make_private(self) -> None:
-        """Take others' rights from what an older version, a copy or a folder made beforehand left open."""
+        """Remove other users' access to what an older version, a copy or an existing folder left open."""
         for path, mode in ((self._folder, 0o700), (self._crops, 0o700), (self._file, 0o600)):
             with suppress(FileNotFoundError, PermissionError):  # another user's, who shares it
                 if path.stat().st_mode & 0o077:
@@ -160,7 +160,7 @@ class SqliteGallery:
         return list(range(last - count + 1, last + 1))
 
     def give_back(self, numbers: Sequence[int]) -> None:
-        """Let numbers that nobody got be the next ones again, as far as no others were reserved since."""
+        """Return unused numbers, as far as no others were reserved since."""
         with self.alone():
             for number in sorted(numbers, reverse=True):
                 sql = "UPDATE header SET value = ? WHERE key = 'last_number' AND value = ?"
@@ -361,7 +361,7 @@ class SqliteGallery:
         Raises
         ------
         UserError
-            If a number is unknown (then nobody is forgotten), or another program reads on and on: then the log could
+            If a number is unknown (then no one is forgotten), or another program keeps reading: then the log could
             not be emptied yet.
         """
         run = self._connection.execute
@@ -377,7 +377,7 @@ class SqliteGallery:
             self._wipe()
 
     def gone(self, numbers: Sequence[int]) -> dict[int, int | None]:
-        """Which of these numbers were merged, and into whom, or forgotten (None)."""
+        """Which of these numbers were merged, and into which, or forgotten (None)."""
         with self._lock, self._reporting():
             run = self._connection.execute
             found = [run("SELECT * FROM gone WHERE number = ?", (int(each),)).fetchone() for each in numbers]
@@ -423,7 +423,7 @@ class SqliteGallery:
     # ------------------------------------------------------------------ inside
 
     def _check_place(self) -> None:
-        """Raise a UserError if the file is there no more: SQLite would go on writing to what nobody finds again."""
+        """Raise a UserError if the file is gone: SQLite would go on writing to a deleted file."""
         try:
             is_there = self._file.stat().st_ino == self._inode
         except OSError:
@@ -458,7 +458,7 @@ class SqliteGallery:
                 raise UserError(f"{self._file}: damaged ({error}); restore it from a copy.") from error
 
     def _drop_stale(self) -> None:
-        """Let go what is kept of the file if somebody wrote since; one matrix at a time is in memory."""
+        """Drop what is cached of the file after a write; one matrix at a time is in memory."""
         # Changes when another connection commits; own changes set the version to None.
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:
@@ -500,9 +500,9 @@ class SqliteGallery:
         return rows
 
     def _add_views(self, number: int, views: Sequence[View]) -> list[Path]:
-        """Keep the most varied of someone's views and these; the crops that are needed no more.
+        """Keep the most varied of someone's views and these; the crops no longer needed.
 
-        The crops of the new ones are written before the transaction ends: what it tells of is there.
+        The crops of the new ones are written before the transaction ends, so that every crop it names exists.
         """
         if not views:
             return []
@@ -538,7 +538,7 @@ class SqliteGallery:
         path = self._crops / f"{number:06d}" / crop
         if not CROP.fullmatch(crop) or path.parent.is_symlink() or path.is_symlink():
             raise UserError(
-                f"{self._folder}: the crop {crop[:100]!r} of person {number} is none of this gallery's; somebody "
+                f"{self._folder}: the crop {crop[:100]!r} of person {number} is none of this gallery's; someone "
                 f"changed it. Forget {number}, or restore the gallery from a copy."
             )
         return path
@@ -583,7 +583,7 @@ class SqliteGallery:
     def _wipe(self) -> None:
         """Remove what deleted rows left behind in the files."""
         run = self._connection.execute
-        with self.alone():  # nobody writes crops meanwhile: those that no row tells of are a kill's
+        with self.alone():  # no crops are written meanwhile: those without a row are left from a kill
             rows = run("SELECT number, crop FROM views WHERE crop IS NOT NULL").fetchall()
             known = {self._crops / f"{number:06d}" / crop for number, crop in rows}
             folders = list(self._crops.iterdir()) if self._crops.is_dir() else []

@@ -118,10 +118,10 @@ class Gallery(Protocol):
         """Reserve the next numbers: no other run that uses this gallery gets them."""
 
     def give_back(self, numbers: Sequence[int]) -> None:
-        """Let numbers that nobody got be the next ones again, as far as no others were reserved since."""
+        """Return unused numbers, as far as no others were reserved since."""
 
     def alone(self) -> AbstractContextManager[None]:
-        """Make what is done inside one transaction, while nobody else changes who is in the gallery."""
+        """Run the block as one transaction, while no other program changes the gallery."""
 
     def enrol(self, sightings: Mapping[int, Sighting]) -> None:
         """Add or update people in one transaction; of too many views of one the most varied ones stay.
@@ -151,7 +151,7 @@ class Gallery(Protocol):
         """Name someone; an empty text takes the name away."""
 
     def merge(self, number: int, other: int) -> None:
-        """``other`` is ``number`` as well: the views come together, and ``other`` is no more."""
+        """``other`` is ``number`` as well: the views are put together, and ``other`` is removed."""
 
     def split(self, number: int, views: Sequence[int]) -> int:
         """Make a new person of some of someone's views (positions in `views`, from 0); the new number."""
@@ -160,12 +160,12 @@ class Gallery(Protocol):
         """Delete people so that neither vector nor crop can be read from the store's files any more."""
 
     def gone(self, numbers: Sequence[int]) -> dict[int, int | None]:
-        """Which of these numbers were merged, and into whom, or forgotten (None)."""
+        """Which of these numbers were merged, and into which, or forgotten (None)."""
 
     def describe_anew(self, model: Model, describe: Describe) -> int:
         """Replace every vector by that of its crop under another model; how many views had no crop and went.
 
-        A run that goes on with the old model's vectors is refused when it next enrols somebody.
+        A run that goes on with the old model's vectors is refused when it next enrols someone.
         """
 
     def close(self) -> None:

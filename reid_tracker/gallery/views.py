@@ -10,7 +10,7 @@ from reid_tracker.gallery.store import BEST_VIEWS, Gallery
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.memory import VIEWS
 
-# People whose views tell how alike strangers are: no fewer, and no more looked at than a moment allows.
+# People needed to estimate how alike strangers are, and the most that are sampled, for speed.
 ENOUGH, SAMPLE = 10, 100
 # A doubt needs such odds at least, and as many views on either side of a mixture.
 LEAST_ODDS, FEWEST_VIEWS = 20, 2
@@ -61,7 +61,7 @@ class Verdict:
     Attributes
     ----------
     same : bool
-        Whether that is likelier than not, both being as likely beforehand.
+        Whether that is likelier than not, at even prior odds.
     cosine : float
         Likeness.
     distance : float
@@ -131,7 +131,7 @@ class Doubt:
     numbers : tuple of int
         The numbers: two, or one.
     views : tuple of int
-        Of a mixture, the views (as `gallery show` counts them, from 1) that are likely somebody else's.
+        Of a mixture, the views (as `gallery show` counts them, from 1) that are likely another person's.
     odds : float
         How many times likelier that is than not, by the views alone.
     """

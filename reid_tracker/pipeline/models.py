@@ -91,15 +91,15 @@ def recorded_of(recorded: str, path: Path, name: str) -> str:
 
 
 def model_of(embedder: AppearanceModel | None, config: TrackConfig | LiveConfig) -> Model:
-    """What the gallery must know of the appearance model; UserError where nobody could be recognised by it."""
+    """What the gallery must know of the appearance model; UserError where no one could be recognised by it."""
     where = shown(config.gallery.where or "")
     if not config.tracker.memory_seconds:
-        raise UserError(f"gallery {where}: without a memory nobody is recognised; raise tracker.memory_seconds.")
+        raise UserError(f"gallery {where}: without a memory no one is recognised; raise tracker.memory_seconds.")
     identifier, dimension = getattr(embedder, "hash", None), getattr(embedder, "dimension", None)
     if identifier is None or dimension is None:
         raise UserError(
             f"gallery {where}: it needs pictures and an appearance model with a hash and a dimension; recorded vectors "
-            "do not say which model made them, and without appearance nobody can be recognised."
+            "do not say which model made them, and without appearance no one can be recognised."
         )
     return Model(identifier, dimension, getattr(embedder, "header", {}).get("calibration", {}))
 

@@ -66,8 +66,8 @@ def prepare(
         where = config.gallery.where
         assert where is not None
         if config.source.resume or config.output.save_state:
-            mend = "a state has numbers of its own; give a gallery, or save_state and resume."
-            raise UserError(f"gallery {shown(where)}: {mend}")
+            fix = "a state has numbers of its own; give a gallery, or save_state and resume."
+            raise UserError(f"gallery {shown(where)}: {fix}")
         known = model_of(embedder, config)
         if not opened:
             opened.append(open_gallery(where, known))

@@ -166,7 +166,7 @@ def _noting_signals(before: dict[signal.Signals, Any]) -> Iterator[threading.Eve
 
 
 def _reach(address: str) -> None:
-    """Raise an OSError where nobody answers: Ray would go on trying for many minutes."""
+    """Raise an OSError where there is no answer: Ray would keep trying for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
@@ -269,7 +269,7 @@ def _work(everything: tuple[list[Job], TrackConfig], number: int, threads: int, 
     """Track one source, in a worker's process; the networks stay for the next one."""
     jobs, config = everything
     job, summary = jobs[number], RunSummary(jobs[number].name)
-    board.begin.remote(number)  # not waited for: whoever waits gives their processors to another task
+    board.begin.remote(number)  # not awaited: a task that waits gives its processors to another
     share_processor(threads)
     told = 0.0
 
@@ -335,7 +335,7 @@ class _Manifest:
             write_whole(own / MANIFEST, (json.dumps(self._known) + "\n").encode())
 
     def _read(self) -> dict[str, list[str]]:
-        """The list; one that cannot be read tells of nothing."""
+        """The list; empty if it cannot be read."""
         try:
             found = json.loads((self._folder / FOLDER / MANIFEST).read_text(encoding="utf-8"))
             return {str(key): [Path(str(name)).name for name in names] for key, names in found.items()}

@@ -11,22 +11,22 @@ from reid_tracker.tracking.track_table import TENTATIVE, UNMATCHED, TrackTable
 
 # A person who walks on is not suddenly half or twice as tall: bound on |log(height ratio)| for matches without overlap.
 SAME_HEIGHT = 0.5
-# Half a body height of free play in such matches: boxes jitter and people lean.
+# Half a body height of tolerance in such matches: boxes jitter and people lean.
 REACH_SLACK = 0.5
-# So much of the calibrated distance the next most similar must be further away in them.
+# Lead in calibrated distance over the next most similar that they need.
 CLEAR_LEAD = 0.1
 # Calibrated distance (0 same, 1 stranger) from which a box is not the track's, however well it overlaps: where one
 # person follows another in the same place, only appearance can tell. A track seen less than MOMENT s ago keeps such a
-# box if crops of one person have been as unlike in this scene: a single crop may show mostly somebody else.
+# box if crops of one person have been as unlike in this scene: a single crop may show mostly another person.
 STRANGER_DISTANCE, MOMENT = 0.75, 0.25
-# Where so many of those who seem to have stayed look like others, the film was cut.
+# Share of apparently unmoved people who must look like others for the frame to count as a hard cut.
 MOST_CHANGED = 0.75
-# Overlap alone says who someone missed is while the filter knows the place to so much (std, body heights): beyond, a
-# stranger is as likely to be met there. Under a standing camera that lasts for seconds, from a moving one for moments.
+# Overlap alone re-identifies a missed person only while the filter's position is this certain (std, body heights):
+# beyond, a stranger is as likely to be there. That takes seconds under a static camera, moments under a moving one.
 KNOWN_PLACE = 0.25
-# Self-calibration looks at this many certain pairs a frame: enough to learn from, and its cost does not grow.
+# Self-calibration uses at most this many certain pairs a frame, so that its cost stays bounded.
 CERTAIN_PAIRS = 32
-# Strangers' cosines do not reach so many of their standard deviations above their mean.
+# Strangers' cosines stay below this many standard deviations above their mean.
 STRANGERS_REACH = 4.0
 
 
@@ -49,9 +49,9 @@ class Association:
     def __call__(self, frame: FrameArrays, boxes: np.ndarray, now: float, step: float) -> np.ndarray:
         """Match a frame.
 
-        First the confident boxes and everyone known; then low-confidence boxes for who is left (ByteTrack, Zhang et
-        al. 2022; here the lost too: someone behind a post shows so for seconds, with gaps); last the newcomers, who
-        must not take a box from anyone known.
+        First the confident boxes and everyone known; then low-confidence boxes for the remaining tracks (ByteTrack,
+        Zhang et al. 2022; here the lost too: someone behind a post shows so for seconds, with gaps); last the
+        tentative tracks, which must not take a box from a known one.
 
         Parameters
         ----------
@@ -154,7 +154,7 @@ class Association:
         i, j = i[possible], j[possible]
         if not i.size:
             return i, j
-        # Of two who come into question each must be clearly the most alike: without overlap nobody is guessed.
+        # Each must clearly be the other's most similar: without overlap nothing is guessed.
         lead = np.minimum(costs.lead(i, cosine[i, j]), costs.lead(j, cosine[i, j]))
         clear = lead >= self._calibration.cosine(0.0) - self._calibration.cosine(CLEAR_LEAD)
         return i[clear], j[clear]

@@ -1,4 +1,4 @@
-"""Short gaps: people whom the detector misses for a moment are shown and written where they are expected."""
+"""Short gaps: people missed by the detector for a moment are shown and written where they are expected."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ class Bridge:
     Parameters
     ----------
     seconds : float
-        How long they may be missed; 0 adds nobody.
+        How long they may be missed; 0 adds none.
     shown : callable, optional
         Gives the number that is shown in place of an identity's.
     inside : callable, optional
@@ -47,7 +47,7 @@ class Bridge:
         Returns
         -------
         supervision.Detections
-            First ``tracks``, then those missed: their confidence is 0, and what nobody measured is NaN, empty or 0.
+            First ``tracks``, then those missed: their confidence is 0, and what was not measured is NaN, empty or 0.
         """
         known = tracks.data.get("class_name")
         if known is not None and tracks.class_id is not None:

@@ -62,7 +62,7 @@ def return_cosine(
 def _fit_beta(mean: float, std: float) -> tuple[float, float]:
     """Parameters of the Beta distribution of (1 + cosine) / 2 that has a normal distribution's quantiles at `TAIL`.
 
-    The normal distribution is what the model's header gives. But its tail goes on beyond 1, where no cosine is: nobody
+    The normal distribution is what the model's header gives. But its tail goes on beyond 1, where no cosine is: no one
     could be recognised among many people. That of directions drawn at random in D dimensions is Beta, with
     a = b = (D - 1) / 2.
     """

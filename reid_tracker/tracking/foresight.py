@@ -15,7 +15,7 @@ HORIZONS = np.array([0.25, 0.5])
 RIGHT = 0.5
 # Share of right boxes expected before anything was seen, believed like so many boxes; the memory, in boxes.
 PRIOR, PRIOR_BOXES, MEMORY = np.array([0.95, 0.85]), 20.0, 300.0
-# Whoever is missed is shown for as long as so many such boxes are right.
+# A missed track is shown for as long as this share of such boxes is right.
 TRUSTED = 0.85
 # A track this old, s, moves as its filter says.
 SETTLED = 0.5

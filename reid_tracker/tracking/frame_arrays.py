@@ -7,7 +7,7 @@ from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
 
-# A box this close to the picture's edge, in shares of its height, shows only a part of somebody.
+# A box this close to the picture's edge, in shares of its height, shows a truncated person.
 EDGE = 0.02
 # Crops of people less tall than this, px, are a sixth less like their own person's other crops (held-out people of two
 # sets, made so small); at 32 px a twelfth.
@@ -65,7 +65,7 @@ class FrameArrays:
         self._good: np.ndarray | None = None
 
     def mark_cut(self, width: int, height: int) -> None:
-        """Tell whom the edges of a picture of this size cut off."""
+        """Mark the people truncated by the edges of a picture of this size."""
         self.cut = at_edge(self.xyxy, width, height)
 
     @property

@@ -97,7 +97,7 @@ class IdentityMemory:
         }
         # Not a column of `VIEWS` places each: most have fewer, and known people's are rows of a gallery's matrix.
         self._views: dict[int, np.ndarray] = {}
-        self._became: dict[int, int | None] = {}  # since `merge` or `lose`: whom an identity is part of, or nobody
+        self._became: dict[int, int | None] = {}  # since `merge` or `lose`: the identity it is part of, or None
         self._told: deque[tuple[int, int | None]] = deque()
         self.known: set[int] = set()
         self.lasting: set[int] = set()
@@ -169,7 +169,7 @@ class IdentityMemory:
         self._told.append((other, keep))
 
     def lose(self, identity: int) -> None:
-        """Forget someone, who will be somebody new when they come again. From any thread."""
+        """Forget an identity: on return the person gets a new number. From any thread."""
         self._told.append((identity, None))
 
     def absorb(self) -> None:
@@ -242,11 +242,11 @@ class IdentityMemory:
     def sleep(
         self, identity: np.ndarray, class_id: np.ndarray, last_seen: np.ndarray, views: np.ndarray, count: np.ndarray
     ) -> None:
-        """Put identities to the dormant ones, one row of each array for each; without a view nobody can come back."""
+        """Put identities to the dormant ones, one row of each array for each; without a view there is no return."""
         seen = count > 0
         if self._became:
             identity = np.array([self._became.get(each, each) or 0 for each in identity.tolist()], dtype=np.int64)
-            # Of one who now is in two places the one seen last counts; 0 is nobody.
+            # Of an identity that now has two rows the one seen last counts; 0 is none.
             order = np.lexsort((last_seen, identity))
             last = np.zeros(len(identity), dtype=bool)
             last[order[np.append(np.diff(identity[order]) != 0, [True] * bool(len(order))).astype(bool)]] = True
@@ -272,7 +272,7 @@ class IdentityMemory:
             self._remove(np.isin(self.identity, awake))
 
     def forget(self, before: float) -> None:
-        """Forget whoever was last seen before a time, s, and is not to be kept."""
+        """Forget identities last seen before a time, s, unless they are to be kept."""
         gone = (self.last_seen < before) & ~self.kept
         if gone.any():
             self._mark_kept()
@@ -286,8 +286,8 @@ class IdentityMemory:
     ) -> np.ndarray:
         """Compare newcomers with all dormant identities.
 
-        Everybody's vectors are taken from the mean of all people known here: what people under one light and before
-        one background have in common says nothing about who they are, and most of a cosine comes from it.
+        All vectors are centred on the mean of the people known here: what people share under one light and in front of
+        one background says nothing about identity, and most of a cosine comes from it.
 
         Parameters
         ----------
@@ -296,7 +296,7 @@ class IdentityMemory:
         class_id : ndarray, int [R], optional
             Only identities of the newcomer's class.
         born : ndarray, float [R]
-            When each newcomer came: whoever was in sight then is somebody else.
+            When each newcomer appeared: a person in view at that time is a different one.
         in_sight : ndarray, float32 [K, D]
             Means of the crops of those in sight who are no newcomers; they belong to the people known.
 
@@ -323,7 +323,7 @@ class IdentityMemory:
         before, self._length = self._length, self._length + len(views)
         for name, rows in self._rows.items():
             if self._length > len(rows):
-                # Known people come all at once: as many places again would be for nobody.
+                # Known people are added all at once: doubling the space would waste it.
                 places = self._length + min(self._length, BLOCK)
                 rows = np.zeros((places, *rows.shape[1:]), dtype=rows.dtype)
                 rows[:before] = self._rows[name][:before]

@@ -13,12 +13,13 @@ from reid_tracker.tracking.track_table import CONFIRMED, LOST, UNMATCHED, TrackT
 VIEW_SECONDS = 0.5
 # Of two who look alike neither is guessed: the next most similar person's cosine must be so much lower.
 RETURN_MARGIN = 0.05
-# Whoever passes at this share of the stated rate is recognised at once. Others once two looks in a row, at least
-# `VIEW_SECONDS` apart, say the same: whoever is looked at for long has many chances to look like somebody for a moment.
+# A newcomer that passes at this share of the stated rate is recognised at once. Others need two looks in a row, at
+# least `VIEW_SECONDS` apart, with the same result: a track that is compared often will resemble a stranger now and
+# then.
 AT_ONCE = 0.5
-# Whoever is still cut off by the edge after so long, s, is taken as they are.
+# A person still truncated by the edge after this time, s, is compared as they are.
 CUT_SECONDS = 1.0
-# Calibrated distance from which whoever comes in over an edge is not the one who went out over it a moment ago.
+# Calibrated distance above which a person entering over an edge is not the one who left over it a moment ago.
 OTHER_PERSON = 0.5
 
 
@@ -38,7 +39,7 @@ class Recognition:
     own : int
         People first numbered here.
     guests : set of int
-        Those met here who were known beforehand.
+        Identities known before this run that were recognised here.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Recognition:
         self.own, self.guests = 0, set[int]()
 
     def release(self, now: float) -> None:
-        """Look no more for the lost whom another camera has met since: their numbers are taken."""
+        """Drop lost tracks that another camera has recognised since: their numbers are in use."""
         table = self._table
         lost = (table.state == LOST) & (table.view_count > 0) & self.seen_enough()
         lost &= now - table.last_seen < self._settings.memory_seconds  # else the memory has forgotten them
@@ -62,7 +63,7 @@ class Recognition:
     def look(self, rows: np.ndarray, fresh: np.ndarray, cut: np.ndarray, now: float, step: float) -> None:
         """Take in good crops' vectors ``fresh`` [K, D] of the tracks ``rows``, some of them ``cut`` off by an edge.
 
-        A part of somebody counts only until they have been seen whole.
+        Crops of a truncated person count only until the whole person has been seen.
         """
         table = self._table
         known = self._calibration.statistics
@@ -81,7 +82,7 @@ class Recognition:
         self._keep_views(rows[useful], fresh[useful], now)
 
     def _part(self, rows: np.ndarray, now: float, step: float) -> None:
-        """Make newcomers of tracks whose people went out over an edge where somebody else came in."""
+        """Make newcomers of tracks whose person left over an edge where another person came in."""
         table = self._table
         if not rows.size:
             return
@@ -130,7 +131,7 @@ class Recognition:
         """Give newcomers who look like someone out of sight that one's number; the detections of all tracks."""
         table, s, memory = self._table, self._settings, self._memory
         memory.absorb()
-        useless = self._calibration.learned and self._calibration.statistics is None  # vectors that tell nobody apart
+        useless = self._calibration.learned and self._calibration.statistics is None  # vectors that do not discriminate
         if useless or not len(memory):
             return detection_of
         in_view = (table.state == CONFIRMED) & (detection_of != UNMATCHED)
@@ -155,7 +156,7 @@ class Recognition:
         clear &= (nearest[:, 0] > asked_at_once) | (before == resembled)
         gone = np.zeros(len(table), dtype=bool)
         taken: set[int] = set()
-        # Two newcomers cannot be one person: whoever is more alike comes first.
+        # Two newcomers cannot be one person: the more similar one is matched first.
         for each in np.flatnonzero(clear)[np.argsort(-cosine[clear, best[clear]])]:
             row, found = rows[each], best[each]
             identity = int(memory.identity[found])

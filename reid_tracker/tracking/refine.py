@@ -44,14 +44,14 @@ VELOCITY_SECONDS = 1.0
 SPREAD, SPREAD_PER_SECOND = 0.25, 0.4
 # Motion has half a say at first, which dies out within about so many seconds unseen.
 MOTION_SECONDS = 3.0
-# Nobody is faster (heights/s), jumps further (heights), or changes height by more than this factor (log).
+# Upper bounds of a person's speed (heights/s), jump (heights) and change of height (log ratio).
 WALKING_SPEED, SLACK, SAME_HEIGHT = 1.5, 0.5, 0.7
 # Sizes change more slowly than places: they are smoothed so many times as wide.
 SIZE_SMOOTHING = 4.0
 SAME_MOMENT = 0.01  # s, of a join in a report that was written with rounded times
 
 
-NewNumbers = Callable[[int], np.ndarray]  # so many that nobody has
+NewNumbers = Callable[[int], np.ndarray]  # that many unused numbers
 
 
 class History:
@@ -279,7 +279,7 @@ def _sums(boxes: _Boxes, pieces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarr
 def _split(boxes: _Boxes, pieces: list[np.ndarray], limit: float) -> tuple[list[np.ndarray], list[Cut]]:
     """Cut pieces where the mean calibrated distance of the vectors before and after is over the limit.
 
-    What lies between the last vector before a cut and the first after it is nobody's: in a crossing it may be either's.
+    Boxes between the last vector before a cut and the first after it are dropped: in a crossing they may be either's.
     """
     whole, cuts = pieces, list[Cut]()
     while (scale := _distance_scale(boxes, whole)) is not None:

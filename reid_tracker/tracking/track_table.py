@@ -45,7 +45,7 @@ class TrackTable:
     unlike_since : ndarray float64 [N]
         Since when, s, their crops look like a stranger's without a break; NaN where the last one did not.
     resembles : ndarray int64 [N]
-        Whom the last look took a newcomer for; 0 for nobody.
+        Identity that a newcomer resembled at the last look; 0 for none.
     foreseen, foreseen_since, foreseen_stage : ndarray float64 [N, 2, 4], float64 [N], int64 [N]
         A copy of the filter's mean that is not corrected, since when (s; NaN without a copy), and how often it was
         judged (see `foresight`).

@@ -39,21 +39,21 @@ from reid_tracker.tracking.recognition import Recognition
 from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, UNMATCHED, TrackTable
 
-# Overlap with the expected place from which, where there is no rival, nobody asks what the person looks like.
+# IoU with the predicted box above which an unrivalled match needs no embedding.
 CERTAIN_IOU = 0.6
-# Share of a new sure box in the smooth size: a person's changes slowly, the detector's jumps with limbs.
+# Weight of a new confident box in the smoothed size: people's sizes change slowly, boxes jump with limbs.
 SIZE_SHARE = 0.4
-# The same where it is smaller: mostly something hides a part of them.
+# The same for a smaller box: usually the person is partly occluded.
 SHRINKING_SHARE = 0.2
-# Whoever shows nothing but a stranger's crops for so long, s, has changed: from then on they count.
+# A person whose crops all look like a stranger's for this long, s, has changed: from then on the crops count.
 DOUBT_SECONDS = 1.0
-# So many people at least, where there are as many, tell of the camera's motion: more would tell no more.
+# At most about this many tracks are used to judge the camera's motion; more do not help.
 CAMERA_PEOPLE = 50
-# Whoever has been there for so long, s, is expected where the detector sees nobody for a moment.
+# Tracks at least this old, s, are predicted through short misses of the detector.
 ESTABLISHED_SECONDS = 1.0
-# Where people are waited for less long than this, s, a gap without frames ends no track: slow streams are followed.
+# With a `lost_seconds` below this, s, a gap without frames ends no track, so that slow streams can be tracked.
 SHORT_WAIT = 1.0
-# No clock shows more seconds than this; powers of longer times are no numbers any more.
+# Largest timestamp, s: powers of longer times overflow.
 LATEST = 1e15
 
 
@@ -72,8 +72,8 @@ class Tracker:
         How alike same and different people are for the model that made the embeddings, used until the tracker has
         learned it from the video itself.
     memory : IdentityMemory, optional
-        People known beforehand, or a memory that trackers of several cameras share, called in turn with times of one
-        clock.
+        People already known, or a memory shared by the trackers of several cameras, which are then called in turn with
+        times of one clock.
 
     Examples
     --------
@@ -109,7 +109,7 @@ class Tracker:
 
     @property
     def identities(self) -> int:
-        """How many people have been told apart so far, whom no other tracker of a shared memory numbered first."""
+        """How many people this tracker has found, without those that others with the same memory numbered first."""
         return int(self._who.own) + len(self._who.guests)
 
     def views(self, identity: int) -> np.ndarray | None:
@@ -229,7 +229,7 @@ class Tracker:
         timestamp : float, optional
             Time of the frame in seconds; by default 1 / frame_rate after the last.
         image : ndarray uint8 [H, W, 3], optional
-            The frame, BGR: for ``camera_motion``, and its size tells whom the edges of a standing camera cut off.
+            The frame, BGR: for ``camera_motion``; its size tells which people a static camera's edges truncate.
         embedding : ndarray float [N, D], optional
             Vectors for an array of detections.
 
@@ -262,7 +262,7 @@ class Tracker:
         self._expire()
         self._who.release(self._now)
         boxes = self._predict(seconds, frame, image)
-        # Edges that move cut off people who stand: who is at one has not come over it.
+        # Under a moving camera a person at an edge need not have come over it.
         stands = self._camera.stands or not self._following.worth or not self.settings.camera_motion
         if image is not None and stands:
             frame.mark_cut(*image.shape[1::-1])
@@ -273,21 +273,21 @@ class Tracker:
         return self._report(detections, frame, detection_of)
 
     def rest(self) -> None:
-        """Take everyone as out of sight, as when the camera is lost: others may meet them from now on."""
+        """Treat everyone as out of view, as when the camera is lost: other trackers may recognise them from now on."""
         left = np.flatnonzero(self._table.state == CONFIRMED)
         self._who.sleep(left, self._table.last_seen)
         self._table.state[left] = LOST
 
     def expected(self, seconds: float, size: tuple[int, int] | None = None) -> sv.Detections:
-        """Tell where the people are who have been missed for a moment, as when the detector overlooks them.
+        """Predict the boxes of people whom the detector has missed for a moment.
 
         Parameters
         ----------
         seconds : float
-            Whoever was last seen no longer ago than this, and had been there for a second: boxes that come and go are
-            often nobody. Where this scene's people are hard to foresee it is less (`foresight`).
+            Tracks missed for no longer than this, and at least a second old: short-lived boxes are often false. In
+            scenes where motion is hard to predict it is less (`foresight`).
         size : (int, int), optional
-            Width and height of the picture, px: at its edges nobody is expected, they may have left.
+            Width and height of the picture, px: tracks at its edges are left out, as the person may have left.
 
         Returns
         -------
@@ -316,7 +316,7 @@ class Tracker:
     def certain(
         self, detections: sv.Detections, timestamp: float | None = None, refresh_seconds: float = np.inf
     ) -> np.ndarray:
-        """Tell which of the next frame's detections motion alone identifies, so that they need no vector.
+        """Tell which of the next frame's detections motion alone identifies, so that they need no embedding.
 
         These are boxes where the only one expected there is someone who was in view a frame ago, and who expects no
         other box.
@@ -326,7 +326,7 @@ class Tracker:
         detections, timestamp
             What `update` will be given; nothing is changed here.
         refresh_seconds : float
-            Whoever has had no vector for so long is due one.
+            Tracks without an embedding for this long get one.
 
         Returns
         -------
@@ -388,7 +388,7 @@ class Tracker:
             )
 
     def _expire(self) -> None:
-        """End the tracks unseen for too long before anything is matched, as after a gap without frames."""
+        """End tracks unseen for too long before anything is matched, as after a gap without frames."""
         table = self._table
         stale = self._now - table.last_seen > self.settings.lost_seconds + 1e-6
         if self.settings.lost_seconds >= SHORT_WAIT and stale.any():
@@ -413,7 +413,7 @@ class Tracker:
             return
         followed, foreseen = warp(table.mean, matrix), warp(table.foreseen, matrix)
         recent = table.last_seen >= self._now - seconds - 1e-6
-        if self._camera.steps > 1:  # whoever was measured since has had most of that motion
+        if self._camera.steps > 1:  # tracks measured since have followed most of that motion
             last = share_of(matrix, 1 / self._camera.steps)
             followed[recent] = warp(table.mean[recent], last)
             foreseen[recent] = warp(table.foreseen[recent], last)
@@ -463,8 +463,8 @@ class Tracker:
     def _doubt(self, rows: np.ndarray, fresh: np.ndarray, cut: np.ndarray) -> np.ndarray:
         """Mask [K] of the crops ``fresh`` [K, D] of the tracks ``rows`` that may change the appearance kept.
 
-        A crop like a stranger's shows mostly what stands in front, a post or a bag, or the track is about to be taken
-        over by somebody: neither may be taken for the person. Some are ``cut`` off by an edge.
+        A crop that looks like a stranger's shows mostly an occluder, or the track is about to switch to another person:
+        neither may enter the appearance of this one. ``cut`` marks those truncated by an edge.
         """
         table, calibration = self._table, self._calibration
         if calibration.statistics is None:
@@ -479,7 +479,7 @@ class Tracker:
         return ~doubtful | (self._now - since >= DOUBT_SECONDS - 1e-6)
 
     def _retire(self, detection_of: np.ndarray) -> np.ndarray:
-        """Mark the missed as lost, drop those missed for too long; the detections of those who stay."""
+        """Mark missed tracks as lost, drop those missed for too long; the detections of the remaining tracks."""
         table = self._table
         missed = detection_of == UNMATCHED
         left = missed & (table.state == CONFIRMED)
@@ -493,7 +493,7 @@ class Tracker:
         return detection_of[stay]
 
     def _spawn(self, frame: FrameArrays, detection_of: np.ndarray) -> np.ndarray:
-        """Begin a track for every sure box that is nobody's; the detections of all tracks, the new ones last."""
+        """Begin a track for every confident unmatched box; the detections of all tracks, the new ones last."""
         s, table = self.settings, self._table
         matched = np.zeros(len(frame.xyxy), dtype=bool)
         matched[detection_of[detection_of != UNMATCHED]] = True
@@ -513,7 +513,7 @@ class Tracker:
         described = np.zeros(count, dtype=bool)
         if frame.embedding is not None:
             described = ~np.isnan(frame.embedding[new, 0])
-        # Whoever is there when the video begins need not prove an arrival.
+        # People in the first frame need no confirmation.
         sure = self._first or s.confirm_sightings == 1
         table.append(
             tracklet=self._memory.new_tracklets(count),
