@@ -17,6 +17,7 @@ check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy training
 
 # NO_MKDOCS_2_WARNING: an advertisement, not a warning.
 docs: $(VENV)/.ready

@@ -251,6 +251,8 @@ def write_frames(sources: Sequence[str], folder: Path, every: int, teacher: Path
         stride = 1 if Path(name).is_dir() else every
         frames = list(open_source(name, stride=stride))
         for place, frame in enumerate(frames):
+            if frame.image is None:
+                raise UserError(f"{name}: has no pictures; a detector learns from frames.")
             part = "val" if place >= 0.9 * len(frames) > 2 else "train"
             stem = f"{number:02d}_{frame.index:06d}"
             height, width = frame.image.shape[:2]

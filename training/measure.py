@@ -50,7 +50,7 @@ def measure(network: EmbeddingNetwork, crops: CropSet, images: Tensor, settings:
         crops.cameras_apart[query],
         crops.cameras_apart[gallery],
     )
-    calibration = similarity_statistics(embeddings, crops.identities, crops.cameras)
+    calibration: dict[str, Any] = similarity_statistics(embeddings, crops.identities, crops.cameras)
     if "same_camera" in calibration:
         calibration["same_camera"] |= stranger_tail(embeddings, crops.identities, crops.cameras)
         calibration["same_camera"] |= quality_covered(network, crops, images, embeddings, settings)

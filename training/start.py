@@ -17,7 +17,7 @@ def adopt_start(settings: NetworkSettings, path: Path | None) -> NetworkSettings
     if path is not None and path.suffix == ".safetensors":
         network, header = load_checkpoint(path)
         height, width = header["input_size"]
-        stride, size = network.settings["last_stride"], (int(height), int(width))
+        stride, size = int(network.settings["last_stride"] or stride), (int(height), int(width))
     found = {"last_stride": settings.last_stride or stride, "input_size": settings.input_size or size}
     return settings.model_copy(update=found)
 

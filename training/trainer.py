@@ -110,6 +110,7 @@ class Trainer:
         self.cameras = training.cameras if config.batch.balance_cameras else None
         if config.batch.people * config.batch.images < 2 * world_size():
             raise UserError(f"a batch is too small for {world_size()} processes; raise batch.people or batch.images.")
+        assert config.network.input_size is not None  # by `adopt_start`
         self.images = torch.from_numpy(load_images(training, config.network.input_size))
         self.validation_images = torch.from_numpy(load_images(self.validation, config.network.input_size))
 

@@ -36,6 +36,7 @@ from reid_tracker.tracking.frame_arrays import FrameArrays, at_edge
 from reid_tracker.tracking.memory import VIEWS, IdentityMemory
 from reid_tracker.tracking.motion_noise import SETTLED_SIGHTINGS, MotionNoise
 from reid_tracker.tracking.recognition import Recognition
+from reid_tracker.tracking.snapshot import from_arrays, to_arrays
 from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, UNMATCHED, TrackTable
 
@@ -134,12 +135,7 @@ class Tracker:
             "moments": [vars(each) for each in self._calibration.moments],
             "memory": self._memory.numbers(),
         }
-        arrays = {f"table.{name}": array.copy() for name, array in vars(self._table).items()}
-        arrays |= {f"memory.{name}": getattr(self._memory, name).copy() for name in self._memory.COLUMNS}
-        for group, learned in self._learned().items():
-            arrays |= {f"{group}.{name}": array.copy() for name, array in vars(learned).items()}
-        arrays |= {f"camera.{name}": array.copy() for name, array in vars(self._camera).items() if array is not None}
-        return TrackerState(header, arrays)
+        return TrackerState(header, to_arrays(self._table, self._memory, self._camera, self._learned()))
 
     def _learned(self) -> dict[str, FollowingGain | Foresight | MotionNoise]:
         """What this scene has taught, by the name it has in a state."""
@@ -165,7 +161,7 @@ class Tracker:
         UserError
             If the state is not whole.
         """
-        header, arrays = state.header, state.arrays
+        header = state.header
         try:
             statistics = header["statistics"] and CosineStatistics.read(header["statistics"])
             # States of before may name settings that are gone.
@@ -176,35 +172,7 @@ class Tracker:
             for moments, values in zip(tracker._calibration.moments, header["moments"], strict=True):
                 vars(moments).update(values)
             tracker._memory.set_numbers(header["memory"])
-            owners = {"table": tracker._table, "memory": tracker._memory, "camera": tracker._camera}
-            lengths: set[int] = set()
-            arrays = {"motion_noise.learned": MotionNoise().learned} | arrays  # states of before it was learned
-            for group, learned in tracker._learned().items():
-                for name, fresh in vars(learned).items():
-                    if np.shape(arrays[f"{group}.{name}"]) != np.shape(fresh):
-                        raise ValueError
-                    setattr(learned, name, arrays[f"{group}.{name}"].copy())
-            for group, owner in owners.items():
-                columns = {each.partition(".")[2]: arrays[each] for each in arrays if each.startswith(f"{group}.")}
-                if group == "table":  # states of before this column
-                    columns.setdefault("resembles", np.zeros(len(arrays["table.identity"]), dtype=np.int64))
-                if group != "camera":
-                    expected = {name: getattr(owner, name) for name in getattr(owner, "COLUMNS", vars(owner))}
-                    rows = {len(array) for array in columns.values()}
-                    if columns.keys() != expected.keys() or len(rows) != 1:
-                        raise ValueError
-                    for name, fresh in expected.items():
-                        # The length of vectors is known only once there are some.
-                        inner = list(zip(columns[name].shape[1:], fresh.shape[1:], strict=True))
-                        if columns[name].dtype != fresh.dtype or any(size not in (own, 0) for own, size in inner):
-                            raise ValueError
-                        lengths |= {own for own, size in inner if own and not size}
-                if isinstance(owner, IdentityMemory):
-                    owner.set_columns(columns)
-                else:
-                    vars(owner).update({name: array.copy() for name, array in columns.items()})
-            if len(lengths) > 1:
-                raise ValueError
+            from_arrays(state.arrays, tracker._table, tracker._memory, tracker._camera, tracker._learned())
         except (KeyError, TypeError, ValueError) as error:
             raise UserError("the tracker's state is not whole or of another version; begin anew without it.") from error
         return tracker
