@@ -5,8 +5,7 @@
     gallery/gallery.sqlite          header, people, views (vectors as float32 BLOBs), gone
     gallery/crops/000007/<random>.jpg
 
-All of it is readable by its owner alone. The database may be someone else's: a crop's name in it is accepted only if
-it is of this form, symbolic links are not followed, and what else lies in the folder is left alone.
+All of it is readable by its owner alone.
 
 Several programs may use one gallery at a time: SQLite's write-ahead log lets readers read while one writes, and each
 change is one transaction, whole after a kill. Searches run on one matrix in memory, read again after a write.
@@ -15,9 +14,7 @@ change is one transaction, whole after a kill. Searches run on one matrix in mem
 import json
 import math
 import os
-import re
 import sqlite3
-import uuid
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +27,7 @@ import numpy as np
 from filelock import FileLock
 
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.crop_files import CropFiles
 from reid_tracker.gallery.store import (
     BEST_VIEWS,
     Describe,
@@ -49,7 +47,6 @@ from reid_tracker.tracking.calibration import CosineStatistics
 
 FILE = "gallery.sqlite"
 APPLICATION, SCHEMA = 0x52654944, 1  # "ReID"
-CROP, CROPS_OF = re.compile(r"[0-9a-f]{32}\.jpg"), re.compile(r"[0-9]{6,}")
 DESCRIBED_AT_A_TIME = 256  # crops
 WAIT_SECONDS = 30.0  # for another program to end its transaction
 TABLES = """
@@ -79,7 +76,7 @@ class SqliteGallery:
     """
 
     def __init__(self, folder: Path, model: Model | None = None) -> None:
-        self._folder, self._crops, self._file = folder, folder / "crops", folder / FILE
+        self._folder, self._file = folder, folder / FILE
         self._lock = RLock()
         self._version: int | None = None  # of what is kept of the file; None = to be read again
         self._everyone: list[Person] | None = None
@@ -90,8 +87,7 @@ class SqliteGallery:
             raise UserError(f"{folder}: no gallery is there; reid-tracker track --gallery {folder} makes one.")
         with self._reporting():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self._crops.is_symlink():
-                raise UserError(f"{self._crops}: a symbolic link; a gallery holds its crops itself, so move them here.")
+            self._crops = CropFiles(folder / "crops", folder)
             with suppress(FileExistsError):
                 os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             self._connection = sqlite3.connect(
@@ -110,7 +106,7 @@ class SqliteGallery:
 
     def _make_private(self) -> None:
         """Remove other users' access to what an older version, a copy or an existing folder left open."""
-        for path, mode in ((self._folder, 0o700), (self._crops, 0o700), (self._file, 0o600)):
+        for path, mode in ((self._folder, 0o700), (self._crops.folder, 0o700), (self._file, 0o600)):
             with suppress(FileNotFoundError, PermissionError):  # another user's, who shares it
                 if path.stat().st_mode & 0o077:
                     path.chmod(mode)
@@ -259,7 +255,13 @@ class SqliteGallery:
             if not rows:
                 self.person(number)
             return [
-                View(np.frombuffer(vector, np.float32), self._read(number, crop), str(source), float(seconds), quality)
+                View(
+                    np.frombuffer(vector, np.float32),
+                    self._crops.read(number, crop),
+                    str(source),
+                    float(seconds),
+                    quality,
+                )
                 for _, vector, crop, source, seconds, quality in rows
             ]
 
@@ -329,7 +331,7 @@ class SqliteGallery:
             )
             discarded = self._add_views(number, views)
         self._unlink(discarded)
-        self._unlink(self._crops_of(self._crops / f"{other:06d}"))
+        self._unlink(self._crops.of(other))
 
     def split(self, number: int, views: Sequence[int]) -> int:
         """Make a new person of some of someone's views; the new number."""
@@ -343,12 +345,12 @@ class SqliteGallery:
                 (new, person.first_seen, person.last_seen, person.class_id),
             )
             seen = [
-                View(np.frombuffer(vector, np.float32), self._read(number, crop), *rest)
+                View(np.frombuffer(vector, np.float32), self._crops.read(number, crop), *rest)
                 for _, vector, crop, *rest in moved
             ]
             self._add_views(new, seen)
             run(f"DELETE FROM views WHERE id IN ({_marks(moved)})", [row[0] for row in moved])
-        self._unlink(self._paths(number, moved))
+        self._unlink(self._crops.paths(number, [row[2] for row in moved]))
         return new
 
     def forget(self, numbers: Sequence[int]) -> None:
@@ -409,7 +411,8 @@ class SqliteGallery:
         left = [row for row in rows if row[0] not in vectors]
         for start in range(0, len(left), DESCRIBED_AT_A_TIME):
             read = [
-                (view, self._read(number, crop)) for view, number, crop in left[start : start + DESCRIBED_AT_A_TIME]
+                (view, self._crops.read(number, crop))
+                for view, number, crop in left[start : start + DESCRIBED_AT_A_TIME]
             ]
             crops = {view: crop for view, crop in read if crop is not None}
             for view, vector in zip(crops, describe(list(crops.values())) if crops else (), strict=True):
@@ -512,84 +515,27 @@ class SqliteGallery:
         kept = set(choose_varied(vectors, quality).tolist())
         dropped = [row for position, row in enumerate(known) if position not in kept]
         self._connection.execute(f"DELETE FROM views WHERE id IN ({_marks(dropped)})", [row[0] for row in dropped])
-        folder_is_there = False
         for position, view in enumerate(views, len(known)):
             if position not in kept:
                 continue
-            crop = None
-            if view.crop is not None:
-                crop = f"{uuid.uuid4().hex}.jpg"
-                path = self._path(number, crop)
-                if not folder_is_there:
-                    for folder in (self._crops, path.parent):
-                        folder.mkdir(mode=0o700, exist_ok=True)
-                    folder_is_there = True
-                with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                    file.write(view.crop)
+            crop = None if view.crop is None else self._crops.write(number, view.crop)
             vector = np.ascontiguousarray(view.vector, np.float32).tobytes()
             self._connection.execute(
                 "INSERT INTO views (number, vector, crop, source, time, quality) VALUES (?, ?, ?, ?, ?, ?)",
                 (number, vector, crop, view.source, view.time, view.quality),
             )
-        return self._paths(number, dropped)
-
-    def _path(self, number: int, crop: str) -> Path:
-        """Where a crop lies; UserError where that is not inside of the gallery."""
-        path = self._crops / f"{number:06d}" / crop
-        if not CROP.fullmatch(crop) or path.parent.is_symlink() or path.is_symlink():
-            raise UserError(
-                f"{self._folder}: the crop {crop[:100]!r} of person {number} is none of this gallery's; someone "
-                f"changed it. Forget {number}, or restore the gallery from a copy."
-            )
-        return path
-
-    def _paths(self, number: int, rows: Iterable[Any]) -> list[Path]:
-        """Where the crops of some views (`_rows`) lie; what is none of this gallery's is left alone."""
-        found = []
-        for row in rows:
-            with suppress(UserError):
-                found += [self._path(number, row[2])] if row[2] else []
-        return found
-
-    def _read(self, number: int, crop: str | None) -> bytes | None:
-        """A crop, or None where it is missing (it may just have been replaced)."""
-        try:
-            return self._path(number, crop).read_bytes() if crop else None
-        except FileNotFoundError:
-            return None
-
-    def _crops_of(self, folder: Path) -> list[Path]:
-        """The crops in a person's folder; files that this program did not make are none."""
-        if folder.is_symlink() or not folder.is_dir() or not CROPS_OF.fullmatch(folder.name):
-            return []
-        return [each for each in folder.iterdir() if CROP.fullmatch(each.name) and not each.is_dir()]
+        return self._crops.paths(number, [row[2] for row in dropped])
 
     def _unlink(self, crops: Iterable[Path]) -> None:
-        """Remove crops, and the folders that they leave empty."""
         with self._reporting():
-            folders = set()
-            for crop in crops:
-                crop.unlink(missing_ok=True)
-                folders.add(crop.parent)
-            for folder in folders:
-                self._tidy(folder)
-
-    def _tidy(self, folder: Path) -> None:
-        """Remove a person's folder if it is empty."""
-        is_own = CROPS_OF.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
-        if is_own and not any(folder.iterdir()):
-            folder.rmdir()
+            self._crops.remove(crops)
 
     def _wipe(self) -> None:
         """Remove what deleted rows left behind in the files."""
         run = self._connection.execute
         with self.alone():  # no crops are written meanwhile: those without a row are left from a kill
             rows = run("SELECT number, crop FROM views WHERE crop IS NOT NULL").fetchall()
-            known = {self._crops / f"{number:06d}" / crop for number, crop in rows}
-            folders = list(self._crops.iterdir()) if self._crops.is_dir() else []
-            self._unlink([crop for folder in folders for crop in self._crops_of(folder) if crop not in known])
-            for folder in folders:
-                self._tidy(folder)
+            self._crops.remove_others(rows)
         run("VACUUM")
         # The log still holds old pages until it is cut to nothing; a reader that began before keeps it from that.
         if run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
