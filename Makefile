@@ -11,7 +11,8 @@ demo: $(VENV)/.ready
 	@$(BIN)/reid-tracker demo
 
 test: check $(VENV)/.browser
-	$(BIN)/python -m pytest
+	@# Two at a time: a third of the tests wait for processes, cameras and browsers of their own.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .

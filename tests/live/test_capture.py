@@ -277,7 +277,7 @@ def test_a_device_without_permission_is_told(tmp_path):
     device.touch(mode=0o000)
     is_root = os.geteuid() == 0
     tmp_path.chmod(0o755)
-    for folder in tmp_path.parents[:2] if is_root else ():
+    for folder in tmp_path.parents[:3] if is_root else ():
         folder.chmod(0o755)
     if is_root:
         os.seteuid(65_534)  # root may do everything
