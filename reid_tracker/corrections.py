@@ -1,7 +1,7 @@
 """Numbers that turned out to be older ones: what was written under them bears the right one in the end.
 
-Whoever comes back may be recognised a moment after they got a new number. Nobody else has had that number, so that
-all that was written under it is theirs, and is put right when a run is over.
+A person who comes back may be recognised a moment after getting a new number. No one else has had that number, so all
+that was written under it is theirs, and is corrected when a run is over.
 """
 
 import json

@@ -22,7 +22,7 @@ FURTHEST = 32767  # px; supervision keeps a mask of the zone's extent
 
 _KINDS = ("settled", "following")  # of _Passages
 Counts = dict[str, dict[str, dict[str, int]]]
-Dwell = dict[int, dict[str, float]]  # seconds that somebody, by number, has been in each zone that they are in
+Dwell = dict[int, dict[str, float]]  # seconds that each person, by number, has been in the zones they are in
 
 
 def parse_points(text: str, what: str, least: int, most: float = np.inf) -> np.ndarray:
@@ -99,7 +99,7 @@ class PassageCounter:
     shapes : dict of str to ndarray [K, 2]
         By name (`parse_shapes`): two points are a line, more are a zone.
     most_people : float
-        Of so many it is known where they passed; who comes again after that many others is counted as somebody new.
+        How many people's passages are remembered; one who comes again after that many others is counted anew.
 
     Attributes
     ----------

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from reid_tracker.errors import UserError
 
-if TYPE_CHECKING:  # whoever computes without PyTorch need not wait for it to load
+if TYPE_CHECKING:  # PyTorch is not loaded where it is not needed
     import torch
 
 # Where Linux shows a GPU: of NVIDIA, of AMD, in WSL.

@@ -1,4 +1,4 @@
-"""How far a run is, in lines for a log: where no terminal shows a bar, nobody should have to wait for the end."""
+"""How far a run is, in lines for a log: where no terminal shows a bar."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""From tracks to training: a set of crops of the identities of one's own video, after somebody has looked them over.
+"""From tracks to training: a set of crops of the identities of one's own video, after a review.
 
 The set is one folder per identity and `crops.csv` (path, identity, camera), which training and evaluation read.
 """
@@ -132,14 +132,14 @@ def _export_crops(
         if written:
             _write_list(output / LIST, known)
     except BaseException:
-        for file in new:  # the list does not tell of them: the next run would take them for somebody else's
+        for file in new:  # not in the list: the next run would take them for another program's
             file.unlink(missing_ok=True)
         raise
     if written:
         for path in earlier - crops.keys():
             (output / path).unlink(missing_ok=True)
     if not written:
-        raise UserError(f"{results}: nobody in it is shown well enough for a crop; lower --min-height.")
+        raise UserError(f"{results}: no one in it is shown well enough for a crop; lower --min-height.")
     return written
 
 
@@ -233,7 +233,7 @@ def _names(identities: np.ndarray, review: Path | None) -> dict[int, str]:
 
 
 def _apart(names: dict[int, str], known: set[str], video: str) -> dict[int, str]:
-    """Names under which numbers that nobody named are not taken for those of another video."""
+    """Names that keep unnamed numbers apart from those of another video."""
     if not any(UNNAMED.fullmatch(name) and name in known for name in names.values()):
         return names
     return {each: f"{video}_{name}" if UNNAMED.fullmatch(name) else name for each, name in names.items()}

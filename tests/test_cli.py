@@ -430,7 +430,7 @@ def test_tracks_become_a_training_set(run, three_people, tmp_path):
         (b"number,decision\n1,keep\n", ["no decision"]),
         (b"identity,decision\n1,merge-into 2\n2,merge-into 1\n", ["circle"]),
         (b"identity,decision,name\n1,keep,../x\n", ["folder's name"]),
-        (b"identity,decision\n1,drop\n2,drop\n3,drop\n9,merge-into 1\n", ["nobody"]),
+        (b"identity,decision\n1,drop\n2,drop\n3,drop\n9,merge-into 1\n", ["no one"]),
     ],
 )
 def test_a_review_that_contradicts_itself(run, three_people, tmp_path, review, words):

@@ -1,4 +1,4 @@
-"""The collapse alarm: a network that maps everybody to one point has a tidy loss and no use."""
+"""The collapse alarm: a network that maps everyone to one point has a low loss and no use."""
 
 import math
 from dataclasses import dataclass, field
@@ -73,7 +73,7 @@ class CollapseAlarm:
         """Take in the mean loss and spread of an epoch; return a sentence with the remedy when something is wrong."""
         self._epoch += 1
         standstill = math.log(2) if self.margin is None else self.margin
-        # Solved batches can stand near the margin too (batch-all drops what it solved): then people are told apart.
+        # Solved batches can stand near the margin too (batch-all drops what it solved): then people are separated.
         alike = spread.same >= 0.9 * spread.strangers
         stands = standstill > 0 and abs(loss - standstill) <= _STUCK * standstill and alike
         self._stuck = self._stuck + 1 if stands else 0
@@ -82,7 +82,7 @@ class CollapseAlarm:
         if spread.relative < _SHRUNK:
             return self._tell(
                 "shrunk",
-                f"strangers lie {spread.relative:.1e} of a vector's length apart: the network maps everybody to one "
+                f"strangers lie {spread.relative:.1e} of a vector's length apart: the network maps everyone to one "
                 "point. Lower schedule.learning_rate, and begin with the miner semi_hard or batch_all instead of "
                 "batch_hard.",
             )

@@ -1,7 +1,7 @@
 """A person detector that sees in bad light and blur what its teacher sees in good, through ultralytics' own trainer.
 
-Teacher and start are the same network. The teacher looks at clean frames, the student at the same frames spoilt, and
-the teacher's outputs at every anchor are the target: no frame needs a label, and where nothing is spoilt nothing
+Teacher and start are the same network. The teacher looks at clean frames, the student at the same frames corrupted, and
+the teacher's outputs at every anchor are the target: no frame needs a label, and where nothing is corrupted nothing
 changes.
 """
 
@@ -145,18 +145,18 @@ def spoil(images: Tensor, random: torch.Generator, share: float = 0.75) -> Tenso
     Tensor, float [N, 3, H, W]
         0..1.
     """
-    spoilt = torch.rand(len(images), generator=random) < share
-    changed = cast_shadow(images[spoilt] * 255, 0.25, random)
+    corrupted = torch.rand(len(images), generator=random) < share
+    changed = cast_shadow(images[corrupted] * 255, 0.25, random)
     changed = blur(changed, 0.55, random, longest=6.0)
     changed = expose(changed, 0.6, random, night=0.4)
     changed = compress(changed, 0.1, random)
     result = images.clone()
-    result[spoilt] = changed / 255
+    result[corrupted] = changed / 255
     return result
 
 
 class ConsistencyTrainer(DetectionTrainer):
-    """Ultralytics' detection trainer with `ConsistencyLoss`, on frames that are spoilt batch by batch.
+    """Ultralytics' detection trainer with `ConsistencyLoss`, on frames that are corrupted batch by batch.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def dead_leaves(random: np.random.Generator, height: int = 432, width: int = 768
     """Make a picture of nothing: overlapping textured shapes of all sizes, with the statistics of natural images.
 
     Dead leaves (Lee, Mumford & Huang 2001): shapes whose sizes follow r^-3 cover each other. What a teacher makes of
-    edges and textures as such is learned from them, and that there is nobody.
+    edges and textures as such is learned from them, and that there are no people.
 
     Returns
     -------
@@ -287,7 +287,7 @@ def finish(student: Path, teacher: Path, output: Path, share: float, image_size:
     share : float
         Of the student, 0..1.
     image_size : int
-        Longer side of a frame that the detector takes where nobody says otherwise, px.
+        Longer side of a frame that the detector takes by default, px.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copy(student, folder))
@@ -301,7 +301,7 @@ def finish(student: Path, teacher: Path, output: Path, share: float, image_size:
     }
     network.load_state_dict(mean)
     network.args = {"task": "detect", "imgsz": image_size}
-    network.pt_path = output.name  # nobody need know where its start lay
+    network.pt_path = output.name  # where its start lay is private
     network.yaml = {**network.yaml, "yaml_file": Path(network.yaml.get("yaml_file", "")).name}
     kept = {name: checkpoint[name] for name in ("date", "version", "license", "docs")}
     part = output.with_name(output.name + ".part")
@@ -413,7 +413,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--every", type=int, default=4)
-    parser.add_argument("--generated", type=int, default=150, help="made-up pictures without anybody")
+    parser.add_argument("--generated", type=int, default=150, help="synthetic pictures without people")
     parser.add_argument("--share", type=float, default=0.6, help="of the student, beside its start, in the result")
     parser.add_argument("--int8", action="store_true", help="also export as 8-bit whole numbers for OpenVINO")
     parser.add_argument("--device", default="auto")

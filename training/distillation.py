@@ -18,7 +18,7 @@ from reid_tracker.crop_sets.crops import CropSet, join_crops, load_images
 from reid_tracker.errors import UserError
 from reid_tracker.training.mixtures import film, mix_crops
 
-MIXTURES_VERSION = 2  # of how people are made up: what a teacher said of those of another is no target
+MIXTURES_VERSION = 2  # of how they are made: targets of another version do not fit
 _CHUNK = 512  # crops decoded at a time: those of 256 x 128 take 98 kB each
 
 
@@ -115,7 +115,7 @@ def _key(teacher: str, crops: CropSet, *more: int) -> str:
     """What vectors are of: the teacher, the crops by their files and boxes, and what else they depend on."""
     digest = hashlib.sha256(repr((teacher, more)).encode())
     for path in crops.paths:
-        with suppress(OSError):  # whoever loads it says what is wrong
+        with suppress(OSError):  # loading it reports what is wrong
             found = path.stat()
             digest.update(f"{path.resolve()} {found.st_size} {found.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     if crops.boxes is not None:
@@ -182,7 +182,7 @@ def fit_dimension(vectors: Tensor, dimension: int) -> Turning:
 
 
 class FreshMixtures:
-    """Made-up people that are new in every batch, with a teacher at hand to describe them.
+    """Synthetic people that are new in every batch, with a teacher at hand to describe them.
 
     As many of them as are made before a run are learned by heart sooner or later; a teacher that looks at each
     batch costs a pass of it, which a GPU hardly notices.

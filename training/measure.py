@@ -74,7 +74,7 @@ def quality_covered(
     dict
         `covered`: for each of `COVERED_SHARES`, how much more such crops are like their own person's others than like
         strangers, as a share of what whole crops are, `LEAST_QUALITY` or more (`AppearanceCalibration.quality`). Empty
-        where nobody has two crops, or there is one person only.
+        where no one has two crops, or there is one person only.
     """
     who, count = np.unique(crops.identities, return_counts=True)
     if len(who) < 2 or count.max() < 2:

@@ -1,6 +1,6 @@
-"""Made-up people for a teacher to describe: the student then copies what the teacher does, not some crops by heart.
+"""Synthetic people for a teacher to describe: the student then copies the teacher instead of memorising some crops.
 
-A teacher can say something of any picture, so pictures need not be of anybody: two people's crops cut together at the
+A teacher can describe any picture, so pictures need not show a real person: two people's crops cut together at the
 waist or laid over each other, in other colours ("function matching", Beyer et al. 2022, "Knowledge distillation: a good
 teacher is patient and consistent").
 """
@@ -53,7 +53,7 @@ def _recolour(pictures: Tensor, angle: Tensor, colourful: Tensor) -> Tensor:
     return grey + colourful * (colour * angle.cos() + across * angle.sin())
 
 
-# Of made-up people: this share has a colour cast of its own, in other light, or comes from a small picture.
+# Of synthetic people: this share has a colour cast of its own, in other light, or comes from a small picture.
 CAST, LIT, SMALL = 0.4, 0.6, 0.5
 _CAST = 0.2  # logarithm of the strongest gain of one channel
 _HEIGHTS = (32, 48, 64, 96)  # px, of people far away

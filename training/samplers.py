@@ -24,7 +24,7 @@ def identity_batches(
     people, images : int
         P and K. Someone with fewer than K images has some of them twice.
     random : numpy Generator
-        Decides who meets whom.
+        Decides which identities share a batch.
     cameras : ndarray, int [N], optional
         With cameras, the images of an identity are taken from its cameras in turn, however few some of them saw.
     distance : ndarray, float [C, C], optional
@@ -34,7 +34,7 @@ def identity_batches(
     ------
     ndarray, int [P * K]
         Rows of `identities`. The identities that P does not divide are spread evenly: the last batches are smaller by
-        one, or, where that left somebody alone without negatives, larger.
+        one, or, where that left one without negatives, larger.
     """
     order = np.argsort(identities, kind="stable")
     rows_of = np.split(order, np.unique(identities[order], return_index=True)[1][1:])

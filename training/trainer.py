@@ -82,7 +82,7 @@ class Trainer:
     Attributes
     ----------
     model : Path
-        Where the averaged network is written; `appearance.safetensors` unless somebody puts it elsewhere.
+        Where the averaged network is written; `appearance.safetensors` unless named otherwise.
     """
 
     def __init__(
@@ -147,13 +147,13 @@ class Trainer:
         return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _be_taught(self, crops: CropSet, device: str) -> Tensor | None:
-        """Targets of the training crops, [N, D], where there is a teacher; made-up people too, where asked for."""
+        """Targets of the training crops, [N, D], where there is a teacher; synthetic people too, where asked for."""
         settings, network = self.config.distillation, self.config.network
         self.mixtures, self.mixture_targets = torch.empty(0), torch.empty(0)
         self.fresh_mixtures: FreshMixtures | None = None
         if not settings.teacher:
             if settings.mixtures or settings.fresh_mixtures or settings.pictures:
-                raise UserError("made-up people need somebody to describe them; name distillation.teacher.")
+                raise UserError("synthetic people need a teacher to describe them; name distillation.teacher.")
             return None
         taught = [torch.empty(0)] * 3
         turning = None
@@ -278,7 +278,7 @@ class Trainer:
             _log.info(f"start  rank1 {figures['rank1']:.3f}  mAP {figures['mAP']:.3f}")
             _log.warning(
                 "the network that the run starts from may have learned from these %d validation people: then their "
-                "figures are too good. Measure with --test on people whom neither has seen.",
+                "figures are too good. Measure with --test on people that neither has seen.",
                 len(np.unique(self.validation.identities)),
             )
 
@@ -323,7 +323,7 @@ class Trainer:
         return (total / len(batches)).numpy(), spread
 
     def _with_mixtures(self, rows: np.ndarray, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Take crops and their targets, and those of made-up people behind them, on the device."""
+        """Take crops and their targets, and those of synthetic people after them, on the device."""
         pictures = [self._bring(self.images[rows])]
         if self.targets is None:
             return pictures[0], None
@@ -449,7 +449,7 @@ class Trainer:
         """Build the checkpoint's header."""
         config = self.config
         settings = config.model_dump()
-        taught = settings["distillation"]  # where they lay is nobody's business
+        taught = settings["distillation"]  # where they lay is private
         taught["teacher"] = taught["teacher"] and Path(taught["teacher"]).name
         taught["pictures"] = [Path(folder).name for folder in taught["pictures"]]
         return {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:  # whoever computes without PyTorch need not wait for it to load
+if TYPE_CHECKING:  # PyTorch is not loaded where it is not needed
     from torch import Tensor
 
 

@@ -72,7 +72,7 @@ def export_model(
         Sets of crops to calibrate int8 on, as `read_crops` takes them: what the network was trained on, never test
         data.
     overwrite : bool
-        Replace a file that is there, whoever wrote it; without it only an earlier export.
+        Replace an existing file of any origin; without it only an earlier export.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def export_model(
     UserError
         If the checkpoint cannot be read, a library is missing, int8 has no data or another format, or the export's
         vectors are not the network's: float within 1e-3, int8 with a mean cosine of 0.95; or if the file is an input,
-        or somebody else's.
+        or another program's.
     """
     output = Path(output)
     if format in FORMATS and output.suffix != FORMATS[format]:

@@ -67,7 +67,7 @@ def main() -> None:
 @contextmanager
 def _ending_as_ctrl_c_does() -> Iterator[None]:
     """Let a service manager and a terminal that closes end a run as cleanly as Ctrl-C."""
-    if current_thread() is not main_thread():  # whoever runs this there handles signals
+    if current_thread() is not main_thread():  # the caller handles signals there
         yield
         return
     named = (getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))

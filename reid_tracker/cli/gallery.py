@@ -135,7 +135,7 @@ def check(gallery: Where = DEFAULT, json: Json = False) -> None:
 def link(
     gallery: Annotated[str, typer.Argument(metavar="DIR|URL", help="The gallery.")] = DEFAULT,
     rate: Annotated[
-        float, typer.Option(help="Of people who are in it once, at most this share may be joined with somebody.")
+        float, typer.Option(help="Of people who are in it once, at most this share may be joined with another person.")
     ] = 0.05,
     apply: Annotated[bool, typer.Option("--apply", help="Merge the numbers; otherwise they are listed only.")] = False,
     json: Json = False,
@@ -161,7 +161,7 @@ def link(
         for each in links
     ]
     if not rows:
-        print("Nobody is in it twice, as far as can be told.")
+        print("No one is in it twice, as far as can be told.")
         return
     _print_table(("merged" if apply else "one person", "closest call: likeness above what was asked"), rows)
 
@@ -192,7 +192,7 @@ def merge(
 @app.command()
 def split(
     number: Number,
-    views: Annotated[list[int], typer.Argument(help="Views (of 'gallery show') that show somebody else.")],
+    views: Annotated[list[int], typer.Argument(help="Views (of 'gallery show') that show another person.")],
     gallery: Where = DEFAULT,
 ) -> None:
     """Make a new person of some views; prints the new number."""
@@ -217,7 +217,7 @@ def forget(
         if numbers:
             opened.forget(numbers)
         unseen = forget_unseen(opened, retention) if retention is not None else []
-    print(f"Forgotten: {', '.join(str(each) for each in [*(numbers or []), *unseen]) or 'nobody'}.")
+    print(f"Forgotten: {', '.join(str(each) for each in [*(numbers or []), *unseen]) or 'no one'}.")
 
 
 @app.command("re-describe")

@@ -16,7 +16,7 @@ INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace files whoever wrote them; an input of the run is never replaced.")
+    bool, typer.Option("--overwrite", help="Replace existing files of any origin, but never an input.")
 ]
 
 

@@ -104,7 +104,7 @@ def track(
         bool | None,
         typer.Option(
             "--overwrite",
-            help="Replace files whoever wrote them; an input of the run is never replaced.",
+            help="Replace existing files of any origin, but never an input.",
             rich_help_panel=RESULTS,
         ),
     ] = None,
@@ -149,7 +149,7 @@ def track(
     retention: Annotated[
         float | None,
         typer.Option(
-            metavar="DAYS", help="First forget people whom no run has seen for so long.", rich_help_panel=PEOPLE
+            metavar="DAYS", help="First forget people unseen by all runs for so long.", rich_help_panel=PEOPLE
         ),
     ] = None,
     class_agnostic: Annotated[

@@ -54,10 +54,10 @@ def train(
             show_progress=True,
         )
     except KeyboardInterrupt:
-        mend = "the same command with --resume goes on after the last whole epoch."
+        advice = "the same command with --resume goes on after the last whole epoch."
         if not resume and latest_epoch(output) == before:
-            mend = "no epoch was whole yet, so that --resume has nothing to go on from; start it again."
-        print(f"Interrupted: {mend}", file=sys.stderr)
+            advice = "no epoch was whole yet, so that --resume has nothing to go on from; start it again."
+        print(f"Interrupted: {advice}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     names = ("rank1", "rank5", "mAP", "mINP")
     table = new_table("", *names)

@@ -103,7 +103,7 @@ class TrackerSettings(Settings):
         le=1,
     )
     walking_speed: float = setting(
-        1.5, "Body heights a second: nobody is matched further away than this could carry them.", gt=0
+        1.5, "Body heights a second: no one is matched further away than this speed reaches.", gt=0
     )
     occlusion: float = setting(
         0.3, "A crop covered more than this by a box in front of it does not change the appearance kept.", ge=0, le=1
@@ -124,7 +124,7 @@ class TrackerSettings(Settings):
     return_seconds: float = setting(
         15.0,
         "How long after being seen whole a newcomer may still turn out to be someone known: the longer, the more are, "
-        "and the later their number may change. The gallery enrols nobody before.",
+        "and the later their number may change. The gallery enrols no one before.",
         ge=0,
     )
     duplicate_iou: float = setting(
@@ -182,7 +182,7 @@ class OutputSettings(ShownSettings):
 
 
 class RefineSettings(Settings):
-    """Recorded video looked back on after the run, with the future known."""
+    """Offline refinement of recorded video, with the future known."""
 
     enabled: bool = setting(False, "true = look back; the video is read a second time where pictures are written.")
     split_distance: float = setting(
@@ -215,7 +215,7 @@ class GallerySettings(Settings):
         None, "Folder, or postgresql:// URL: people in it are recognised, new ones enrolled; null = none."
     )
     retention_days: float | None = setting(
-        None, "People whom no run has seen for so long are forgotten before this one begins; null = never.", gt=0
+        None, "People unseen by all runs for so long are forgotten before this one begins; null = never.", gt=0
     )
     save_seconds: float = setting(60.0, "How often a running video's people are saved: what a kill may lose.", gt=0)
 
@@ -255,7 +255,7 @@ class TrackConfig(RunConfig):
     output: OutputSettings = Field(default_factory=OutputSettings, description="What is written.")
     refine: RefineSettings = Field(
         default_factory=RefineSettings,
-        description="Recorded video looked back on after the run, with the future known: <name>_refined.*",
+        description="Offline refinement of recorded video, with the future known: <name>_refined.*",
     )
     gallery: GallerySettings = Field(default_factory=GallerySettings, description="Identities that outlive the run.")
     workers: WorkerSettings = Field(

@@ -101,7 +101,7 @@ def split_identities(crops: CropSet, held_out: int | None, seed: int) -> tuple[C
 
 
 def can_score(crops: CropSet) -> bool:
-    """Whether any query has a match in the gallery that another camera saw (or nobody knows which)."""
+    """Whether any query has a match in the gallery from another camera (or an unknown one)."""
     query, gallery, cameras = crops.query, ~crops.query, crops.cameras_apart
     same = crops.identities[query, None] == crops.identities[gallery]
     return bool((same & (cameras[query, None] != cameras[gallery])).any())

@@ -90,7 +90,7 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 
 def read_pictures(folder: Path | str) -> CropSet:
-    """Read all pictures in a folder and those in it, whoever they show: all of one identity, no queries.
+    """Read all pictures in a folder and its subfolders as crops without identities and queries.
 
     Raises
     ------
@@ -105,8 +105,8 @@ def read_pictures(folder: Path | str) -> CropSet:
     ]
     if not paths:
         raise UserError(f"{folder}: no pictures in it ({', '.join(_PICTURES)}).")
-    nobody = np.full(len(paths), -1)
-    return CropSet(paths, nobody, nobody, np.zeros(len(paths), dtype=bool))
+    unknown = np.full(len(paths), -1)
+    return CropSet(paths, unknown, unknown, np.zeros(len(paths), dtype=bool))
 
 
 # --- names that say it all: Market-1501 and CUHK03 ---

@@ -49,7 +49,7 @@ def export_detector(checkpoint: Path, output: Path, format: str, calibrate_on: P
         with process_unchanged(), errors_about(checkpoint), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             written = Path(import_ultralytics().YOLO(copy).export(**options))
-        for about in written.glob("metadata.yaml"):  # where the frames lay is nobody's business
+        for about in written.glob("metadata.yaml"):  # where the frames lay is private
             about.write_text(about.read_text().replace(str(calibrate_on), Path(calibrate_on or "").name))
         if output.is_dir():
             shutil.rmtree(output)

@@ -1,7 +1,7 @@
 """The size at which a detector looks, chosen for the video: by its picture and by how tall the people in it are.
 
 A detector of this family finds most of what it ever finds once people are about `ENOUGH` px tall in its input. Smaller
-ones are missed more and more often; beyond it, more pixels take time and bring boxes where nobody is. So the size is
+ones are missed more and more often; beyond it, more pixels take time and bring false boxes. So the size is
 the smallest one of a few at which three of four people are that tall, and never one that enlarges the picture.
 """
 
@@ -38,7 +38,7 @@ class _Video:
 
 
 class FittingSize:
-    """Chooses a size for each frame; pictures of different shapes, as of several cameras, are told apart.
+    """Chooses a size for each frame; pictures of different shapes, as of several cameras, are kept apart.
 
     Parameters
     ----------

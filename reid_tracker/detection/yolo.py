@@ -312,7 +312,7 @@ def errors_about(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         reason = reason.replace(f"{path} ", "").replace("ERROR ❌️ ", "")[:200].rstrip(".")
-        mend = "give a .pt, .onnx or .engine file or an ..._openvino_model folder"
+        advice = "give a .pt, .onnx or .engine file or an ..._openvino_model folder"
         if "unsupported global" in str(error.__cause__).lower():
-            mend = "to load it all the same, where you trust it to run code, set ULTRALYTICS_SAFE_LOAD=0"
-        raise UserError(f"{path}: cannot be used as a YOLO ({reason}); {mend}.") from error
+            advice = "to load it all the same, where you trust it to run code, set ULTRALYTICS_SAFE_LOAD=0"
+        raise UserError(f"{path}: cannot be used as a YOLO ({reason}); {advice}.") from error

@@ -97,7 +97,7 @@ def evaluate_mot(
     Raises
     ------
     UserError
-        If something is missing, or a file holds what cannot be evaluated; the message names file, frame and mend.
+        If something is missing, or a file holds what cannot be evaluated; the message names file, frame and fix.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from reid_tracker.tracking.memory import NEWCOMER_CROPS, IdentityMemory
 
 # Distances held at a time, whatever the gallery's size: 1,024 queries by 16,384 gallery rows in float32 are 64 MiB.
 _ROWS, _COLUMNS = 1 << 10, 1 << 14
-_SCENES = 200  # made up of each camera's people
+_SCENES = 200  # simulated from each camera's people
 
 # distances(rows, columns) -> float32 [R, C], free to overwrite: from queries to gallery rows, given by their numbers
 Distances = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -252,7 +252,7 @@ def similarity_statistics(
 def stranger_tail(
     embeddings: np.ndarray, identities: np.ndarray, cameras: np.ndarray, people: int = 10, seed: int = 0
 ) -> dict[str, float]:
-    """How like the people known a newcomer is who is none of them, in scenes made up of people of one camera.
+    """How similar a stranger is to the people known, in scenes simulated from people of one camera.
 
     What the tracker compares when someone comes is done here with people who are certain strangers, so that its
     threshold has a known rate of false matches.

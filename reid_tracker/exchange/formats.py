@@ -232,7 +232,7 @@ def _read_cvat(path: Path, video: Video) -> Tracks:
 
 
 def _write_coco(tracks: Tracks, video: Video) -> bytes:
-    """COCO: an image a frame, annotations with ``track_id``; of a known video frames without anybody, too."""
+    """COCO: an image a frame, annotations with ``track_id``; of a known video also frames without people."""
     labels = sorted(set(tracks.label)) or [PERSON]
     images = [
         {
@@ -333,7 +333,7 @@ def _label_studio_rows(content: Any, video: Video, path: Path) -> Iterator[list[
     if len(tasks) != 1:
         raise UserError(f"{path}: holds {len(tasks)} tasks; export one video at a time.")
     share = np.array([video.width, video.height] * 2) / 100
-    # What somebody has looked over counts before what was predicted.
+    # What was reviewed takes precedence over what was predicted.
     made = tasks[0].get("annotations") or tasks[0]["predictions"]
     regions = [each for each in made[-1]["result"] if each["type"] == "videorectangle"]
     whole = all(str(each["id"]).isdecimal() for each in regions)  # a region drawn by hand has letters there

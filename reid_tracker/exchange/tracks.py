@@ -31,7 +31,7 @@ class Tracks:
     xyxy : ndarray float64 [R, 4]
         Boxes, px.
     confidence : ndarray float64 [R]
-        The detector's; 0 where it saw nobody and the box is where they are expected, 1 where nothing is known.
+        The detector's; 0 where the box is predicted, not seen, 1 where nothing is known.
     label : list of str
         What each is.
     seconds : ndarray float64 [R]

@@ -195,7 +195,7 @@ class Camera:
             self._thread.join(1.0)
 
     def take(self) -> tuple[Frame, float] | None:
-        """The newest picture that nobody has had, with the moment it arrived; None if there is none.
+        """The newest picture not taken yet, with the moment it arrived; None if there is none.
 
         Frames are numbered as they are taken, and their times increase.
         """

@@ -1,4 +1,4 @@
-"""What happens, as JSON: a log that can be followed, and webhooks that are told.
+"""What happens, as JSON: a log that can be followed, and webhooks.
 
 An event is an object::
 
@@ -10,12 +10,12 @@ key        meaning
 ========== ==========================================================================================================
 id         grows by one with each event, from the milliseconds since 1970 at the start: it never repeats, in no run
 event      "appeared": someone new; "reidentified": someone known is back, or before another camera; "left": out of a
-           camera's sight for some seconds; "corrected": whoever was announced under another number is someone known
+           camera's sight for some seconds; "corrected": a person announced under another number turned out to be known
 time       when it happened (UTC), which is a little before it is told: newcomers may yet turn out to be known
 person     number; name is "" where none was given
 camera     name of the source
 seconds    of "left" only: how long the visit lasted
-was        of "corrected" only: the number before, which nobody else has had and nobody will
+was        of "corrected" only: the number before, which no one else has had or will have
 away, from of "reidentified" only, and only if seen before in this run: seconds since, and the camera then
 ========== ==========================================================================================================
 """
@@ -62,7 +62,7 @@ class EventLog:
     Parameters
     ----------
     last : int, optional
-        Number of the last event before; by default so many that whoever had events of an earlier run misses none.
+        Number of the last event before; by default large enough that clients of an earlier run miss none.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class EventLog:
             listener(event)
 
     def listen(self, listener: Callable[[dict[str, Any]], None]) -> None:
-        """Call somebody with each event from now on; they must not block."""
+        """Call a function with each event from now on; it must not block."""
         self._listeners.append(listener)
 
     def after(self, number: int) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ class EventLog:
 
 
 class Webhook:
-    """Posts events to a URL in a thread of its own, in order; a dead server costs nobody else anything.
+    """Posts events to a URL in a thread of its own, in order; a dead server delays nothing else.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class Webhook:
     Attributes
     ----------
     delivered, lost : int
-        Events that arrived; that found no room, or nobody after `TRIES` attempts.
+        Events that arrived; that found no room, or no server after `TRIES` attempts.
     """
 
     def __init__(self, url: str, first_wait: float = FIRST_WAIT) -> None:

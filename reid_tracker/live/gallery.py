@@ -15,7 +15,7 @@ from reid_tracker.video.sinks import FrameResult
 
 logger = logging.getLogger(__name__)
 
-CHECK_SECONDS = 0.5  # between two looks at what is due
+CHECK_SECONDS = 0.5  # between two checks for work
 GRANT_SECONDS = 5.0  # between two tries of what could not be done yet
 RETENTION_SECONDS = 3600.0  # between two looks at who was unseen for too long
 WISHES = 1000  # names and merges that wait for someone to be enrolled
@@ -53,7 +53,7 @@ class LiveGallery:
         self._thread.start()
 
     def follow(self, tell: Callable[[dict[int, int | None]], None]) -> None:
-        """Let somebody know whom other programs merged (into whom) or made the gallery forget (None)."""
+        """Report numbers that other programs merged (into which) or made the gallery forget (None)."""
         self._tell = tell
 
     def name(self, number: int, text: str) -> None:
@@ -89,7 +89,7 @@ class LiveGallery:
                 logger.debug("Where:", exc_info=True)
 
     def _work(self, is_wanted: bool) -> None:
-        """Do what is due."""
+        """Do the work that is due."""
         now = time.monotonic()
         self._try(self._memory.top_up)
         for sink in self._sinks:

@@ -22,8 +22,8 @@ from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sinks import FrameResult
 from reid_tracker.video.sources import Frame
 
-RECENT = 50  # frames over which rates and delays are told
-BLIND_SECONDS = 1.0  # without a frame, after which nobody is before a camera
+RECENT = 50  # frames over which rates and delays are averaged
+BLIND_SECONDS = 1.0  # without a frame, after which a camera's people are out of view
 
 
 class Meter:
@@ -76,7 +76,7 @@ class LiveLoop:
     statistics : CosineStatistics, optional
         Of the embedder.
     memory : IdentityMemory, optional
-        People known beforehand.
+        People already known.
     clock : callable
         Seconds; that of the cameras.
     places : sequence of Places, optional

@@ -25,7 +25,7 @@ Show = Callable[[int, np.ndarray, float], None]
 
 
 class Outputs:
-    """Draws results and hands them on; what it is too slow for is left out, so that nobody waits for it.
+    """Draws results and hands them on; what it is too slow for is skipped, so that nothing waits for it.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ class Recorder:
             logger.warning("%s", error)
 
     def _finish(self) -> None:
-        """Close the file; one without a frame goes, and one that somebody took away is told of."""
+        """Close the file; one without a frame is removed, and a missing one is reported."""
         sink, self._sink = self._sink, None
         path, self._path = self._path, None
         if sink is not None:

@@ -20,7 +20,7 @@ from reid_tracker.video.annotate import clip_boxes
 VISITS = 50  # kept per person
 CROP_HEIGHT = 192  # px
 BETTER = 1.1  # a crop must be so much better than the one kept: else each frame would bring another
-COVERED = 0.3  # a crop covered more than this shows somebody else
+COVERED = 0.3  # a crop covered more than this shows another person
 UNDO_SECONDS = 60.0  # for which a merge can be taken back; only then the gallery and the trackers learn of it
 MOST_UNDONE = 20  # merges that wait for it
 
@@ -67,7 +67,7 @@ class People:
     names : Names, optional
         Learns names and merges too.
     keeps_crops : bool
-        False where nobody may be shown.
+        False where no one may be shown.
     memory : Merges, optional
         The trackers', which then give the number that was kept.
     clock : callable
@@ -133,7 +133,7 @@ class People:
                 self._tell("passed", person, camera, moment, place=place, way=way)
 
     def tick(self, now: float) -> None:
-        """End the visits of those who have left, and forget whom there is no room for."""
+        """End the visits of those who have left, and forget those for whom there is no room."""
         with self._lock:
             for person in [self._people[number] for number in self._here]:
                 for visit in person.visits:
@@ -165,7 +165,7 @@ class People:
             return person.name if person and person.name else f"#{number}"
 
     def rename(self, number: int, name: str) -> None:
-        """Give a name; an empty one takes it away. Raises UserError if the number is nobody's."""
+        """Give a name; an empty one takes it away. Raises UserError if the number is unknown."""
         with self._lock:
             person = self._find(number)
             name = clean_name(name)
@@ -231,7 +231,7 @@ class People:
             return {"keep": last.keep.number, "other": last.other.number, "seconds": round(max(left, 0.0), 1)}
 
     def follow(self, gone: dict[int, int | None]) -> None:
-        """Learn whom other programs merged in the gallery (into whom), or made it forget (None)."""
+        """Learn which numbers other programs merged in the gallery (into which) or made it forget (None)."""
         with self._lock:
             for number, became in gone.items():
                 person = self._people.get(number)
@@ -286,7 +286,7 @@ class People:
             ]
 
     def in_view(self) -> list[int]:
-        """Numbers of those whom a camera sees, the lowest first."""
+        """Numbers of the people in view, the lowest first."""
         with self._lock:
             return sorted(self._here)
 
@@ -313,7 +313,7 @@ class People:
             self._absorb(known, mistaken)
             if mistaken.announced:
                 self._merged = {old: number if new == before else new for old, new in self._merged.items()}
-                self._merged[before] = number  # whoever looks at the page may still ask for it
+                self._merged[before] = number  # an open page may still ask for it
                 if mistaken.name and not known.name:
                     self.rename(number, mistaken.name)
                 self._tell("corrected", known, camera, mistaken.visits[0].start, was=before)

@@ -34,7 +34,7 @@ STATIC = Path(__file__).parent / "static"
 CLIENTS = 32  # sockets and event streams at a time
 IN_FLIGHT = 2  # pictures of a camera that a client has not confirmed yet: a slow one gets fewer, never old ones
 STATE_SECONDS = 0.5  # between two states
-SILENT_SECONDS = 20.0  # after which a client that confirms nothing is let go
+SILENT_SECONDS = 20.0  # after which a client that confirms nothing is disconnected
 LONGEST_MESSAGE = 64  # bytes of what a client confirms
 LONGEST_ID = 18  # digits of the last event that a client had
 STATE = -1  # stands for the state where cameras have their place
@@ -344,7 +344,7 @@ class _Client:
 
 
 class _EventStream(StreamingResponse):
-    """Server-sent events; a client that reads nothing for so long is let go, and its place is free again."""
+    """Server-sent events; a client that reads nothing for so long is disconnected, and its place is free again."""
 
     def __init__(self, events: AsyncIterator[str], free: Callable[[], None]) -> None:
         super().__init__(events, media_type="text/event-stream")

@@ -1,4 +1,4 @@
-"""Somebody whom cameras saw, and when."""
+"""A person seen by cameras, and when."""
 
 from dataclasses import dataclass, field, replace
 
@@ -29,7 +29,7 @@ class Person:
 
     @property
     def last_seen(self) -> float:
-        """When anybody saw them last, s."""
+        """When any camera saw them last, s."""
         return max((visit.end for visit in self.visits), default=-np.inf)
 
 
@@ -43,7 +43,7 @@ def length(visits: list[Visit]) -> float:
 
 
 def copy(person: Person) -> Person:
-    """Somebody as they are now; later visits change the original only."""
+    """A copy as of now; later visits change the original only."""
     return replace(person, visits=[replace(visit) for visit in person.visits])
 
 

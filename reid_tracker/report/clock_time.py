@@ -1,4 +1,4 @@
-"""When a video began, by the clock on the wall, where somebody knows it."""
+"""When a video began, by wall-clock time, where it is known."""
 
 from datetime import UTC, datetime
 from pathlib import Path

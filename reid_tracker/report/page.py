@@ -18,7 +18,7 @@ from reid_tracker.video.annotate import css_color
 
 TEMPLATE = Path(__file__).with_name("page.html")
 LINES_OF_TIMELINE = 60  # people; of more those who were there longest
-SHORT = 20.0  # s; times of shorter videos are told with tenths
+SHORT = 20.0  # s; times of shorter videos are given with tenths
 MOMENTS = 600  # of the curve of occupancy
 
 
@@ -82,7 +82,7 @@ def make_page(log: VisitLog, title: str, about: dict[str, str]) -> bytes:
 
 
 def _question(doubt: Doubt) -> str:
-    """What somebody should look at."""
+    """What a person should check."""
     own, other = f"#{doubt.identity}", f"#{doubt.other}"
     if doubt.kind == GAP:
         return f"Is {own} the same person after being out of sight?"

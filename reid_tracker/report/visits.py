@@ -28,7 +28,7 @@ PICTURE_HEIGHT = 160  # px, of the best picture of each person
 BETTER = 1.15  # a picture takes another's place from so many times its worth on
 TALL_ENOUGH = 200.0  # px; more of a person says no more
 STILL_WIDTH = 960  # px
-# Decisions that a report tells of: from these odds on, and so many at most.
+# Decisions listed in a report: from these odds on, and at most this many.
 WORTH_A_LOOK, MOST_DOUBTS = 0.5, 20
 
 
@@ -54,7 +54,7 @@ class _Trail:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Somebody at a place: the picture (""), a zone, or a line (then ``entered`` is when it was crossed)."""
+    """A person at a place: the picture (""), a zone, or a line (then ``entered`` is when it was crossed)."""
 
     number: int
     place: str
@@ -65,7 +65,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody in a video.
+    """A person in a video.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class VisitLog:
     counter : PassageCounter, optional
         Whose zones and lines are the places.
     name_of : callable, optional
-        Somebody's name by number.
+        Names by number.
     began : datetime, optional
         When the video began, by the clock on the wall.
     pictures : bool
@@ -158,7 +158,7 @@ class VisitLog:
             self._look(trails, image, tracks)
 
     def _look(self, trails: list[_Trail], image: np.ndarray, tracks: sv.Detections) -> None:
-        """Keep the crops that show somebody better than those before: large, uncovered, surely seen, whole."""
+        """Keep the crops that show a person better than those before: large, uncovered, surely seen, whole."""
         size = np.maximum(tracks.xyxy[:, 2:] - tracks.xyxy[:, :2], 1)
         low, high = np.zeros(4), np.array([image.shape[1], image.shape[0]] * 2)
         inside = np.clip(tracks.xyxy, low, high).round().astype(int)
@@ -183,9 +183,7 @@ class VisitLog:
         for tracklet, trail in self._trails.items():
             boxes = np.array(trail.boxes).reshape(-1, 4) * self.scale
             columns = np.array([trail.seconds, boxes[:, [0, 2]].mean(axis=1), boxes[:, 3]])
-            breaks = (
-                np.flatnonzero(np.diff(columns[0]) > MISSING_SECONDS) + 1
-            )  # nobody walked straight across an absence
+            breaks = np.flatnonzero(np.diff(columns[0]) > MISSING_SECONDS) + 1  # no straight line across an absence
             found[self._identity[tracklet]] += [(one[0], one[1], one[2]) for one in np.split(columns, breaks, axis=1)]
         return {number: sorted(found[number], key=lambda stretch: stretch[0][0]) for number in sorted(found)}
 

@@ -79,7 +79,7 @@ class Review:
             raise UserError(f"{video}: has no pictures to look at.")
         tracks = read_tracks(self._results, Video.of(self._source))
         if not len(tracks):
-            raise UserError(f"{results}: holds nobody; there is nothing to review.")
+            raise UserError(f"{results}: holds no one; there is nothing to review.")
         if np.isnan(tracks.seconds).any():
             tracks = replace(tracks, seconds=(tracks.frame - 1) / self._source.frame_rate)
         self._compare_clocks(tracks)
@@ -157,7 +157,7 @@ class Review:
         """
         if self._logged() != self._known:
             raise UserError(f"{self.log}: another review has changed it. End this one, and begin it again.")
-        # Whoever wrote it: it was read as a review of these tracks, or was not there.
+        # Of any origin: it was read as a review of these tracks, or was not there.
         with claim([self.log], self._inputs, self._of, overwrite=True, private=True) as claimed:
             _put(claimed.begin(self.log, grows=False), self.reviewed.write())
             claimed.complete()
@@ -236,7 +236,7 @@ class Review:
         return files
 
     def check_gallery(self, folder: Path | str) -> None:
-        """Refuse, before anybody is asked anything, a folder or numbers of which `enrol` could make no gallery."""
+        """Refuse a folder or numbers of which `enrol` could make no gallery, before the review begins."""
         folder, lowest = Path(folder).expanduser(), int(self.reviewed.tracks.identity.min())
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise UserError(f"{folder}: is there already, and its numbers are other people's; name a new folder.")
@@ -263,14 +263,14 @@ class Review:
         Raises
         ------
         UserError
-            If the folder is there already, a number is below 1, or nobody is shown well enough.
+            If the folder is there already, a number is below 1, or no one is shown well enough.
         """
         self.check_gallery(folder)
         folder, tracks, names = Path(folder).expanduser(), self.corrected(), self.reviewed.names
         people = np.unique(tracks.identity).tolist()
         chosen = best_crops(self._source, tracks, {each: str(each) for each in people}, VIEWS, min_height)
         if not chosen:
-            raise UserError(f"{self._results}: nobody in it is shown well enough for a gallery.")
+            raise UserError(f"{self._results}: no one in it is shown well enough for a gallery.")
         vectors = describe_crops(network, [crop for _, _, crop in chosen])
         calibration, now = network.header.get("calibration", {}), time.time()
         gallery = open_gallery(folder, Model(network.hash, network.dimension, calibration))

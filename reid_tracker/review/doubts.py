@@ -2,9 +2,9 @@
 
 Nearly all boxes follow the one before beyond doubt. Identities go wrong at three kinds of moments:
 
-*gap*       somebody was not seen for a while, and who is then followed may be another person;
+*gap*       a person was missed for a while, and the one followed afterwards may be another;
 *crossing*  two people covered each other, and may have been swapped;
-*newcomer*  a new number may be somebody who was there before.
+*newcomer*  a new number may be a person who was there before.
 
 How likely each is wrong was learned from eleven sequences with ground truth (`scripts/fit_doubts.py`): good enough to
 choose where to look first, not to be read as a share of errors.
@@ -25,19 +25,19 @@ WEIGHTS = {
     CROSSING: (-1.4, 2.75, -0.76, 0.66, 2.17),
     NEWCOMER: (1.26, -0.58, -1.68, -1.61, 6.27, -0.84),
 }
-# Somebody unseen for no longer than this, s, has no gap; nor has who moved on so far that two boxes overlap less.
+# A miss no longer than this, s, is no gap; nor is one after which two boxes still overlap this much.
 SHORT_GAP, JUMP_IOU = 0.25, 0.2
 # Boxes that overlap so much are a crossing; those less than so many seconds apart are one crossing.
 CROSSING_IOU, APART = 0.3, 1.0
-# A newcomer may be anybody who was last seen no longer ago, s; nobody is new in the first moments.
+# A newcomer may be a person last seen at most this long ago, s; in the first moments no one is a newcomer.
 RETURN_SECONDS, BEGINNING = 60.0, 1.0
-# Boxes of so many moments on either side, at least so many seconds apart, show who somebody is.
+# Boxes of so many moments on either side, at least so many seconds apart, describe a person.
 MOMENTS, SPACING = 4, 0.3
 # Velocity is taken over so long, s, and kept up for about as long.
 VELOCITY_SECONDS = 1.0
 # How far off a prediction may be (std): in body heights, and for each second unseen; more than so many say no more.
 SPREAD, SPREAD_PER_SECOND, FURTHEST = 0.25, 0.4, 4.0
-# Share of the picture's sides: whoever begins this near to one has come in over it.
+# Share of the picture's sides: a track that begins this near to an edge has entered over it.
 EDGE = 0.03
 
 
@@ -52,7 +52,7 @@ class Doubt:
     identity : int
         Whose number it is about.
     other : int
-        Who was crossed, or whom a newcomer may have been; of a gap the identity itself.
+        The one crossed, or the one a newcomer may have been; of a gap the identity itself.
     start, end : float
         When the last box before and the first one after were seen, s.
     after : int
@@ -133,27 +133,27 @@ class Timeline:
             np.maximum.at(self._crowded, each, self.meetings[2])
 
     def crowded(self, *rows: int) -> float:
-        """Largest overlap (IoU) of some boxes with anybody else's of the same frame."""
+        """Largest overlap (IoU) of some boxes with other boxes of the same frame."""
         return float(self._crowded[list(rows)].max())
 
     def last_before(self, identity: int, time: float) -> int | None:
-        """Row of somebody's last box before a time."""
+        """Row of an identity's last box before a time."""
         rows = self.people[identity]
         place = int(np.searchsorted(self.times[rows], time - 1e-6))
         return int(rows[place - 1]) if place else None
 
     def first_after(self, identity: int, time: float) -> int | None:
-        """Row of somebody's first box after a time."""
+        """Row of an identity's first box after a time."""
         rows = self.people[identity]
         place = int(np.searchsorted(self.times[rows], time + 1e-6))
         return int(rows[place]) if place < len(rows) else None
 
     def end(self, row: int) -> np.ndarray:
-        """How somebody moved up to a box: time, centre, median size, velocity (px/s), [7]."""
+        """Motion up to a box: time, centre, median size, velocity (px/s), [7]."""
         return self._state(row, -1)
 
     def start(self, row: int) -> np.ndarray:
-        """How somebody moved from a box on, [7]."""
+        """Motion from a box on, [7]."""
         return self._state(row, 1)
 
     def _state(self, row: int, direction: int) -> np.ndarray:
@@ -167,7 +167,7 @@ class Timeline:
         return np.concatenate([[now], self._box[row, :2], np.median(box[:, 2:], axis=0), velocity])
 
     def shown(self, row: int, direction: int) -> np.ndarray:
-        """Rows of some moments back (-1) or on (1) from a box of somebody, the nearest first."""
+        """Rows of some moments back (-1) or on (1) from a box of an identity, the nearest first."""
         rows = self.people[int(self.tracks.identity[row])]
         place = int(np.searchsorted(rows, row))
         inside = rows[place::-1] if direction < 0 else rows[place:]
@@ -239,7 +239,7 @@ def _crossings(timeline: Timeline) -> Iterator[Doubt]:
                 for name, row in zip(("own", "other"), pair, strict=True)
                 if row is not None
             }
-            # Whoever is seen first after it bears the other's number from there on.
+            # The one seen first after it bears the other's number from there on.
             frame = min(int(tracks.frame[each]) for each in after if each is not None)
             yield Doubt(CROSSING, one, two, begun, over, frame, sides, features)
 

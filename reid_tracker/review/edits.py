@@ -37,7 +37,7 @@ class Reviewed:
     Attributes
     ----------
     identity : ndarray int64 [R]
-        Who each row is now; `DROPPED` where that is nobody.
+        Identity of each row; `DROPPED` where it was dropped.
     names : dict of int to str
     kept : set of str
         Keys of doubts that were looked at and found right.
@@ -65,15 +65,15 @@ class Reviewed:
         ----------
         change : dict
             ``{"do": "merge", "identity": 12, "into": 7}``: two numbers are one person.
-            ``{"do": "split", "identity": 7, "frame": 120}``: from that frame (from 1) on it is somebody new.
+            ``{"do": "split", "identity": 7, "frame": 120}``: from that frame (from 1) on it is a new person.
             ``{"do": "swap", "identity": 3, "other": 5, "frame": 200}``: from that frame on they were exchanged.
-            ``{"do": "rename", "identity": 7, "name": "Anna"}``; ``{"do": "drop", "identity": 9}``: nobody.
+            ``{"do": "rename", "identity": 7, "name": "Anna"}``; ``{"do": "drop", "identity": 9}``: not a person.
             ``{"do": "keep", "doubt": "gap 7 7 120"}``: this was right.
 
         Raises
         ------
         UserError
-            If it is something else, or cannot be: nobody has the number, or two people in view at once would be one.
+            If it is something else, or cannot be: the number is unknown, or two people in view at once would be one.
             Nothing is changed then.
         """
         change = _check(change)

@@ -100,7 +100,7 @@ class Pictures(Thread):
         sink = VideoSink(self._copy, source.frame_rate) if self._copy else None
         last = int(self._frames[-1]) if len(self._frames) else 0
         total = max(source.frame_count or 0, last, 1)
-        nobody = Detections.empty()
+        none = Detections.empty()
         try:
             for frame in source:
                 if self._ended.is_set() or (sink is None and frame.index >= last):
@@ -113,7 +113,7 @@ class Pictures(Thread):
                     if image.shape[1] > COPY_WIDTH:
                         scale = COPY_WIDTH / image.shape[1]
                         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                    sink.write(FrameResult(Frame(image, frame.index, frame.timestamp), nobody, nobody))
+                    sink.write(FrameResult(Frame(image, frame.index, frame.timestamp), none, none))
                 self.progress = min((frame.index + 1) / total, 0.99)
         finally:
             if sink is not None:

@@ -57,7 +57,7 @@ class NewSession(_Strict):
 class SessionInfo(BaseModel):
     """A session."""
 
-    session: str = Field(description="Its key: whoever knows it may use it.")
+    session: str = Field(description="Its key, which is all that is needed to use it.")
     frames: int = Field(description="Tracked so far.")
     people: int = Field(description="Told apart so far.")
     idle_seconds: float = Field(description="Unused for so long, it ends.")
@@ -104,7 +104,7 @@ class TrackedFrame(BaseModel):
 
 
 class Mistake(BaseModel):
-    """What is wrong, and how to mend it."""
+    """What is wrong, and how to fix it."""
 
     error: str
 

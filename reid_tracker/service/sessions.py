@@ -82,7 +82,7 @@ class Sessions:
             return len(self._open)
 
     def begin(self, frame_rate: float, settings: TrackerSettings, crops: bool) -> str:
-        """Begin a session, of crops or else of vectors or boxes alone; its key, which nobody can guess."""
+        """Begin a session, of crops or else of vectors or boxes alone; its unguessable key."""
         statistics = self._network().statistics if crops else None
         with self._lock:
             self._expire()

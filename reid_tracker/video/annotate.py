@@ -88,7 +88,7 @@ class Annotator:
             The frame; not changed.
         tracks : supervision.Detections
             Confirmed rows with ``tracker_id``. Boxes may reach outside the image or be void. Those of
-            confidence 0, where nobody was seen, get corners only.
+            confidence 0, which are predicted, get corners only.
         detections : supervision.Detections
             Everything the detector saw; only its boxes are used, for the blur.
         timestamp : float
@@ -96,7 +96,7 @@ class Annotator:
         counts : dict, optional
             What was counted up to this frame, to be written beside the shapes.
         dwell : dict, optional
-            How long somebody, by number, has been in each zone, s: from a second on it stands at the box.
+            How long each person, by number, has been in each zone, s: shown at the box from one second on.
 
         Returns
         -------

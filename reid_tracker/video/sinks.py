@@ -49,7 +49,7 @@ class FrameResult:
     shapes : dict of str to ndarray [K, 2], optional
         Those of a live camera, of which the picture's size was not known before.
     dwell : dict of int to dict of str to float, optional
-        How long somebody, by number, has been in the zones that they are in, s.
+        How long each person, by number, has been in the zones they are in, s.
     """
 
     frame: Frame
@@ -309,8 +309,8 @@ class JsonLinesSink:
 
     ``index`` counts from 0 (MOTChallenge text from 1), ``timestamp`` is in seconds by the source's clock, ``id`` the
     identity, ``tracklet`` the unbroken piece of motion, ``xyxy`` the box in pixels, ``confidence`` the detector's (0
-    where it saw nobody and the box is where they are expected). What is not known is null. Where lines or zones are
-    counted, ``counts`` follows (`PassageCounter.update`). Whoever has a name has it as ``name``; whoever is in a zone
+    where the box is predicted, not seen). What is not known is null. Where lines or zones are
+    counted, ``counts`` follows (`PassageCounter.update`). Named people have it as ``name``; people in a zone
     has ``dwell``, the seconds so far by the zone's name.
 
     Parameters
@@ -318,7 +318,7 @@ class JsonLinesSink:
     path : Path
         The file to write; its folder is made.
     name_of : callable, optional
-        Somebody's name by number, "" without one.
+        A person's name by number, "" without one.
 
     Raises
     ------
@@ -494,7 +494,7 @@ class CropSink:
         image, now = result.frame.image, result.frame.timestamp
         if image is None:
             raise UserError(f"{self._folder}: a source without pictures gives no crops; choose another output.")
-        # A microsecond of grace for sums of frame times; whoever is due anyway is forgotten.
+        # A microsecond of grace for sums of frame times; those due anyway are forgotten.
         self._written = {key: time for key, time in self._written.items() if now - time < self._every_seconds - 1e-6}
         tracks = measured(result.tracks)
         boxes, is_inside = clip_boxes(tracks.xyxy, image.shape[1], image.shape[0])

@@ -30,7 +30,7 @@ MORE_PICTURES = {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".dng", ".ra
 LEAP = 10.0
 """Seconds between two packets from which a file's stated duration is not to be trusted."""
 DEFAULT_FPS = 25.0
-"""Frames per second of a folder of pictures when nobody says otherwise."""
+"""Frames per second of a folder of pictures unless stated otherwise."""
 
 # One frame as a reader sees it: index, seconds (None: not told), and how to get its pixels if they are wanted.
 _Load = Callable[[], np.ndarray | None]

@@ -109,7 +109,7 @@ def test_the_command_lists_and_merges(command, tmp_path):
     assert [each["numbers"] for each in json.loads(out)] == [[1, 5], [2, 6], [3, 7], [4, 8]]
     status, out, _ = command("link", tmp_path / "people", "--apply")
     assert status == 0 and "merged" in out
-    assert command("link", tmp_path / "people")[1].startswith("Nobody is in it twice")
+    assert command("link", tmp_path / "people")[1].startswith("No one is in it twice")
     refused(command("link", tmp_path / "people", "--rate", "2"), "--rate 2: must lie between 0 and 1")
     refused(command("link", tmp_path / "none"), "none")
 

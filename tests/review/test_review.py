@@ -280,7 +280,7 @@ def test_what_cannot_be_reviewed_is_refused_before_anything_is_written(command, 
     refused(command("review", tmp_path / "none.jsonl", video), "none.jsonl: cannot be read")
     refused(command("review", results, tmp_path / "none.mp4"), "none.mp4")
     (tmp_path / "empty.txt").write_text("")
-    refused(command("review", tmp_path / "empty.txt", video), "holds nobody")
+    refused(command("review", tmp_path / "empty.txt", video), "holds no one")
     (tmp_path / "walk_reviewed.txt").write_text("mine")
     log_of(results, {"do": "drop", "identity": 1})
     refused(command("review", results, video, "--apply"), "walk_reviewed.txt")
