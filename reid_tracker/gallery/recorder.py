@@ -63,7 +63,8 @@ class GalleryMemory(IdentityMemory):
             for number, start, count in zip(people, starts, counts, strict=True)
             if number in class_of
         )
-        self._total, self._counted = self.mean.sum(axis=0), len(self)
+        self._total = self.mean.sum(axis=0) if len(self) else np.zeros(gallery.model.dimension)
+        self._counted = len(self)
         self.top_up()
 
     def new_identities(self, count: int) -> np.ndarray:
@@ -116,7 +117,12 @@ class GalleryMemory(IdentityMemory):
                 vectors = np.stack([view.vector for view in views])
                 self._met.append((person.number, person.class_id, vectors))
                 self._latest.append((now, person.number, person.class_id, vectors))
+                self._count(vectors)
         return gone
+
+    def _count(self, vectors: np.ndarray) -> None:
+        """Take a person's views [K, D] into the mean of everyone in the gallery."""
+        self._total, self._counted = self._total + vectors[:VIEWS].mean(axis=0), self._counted + 1
 
     def wait_since(self, who: object, since: float) -> None:
         """Note since when (Unix time, s) the oldest newcomer of a sink has been waiting to be enrolled."""
@@ -124,9 +130,12 @@ class GalleryMemory(IdentityMemory):
         oldest = min(self._waiting.values())
         self._latest = [each for each in self._latest if each[0] > oldest]
 
-    def settle(self, numbers: Iterable[int]) -> None:
-        """Note who has been enrolled: they are not compared again, later newcomers are compared with them."""
-        self._settled.update(numbers)
+    def settle(self, sightings: Mapping[int, Sighting], same: Mapping[int, int]) -> None:
+        """Note who has been enrolled, some of them as people whom another run had enrolled (``same``)."""
+        for number in self._own & (sightings.keys() - self._settled - same.keys()):
+            if sightings[number].views:
+                self._count(np.stack([view.vector for view in sightings[number].views]))
+        self._settled.update(sightings)
 
     def met_already(self, sightings: Mapping[int, Sighting], settings: TrackerSettings) -> dict[int, int]:
         """Find newcomers that another run has enrolled as well: neither could know of the other's.
@@ -156,8 +165,8 @@ class GalleryMemory(IdentityMemory):
         when, numbers, classes, views = zip(*self._latest, strict=True)
         fresh = np.stack([np.mean([view.vector for view in each.views], axis=0) for each in new.values()])
         met = np.stack([each[:VIEWS].mean(axis=0) for each in views])
-        total = fresh.sum(axis=0) + met.sum(axis=0) + (self._total if self._counted else 0)
-        common = total / (len(fresh) + len(met) + self._counted + 1)
+        # As in `likeness`, without the newcomers: of few people the mean is mostly those people.
+        common = self._total / (self._counted + 1)
         cosine = unit(fresh - common) @ unit(met - common).T
         possible = np.array([each.first_seen for each in new.values()])[:, None] < np.array(when)
         if not settings.class_agnostic:
@@ -380,7 +389,7 @@ class GallerySink:
             for number, known in same.items():
                 self._memory.merge(known, number)
         if isinstance(self._memory, GalleryMemory):
-            self._memory.settle(sightings)
+            self._memory.settle(sightings, same)
             self._known |= self._memory.others  # also those met by another camera's sink
 
     def _count(self, seen: Mapping[int, Sighting], enrolled: set[int]) -> None:

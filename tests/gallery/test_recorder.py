@@ -325,6 +325,13 @@ def test_who_comes_to_two_runs_at_once_is_one_person_in_the_end(tmp_path, postgr
                 self.sink.write(FrameResult(Frame(image, 0, self.now), tracks, found))
             return tracks.tracker_id.tolist()
 
+    for where in (str(tmp_path / "one"), f"{postgres_gallery}, one"):  # alone in an empty gallery
+        one, other = Run(where), Run(where)
+        (first,), (second,) = one.see(4), other.see(4)
+        one.sink.save(everyone=True)
+        other.sink.save(everyone=True)
+        assert other.sink.merged == {second: first}
+        one.gallery.close(), other.gallery.close()
     for where in (str(tmp_path / "gallery"), postgres_gallery):
         one, other = Run(where), Run(where)
         first, second = one.see(0, 1, 2), other.see(1, 3, 0)
