@@ -314,12 +314,12 @@ def test_who_comes_to_two_runs_at_once_is_one_person_in_the_end(tmp_path, postgr
             self.sink = GallerySink(self.gallery, "cam", settings, save_seconds=1e9, memory=self.memory)
             self.tracker, self.now = Tracker(settings, RATE, memory=self.memory), 0.0
 
-        def see(self, *who):
+        def see(self, *who, noise=0.02):
             self.tracker.update(detections(SLOTS[:0]), self.now + 50)
             self.now += 100
             for _ in range(30):
                 self.now += 1 / RATE
-                vectors = WHO[list(who)] + rng.normal(0, 0.02, (len(who), WHO.shape[1]))
+                vectors = WHO[list(who)] + rng.normal(0, noise, (len(who), WHO.shape[1]))
                 found = detections(SLOTS[: len(who)], embedding=vectors)
                 tracks = self.tracker.update(found, self.now)
                 self.sink.write(FrameResult(Frame(image, 0, self.now), tracks, found))
@@ -327,7 +327,7 @@ def test_who_comes_to_two_runs_at_once_is_one_person_in_the_end(tmp_path, postgr
 
     for where in (str(tmp_path / "one"), f"{postgres_gallery}, one"):  # alone in an empty gallery
         one, other = Run(where), Run(where)
-        (first,), (second,) = one.see(4), other.see(4)
+        (first,), (second,) = one.see(4, noise=0.1), other.see(4, noise=0.1)
         one.sink.save(everyone=True)
         other.sink.save(everyone=True)
         assert other.sink.merged == {second: first}
