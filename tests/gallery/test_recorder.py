@@ -327,7 +327,7 @@ def test_who_comes_to_two_runs_at_once_is_one_person_in_the_end(tmp_path, postgr
 
     for where in (str(tmp_path / "one"), f"{postgres_gallery}, one"):  # alone in an empty gallery
         one, other = Run(where), Run(where)
-        (first,), (second,) = one.see(4, noise=0.1), other.see(4, noise=0.1)
+        (first,), (second,) = one.see(4, noise=0.18), other.see(4, noise=0.18)
         one.sink.save(everyone=True)
         other.sink.save(everyone=True)
         assert other.sink.merged == {second: first}
