@@ -44,8 +44,9 @@ class Corrections:
         return dict(self._became)
 
     def learn(self, became: dict[int, int]) -> None:
-        """Take in whose numbers are part of others now, as a gallery says."""
-        self._became |= became
+        """Take in which numbers of the run are part of others now, as a gallery says."""
+        own = set(self._identity.values())
+        self._became |= {number: other for number, other in became.items() if number in own}
 
     def of(self, identity: int) -> int:
         """The number that an identity has in the end."""

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import supervision as sv
-from tracking_world import person, unit_vectors
+from tracking_world import detections, person, unit_vectors
 
 from reid_tracker.config import TrackConfig, load
 from reid_tracker.corrections import Corrections
@@ -112,3 +112,12 @@ class _Failing:
 
     def rewrite(self, *_: object) -> None:
         raise OSError(13, "Permission denied")
+
+
+def test_what_a_gallery_merged_counts_only_if_the_run_has_seen_it() -> None:
+    corrections = Corrections()
+    tracks = detections([person(0), person(200)])
+    tracks.tracker_id, tracks.data["tracklet"] = np.array([4, 5]), np.array([1, 2])
+    corrections.take(tracks)
+    corrections.learn({5: 2, 77: 3})
+    assert (len(corrections), corrections.of(5), corrections.of(77)) == (1, 2, 77)

@@ -122,3 +122,14 @@ def test_every_python_block_runs_beside_a_video(
     assert len(blocks) >= 7 and "[1] [0]" in capsys.readouterr().out
     with sqlite3.connect("tracks.db") as database:
         assert database.execute("SELECT count(*) FROM boxes WHERE identity = 1").fetchone() == (30,)
+
+
+def test_measurements_are_listed_and_run_by_their_names() -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "scripts/run.py", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+
+    listed = run().stdout
+    assert "benchmark_gallery" in listed and "peers" not in listed
+    assert "--vectors" in run("benchmark_gallery", "--help").stdout
+    assert run("nothing").returncode == 1
