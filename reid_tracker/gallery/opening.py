@@ -43,6 +43,9 @@ def open_gallery(where: str | Path, model: Model | None = None) -> Gallery:
         from reid_tracker.gallery.postgres_store import PostgresGallery
 
         return PostgresGallery(str(where), model)
+    if "://" in str(where):
+        kind = str(where).partition("://")[0]
+        raise UserError(f"A gallery is a folder or the address of a database, postgresql://...; {kind}:// is neither.")
     return SqliteGallery(Path(where).expanduser(), model)
 
 

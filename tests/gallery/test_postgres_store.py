@@ -38,6 +38,13 @@ def test_an_address_that_is_none(url):
     assert "secret" not in str(told.value)
 
 
+def test_addresses_of_other_servers_are_refused_and_no_folder_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="http:// is neither"):
+        open_gallery("http://me:secret@localhost:6333/people", MODEL)
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_a_model_nothing_is_made(postgres_gallery):
     for _ in range(2):
         with pytest.raises(UserError, match="no gallery is there"):
