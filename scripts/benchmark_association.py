@@ -1,4 +1,4 @@
-"""Association alone: milliseconds a frame on a made-up crowd, and beside it BoxMOT's BotSort given the same vectors.
+"""Association alone: milliseconds a frame on a synthetic crowd, and beside it BoxMOT's BotSort given the same vectors.
 
     python scripts/benchmark_association.py --crowd crowd.py [--peers-python /path/to/peers/bin/python]
 

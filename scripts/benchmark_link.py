@@ -7,7 +7,7 @@ crops of one person by one camera; each visit gets a number of its own, and the 
 person is there once only. Printed: pairwise F1 and B-cubed F1 (Amigo et al. 2009), recall of pairs, the share of visits
 that lie with another person's, and of those who are there once the share who were joined with somebody, which is what
 `--rate` states; for `link` at several rates, and for connected components and DBSCAN at several thresholds. `--many`
-times `link` on visits of made-up people.
+times `link` on visits of synthetic people.
 """
 
 import argparse
@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+")
     parser.add_argument("--crops", type=float, default=2, help="of a visit")
-    parser.add_argument("--many", type=int, nargs="*", default=[], help="visits of made-up people to time")
+    parser.add_argument("--many", type=int, nargs="*", default=[], help="visits of synthetic people to time")
     arguments = parser.parse_args()
     visits, people = read(arguments.sets, arguments.crops, Embedder(appearance_form(None)))
     print(f"{len(people)} visits of {len(np.unique(people))} people by {len(set(visits.camera))} cameras")
@@ -146,7 +146,7 @@ def main() -> None:
         made = Visits(rows.astype(np.float32), [f"{each}" for each in random.integers(40, size=many)], visits.model)
         began = time.perf_counter()
         found = find_links(made)  # type: ignore[arg-type]
-        print(f"{many} visits of made-up people: {time.perf_counter() - began:.1f} s, {len(found)} people found")
+        print(f"{many} visits of synthetic people: {time.perf_counter() - began:.1f} s, {len(found)} people found")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Bad cameras: this tracker and BoxMOT's on the same spoilt pictures, that is on the same boxes and vectors.
+"""Bad cameras: this tracker and BoxMOT's on the same corrupted pictures, that is on the same boxes and vectors.
 
     REID_TRACKER_DATA=... python scripts/benchmark_robustness.py [--end 300] [--peers-python /path/to/peers/bin/python]
 
 PETS09-S2L1, recorded YOLO11n boxes of the clean frames (moved when the camera shakes), vectors by the bundled network
-from the spoilt frames, one of every box; all trackers at their defaults, BoxMOT's (an environment with boxmot 25)
+from the corrupted frames, one of every box; all trackers at their defaults, BoxMOT's (an environment with boxmot 25)
 without camera motion. IDF1, and what is kept of the clean one. Dropped frames and low rates are scored on the frames
 that are left. `reid-tracker evaluate robustness` measures a sequence of one's own, also with the detector.
 """

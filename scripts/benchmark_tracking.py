@@ -165,7 +165,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as work:
         rows = look_back(folders, "{source}/yolo11n_osnet.npz", Path(work))
-    print_table("Looked back on (--refine), both", ["truth as published", "one number a person"], rows)
+    print_table("Refined (--refine), both", ["truth as published", "one number a person"], rows)
     with tempfile.TemporaryDirectory() as work:
         folders = [data / "mot17" / name for name in MOT17]
         figures, milliseconds = run(folders, "{source}/det/det.txt", Path(work))

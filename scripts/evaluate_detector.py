@@ -1,11 +1,11 @@
-"""Recall and precision of detectors on sequences with truth, as they are and spoilt as bad light and motion would.
+"""Recall and precision of detectors on sequences with truth, as they are and corrupted as by bad light and motion.
 
     python scripts/evaluate_detector.py mot15/PETS09-S2L1:8 mot15/TUD-Campus --detector yolo11n.pt \
         --detector reid_tracker/weights/person.pt --corruption motion_blur --corruption low_light --severity 3
 
 A sequence is a MOTChallenge folder; ":8" takes every 8th frame. A person is found by a box of IoU .5 or more, one each
 (most found, then largest IoU). Boxes on what the truth says to leave out (flag 0, other classes) count neither way.
-The same frames, spoilt alike, go to all detectors. Blur goes by the median height of the truth's boxes. With
+The same frames, corrupted alike, go to all detectors. Blur goes by the median height of the truth's boxes. With
 "--corruption all --severity 1 --severity 3 --severity 5" it ends with one table of everything.
 """
 
@@ -68,9 +68,9 @@ def main() -> None:
         name: YoloDetector(name, confidence=min(confidences), image_size=arguments.image_size)
         for name in arguments.detector
     }
-    spoilt = list(CORRUPTIONS) if "all" in arguments.corruption else arguments.corruption
+    corrupted = list(CORRUPTIONS) if "all" in arguments.corruption else arguments.corruption
     severities = arguments.severity or [3]
-    kinds = [("clean", 0)] + [(kind, severity) for kind in spoilt for severity in severities]
+    kinds = [("clean", 0)] + [(kind, severity) for kind in corrupted for severity in severities]
     totals: dict[tuple[str, str, float, tuple[str, int]], np.ndarray] = {}
     names = []
     for sequence in arguments.sequences:
@@ -100,11 +100,11 @@ def main() -> None:
                 cells = [totals[name, model, confidence, kind] for name in names]
                 text = [rates(cell) for cell in [*cells, np.sum(cells, axis=0)]]
                 print(f"  {Path(model).name[:36]:<38}{confidence:>6.2f}" + "".join(f"{cell:>18}" for cell in text))
-    if spoilt:
+    if corrupted:
         columns = [(model, severity) for model in detectors for severity in severities]
         print(f"\n| all, at {confidences[0]} |", *(f"{Path(model).name}, {severity} |" for model, severity in columns))
         print("|---|" + "---|" * len(columns))
-        for kind in ("clean", *spoilt):
+        for kind in ("clean", *corrupted):
             cells = [
                 np.sum([totals[name, model, confidences[0], (kind, severity * (kind != "clean"))] for name in names], 0)
                 for model, severity in columns

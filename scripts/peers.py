@@ -19,7 +19,7 @@ Settings  Those of a tracker's constructor. BoxMOT has a second set, of its comm
           `--frame-rate` is for Roboflow's trackers, which wait for the lost by it. BoxMOT's BotSort and ByteTrack count
           on 30 by default, and so they do here; Ultralytics' have no rate.
 
-`--time` prints the median milliseconds a frame on a made-up crowd, built outside of the clock: 60 frames of which 20
+`--time` prints the median milliseconds a frame on a synthetic crowd, built outside of the clock: 60 frames of which 20
 warm up. `--crowd` is a Python file with `crowd(people, frames)` that yields (xyxy, confidence, embedding).
 """
 
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--motion-only", action="store_true", help="leave vectors out")
     parser.add_argument("--configured", action="store_true", help="BoxMOT: the settings of its command line")
     parser.add_argument("--backend", choices=("python", "cpp"), default="python", help="BoxMOT's")
-    parser.add_argument("--time", type=int, metavar="PEOPLE", help="milliseconds a frame on a made-up crowd")
+    parser.add_argument("--time", type=int, metavar="PEOPLE", help="milliseconds a frame on a synthetic crowd")
     parser.add_argument("--crowd", type=Path, help="the file that makes the crowd")
     arguments = parser.parse_args()
     if arguments.time:
