@@ -111,8 +111,7 @@ class PostgresGallery:
             raise
 
     def _open(self, model: Model | None) -> Model:
-        found = self._run("SELECT to_regclass(%s)", (f'"{self._name}".header',))
-        if found[0][0] is None:
+        if not self._is_there():
             if model is None:
                 raise UserError(f"{self._where}: no gallery is there; reid-tracker track --gallery makes one.")
             self._create(model)
@@ -125,13 +124,17 @@ class PostgresGallery:
         check_model(self._where, known, model)
         return known
 
+    def _is_there(self) -> bool:
+        found = self._run("SELECT to_regclass(format('%%I.header', %s::text)) IS NOT NULL", (self._name,))
+        return bool(found[0][0])
+
     def _create(self, model: Model) -> None:
         """Make the tables, unless another program was quicker."""
         with self.alone():
             self._run("SELECT pg_advisory_xact_lock(%s, 0)", (LOCK,))  # the extension is the whole database's
             self._run("CREATE EXTENSION IF NOT EXISTS vector")
             self._run(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._name)))
-            if self._run("SELECT to_regclass(%s)", (f'"{self._name}".header',))[0][0] is None:
+            if not self._is_there():
                 for statement in TABLES.format(dimension=int(model.dimension)).split(";\n")[:-1]:
                     self._run(statement)
                 if model.dimension <= INDEXED_DIMENSIONS:

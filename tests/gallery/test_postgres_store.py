@@ -38,6 +38,16 @@ def test_an_address_that_is_none(url):
     assert "secret" not in str(told.value)
 
 
+def test_a_name_may_hold_any_letter(postgres_gallery):
+    where = postgres_gallery + """'s "x"; DROP SCHEMA public --ä"""
+    gallery = open_gallery(where, MODEL)
+    gallery.enrol({1: sighting(0)})
+    gallery.close()
+    gallery = open_gallery(where)
+    assert [person.number for person in gallery.people()] == [1]
+    gallery.close()
+
+
 def test_addresses_of_other_servers_are_refused_and_no_folder_is_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="http:// is neither"):
