@@ -39,10 +39,6 @@ class Corrections:
                 self._became[before] = identity
             self._identity[tracklet] = identity
 
-    def known(self) -> dict[int, int]:
-        """Numbers that turned out to be older ones, and which."""
-        return dict(self._became)
-
     def learn(self, became: dict[int, int]) -> None:
         """Take in which numbers of the run are part of others now, as a gallery says."""
         own = set(self._identity.values())

@@ -37,15 +37,17 @@ def read_picture(path: Path) -> np.ndarray | None:
     return None
 
 
-def decode_picture(data: bytes, name: str) -> np.ndarray:
+def decode_picture(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> np.ndarray:
     """Decode a picture's bytes.
 
     Parameters
     ----------
     data : bytes
-        JPEG, PNG or another kind that OpenCV reads.
+        JPEG or PNG.
     name : str
         What error messages call it.
+    most_pixels : int
+        It may hold.
 
     Returns
     -------
@@ -55,25 +57,26 @@ def decode_picture(data: bytes, name: str) -> np.ndarray:
     Raises
     ------
     UserError
-        If it is no picture, damaged, or holds more than `MOST_PIXELS`.
+        If it is no picture, damaged, or holds more pixels.
     """
-    _check_size(io.BytesIO(data), name)
     picture = None
-    with suppress(cv2.error):
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if data.startswith((b"\xff\xd8", b"\x89PNG")):  # of other kinds the size may not be told beforehand
+        _check_size(io.BytesIO(data), name, most_pixels)
+        with suppress(cv2.error):
+            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise UserError(f"{name}: not a picture, or a damaged one.")
+        raise UserError(f"{name}: not a picture (JPEG or PNG), or a damaged one.")
     return picture
 
 
-def _check_size(file: Path | io.BytesIO, name: str) -> None:
+def _check_size(file: Path | io.BytesIO, name: str, most_pixels: int = MOST_PIXELS) -> None:
     """Read the header alone; what Pillow does not know, OpenCV's own limit bounds."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(file) as picture:
-            if picture.width * picture.height <= MOST_PIXELS:
+            if picture.width * picture.height <= most_pixels:
                 return
     except Image.DecompressionBombError:  # Pillow's own limit, which is not much higher
         pass
     except Exception:  # whatever its many readers raise: not a picture for it
         return
-    raise UserError(f"{name}: has more than {MOST_PIXELS:,} pixels; scale it down first.")
+    raise UserError(f"{name}: has more than {most_pixels:,} pixels; scale it down first.")

@@ -277,8 +277,8 @@ class PostgresGallery:
     def forget(self, numbers: Sequence[int]) -> None:
         """Delete people, and rewrite the tables (VACUUM FULL), so that their files hold nothing of them.
 
-        Meanwhile the gallery cannot be read: seconds for 100,000 views, minutes for a million. A kill in between is
-        made good when the gallery is next opened. Copies are beyond this: the server's log until it is recycled,
+        Meanwhile the gallery cannot be read, the longer the more views there are. A kill in between is made good when
+        the gallery is next opened. Copies are beyond this: the server's log until it is recycled,
         replicas until they have followed, backups.
 
         Raises

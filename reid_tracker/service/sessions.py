@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
@@ -12,10 +13,12 @@ import supervision as sv
 from reid_tracker.appearance.embedder import Embedder
 from reid_tracker.backends import appearance_form
 from reid_tracker.config import TrackerSettings
-from reid_tracker.corrections import Corrections
 from reid_tracker.errors import UserError
 from reid_tracker.pictures import decode_picture
 from reid_tracker.tracking.tracker import Tracker
+
+MOST_PIXELS = 1 << 25  # of all crops of a frame: a small file may hold gigabytes
+MOST_TRACKLETS = 10_000  # of a session, whose identities are remembered
 
 
 class UnknownSessionError(UserError):
@@ -33,7 +36,7 @@ class Session:
     tracker: Tracker
     used: float  # monotonic clock, s
     frames: int = 0
-    corrections: Corrections = field(default_factory=Corrections)
+    identities: OrderedDict[int, int] = field(default_factory=OrderedDict)  # of the tracklets seen last
     lock: Lock = field(default_factory=Lock)
 
 
@@ -140,18 +143,19 @@ class Sessions:
             vectors = self._describe(crops)
         with session.lock:
             tracks = session.tracker.update(boxes, moment, embedding=vectors)
-            before = session.corrections.known()
-            session.corrections.take(tracks)
             session.frames += 1
             assert session.tracker.time is not None
-            changed = dict(session.corrections.known().items() - before.items())
-            return Tracked(session.tracker.time, tracks, changed)
+            return Tracked(session.tracker.time, tracks, _renumbered(session.identities, tracks))
 
     def _describe(self, crops: list[bytes | None]) -> np.ndarray:
         """Vectors [N, D]; NaN rows where there is no crop."""
         network = self._network()
         vectors = np.full((len(crops), network.dimension), np.nan, dtype=np.float32)
-        given = [(row, decode_picture(crop, f"crop {row}")) for row, crop in enumerate(crops) if crop is not None]
+        given, left = list[tuple[int, np.ndarray]](), MOST_PIXELS
+        for row, crop in enumerate(crops):
+            if crop is not None:
+                given.append((row, decode_picture(crop, f"crop {row}", left)))
+                left -= given[-1][1].size // 3
         whole = [np.array([[0, 0, picture.shape[1], picture.shape[0]]], np.float32) for _, picture in given]
         for (row, _), vector in zip(given, network.embed_batch([each for _, each in given], whole), strict=True):
             vectors[row] = vector[0]
@@ -167,3 +171,16 @@ class Sessions:
         now = time.monotonic()
         for key in [key for key, each in self._open.items() if now - each.used > self.idle_seconds]:
             del self._open[key]
+
+
+def _renumbered(identities: OrderedDict[int, int], tracks: sv.Detections) -> dict[int, int]:
+    """Note the identity of each tracklet; those that were others, and which they are now."""
+    found = {}
+    for tracklet, identity in zip(tracks.data["tracklet"].tolist(), tracks.tracker_id.tolist(), strict=True):
+        before = identities.pop(tracklet, identity)
+        if before != identity:
+            found[before] = identity
+        identities[tracklet] = identity
+    while len(identities) > MOST_TRACKLETS:
+        identities.popitem(last=False)
+    return found

@@ -9,17 +9,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 import pytest
-from tracking_world import person, unit_vectors
+from tracking_world import detections, person, unit_vectors
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from reid_tracker import Tracker
 from reid_tracker.errors import UserError
+from reid_tracker.service import sessions as sessions_module
 from reid_tracker.service.sessions import Sessions
 
 BOXES = [person(100), person(300)]
@@ -150,6 +152,26 @@ def test_crops_are_described_here(service):
         frame = {"time": 99, "boxes": [{"xyxy": boxes(BOXES[0])[0], "crop": crop}]}
         status, answer = service.ask(f"/sessions/{session}/frames", frame)
         assert status == 409 and message in answer["error"]
+
+
+def test_small_crops_of_many_pixels_are_refused_before_they_are_decoded(service):
+    session = service.begin(frame_rate=10, crops=True)
+    bomb = base64.b64encode(cv2.imencode(".png", np.zeros((5000, 5000, 3), np.uint8))[1].tobytes()).decode()
+    frame = {"boxes": [{"xyxy": box, "crop": bomb} for box in boxes(*BOXES)]}
+    status, answer = service.ask(f"/sessions/{session}/frames", frame)
+    assert status == 409 and "crop 1: has more than 8,554,432 pixels" in answer["error"]
+
+
+def test_one_who_comes_back_is_renumbered():
+    """Recognised a moment after getting a new number; what is remembered for that stays bounded."""
+    seen, tracks = OrderedDict(), detections(BOXES)
+    for number, expected in ((5, {}), (5, {}), (2, {5: 2}), (2, {})):
+        tracks.tracker_id, tracks.data["tracklet"] = np.array([1, number]), np.array([7, 8])
+        assert sessions_module._renumbered(seen, tracks) == expected
+    for tracklet in range(20_000, 40_000, 2):
+        tracks.data["tracklet"] = np.array([tracklet, tracklet + 1])
+        sessions_module._renumbered(seen, tracks)
+    assert len(seen) == sessions_module.MOST_TRACKLETS
 
 
 @pytest.mark.parametrize(
