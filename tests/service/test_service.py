@@ -238,11 +238,16 @@ def test_unused_sessions_end_and_there_are_not_too_many():
     sessions.begin(10, settings, crops=False)
 
 
-def test_it_answers_as_its_description_says(service):
+def test_it_answers_as_its_description_says(service, tmp_path):
     """Schemathesis makes requests of what the description allows, and of what it forbids."""
     command = ["schemathesis.cli", "run", f"http://127.0.0.1:{service.port}/openapi.json"]
     options = ["--max-examples", "20", "--seed", "1", "--no-color", "--phases", "fuzzing"]  # all phases: 20 s
     found = subprocess.run(
-        [sys.executable, "-m", *command, *options], capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, "-m", *command, *options],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        cwd=tmp_path,
     )
     assert found.returncode == 0, found.stdout[-6000:] + found.stderr[-2000:]
