@@ -45,19 +45,24 @@ def list_people(gallery: Where = DEFAULT, json: Json = False) -> None:
 @app.command()
 def show(number: Number, gallery: Where = DEFAULT, json: Json = False) -> None:
     """One person: views, and who looks most alike (to merge, where that is the same person)."""
+    from reid_tracker.gallery.merging import parts_of
+
     with _opened(gallery) as opened:
         person, views = opened.person(number), opened.views(number)
         found = opened.search(_mean([view.vector for view in views]), 4)[0] if views else []
         alike = [match for match in found if match.number != number][:3]
+        parts = sorted(parts_of(number, opened.merges()))
     shown = [
         {"view": place, "source": view.source, "time": view.time, "quality": round(view.quality, 3)}
         for place, view in enumerate(views, 1)
     ]
     if json:
-        _print_json({**asdict(person), "views": shown, "alike": [asdict(match) for match in alike]})
+        _print_json({**asdict(person), "merged": parts, "views": shown, "alike": [asdict(match) for match in alike]})
         return
     print(f"#{person.number} {printable(person.name or '')}".rstrip())
     print(f"seen from {_date(person.first_seen)} to {_date(person.last_seen)}")
+    if parts:
+        print(f"merged with {', '.join(map(str, parts))} (gallery unmerge takes one out)")
     rows = [(str(row["view"]), row["source"], f"{row['time']:.1f} s", f"{row['quality']:.2f}") for row in shown]
     _print_table(("view", "source", "time", "quality"), rows)
     _print_matches("looks like", alike)
@@ -137,33 +142,52 @@ def link(
     rate: Annotated[
         float, typer.Option(help="Of people who are in it once, at most this share may be joined with another person.")
     ] = 0.05,
+    new: Annotated[
+        bool, typer.Option("--new", help="Only joins with somebody who is new since the last --apply: far quicker.")
+    ] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Merge the numbers; otherwise they are listed only.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back what the last --apply merged.")] = False,
     json: Json = False,
 ) -> None:
     """Find who is in a gallery under several numbers, over all its videos at once.
 
     Example: reid-tracker link people; look at it; then reid-tracker link people --apply.
 
-    Two people seen at once are never the same person. Merging keeps the most varied views of a person and
-    has no way back but gallery split; gallery export makes a copy first.
+    Two people seen at once are never the same person. Merges can be taken back: all of the last --apply by --undo, \
+one of them by reid-tracker gallery unmerge.
     """
-    from reid_tracker.gallery.link import apply_links, find_links
+    from reid_tracker.gallery.link import apply_links, find_links, undo_links
 
+    if undo and (new or apply):
+        raise UserError("link --undo takes back and links nothing; leave out --new and --apply.")
     with _opened(gallery) as opened:
-        links = find_links(opened, rate)
+        if undo:
+            _print_undone(undo_links(opened), json)
+            return
+        until = max((person.number for person in opened.people()), default=0)
+        links = find_links(opened, rate, opened.linked() if new else 0)
         if apply:
-            apply_links(opened, links)
+            apply_links(opened, links, until)
     if json:
         _print_json([asdict(each) for each in links])
         return
-    rows = [
-        (" ".join(map(str, each.numbers)), f"{min(join.cosine - join.asked for join in each.joins):.2f}")
-        for each in links
-    ]
+    rows = []
+    for each in links:
+        closest = max(each.joins, key=lambda join: join.chance)
+        told = (f"{closest.into} and {closest.number}", f"{closest.cosine:.2f} ({closest.asked:.2f})")
+        rows.append((" ".join(map(str, each.numbers)), *told, f"{100 * closest.chance:.2g} %"))
     if not rows:
         print("No one is in it twice, as far as can be told.")
         return
-    _print_table(("merged" if apply else "one person", "closest call: likeness above what was asked"), rows)
+    heading = ("merged" if apply else "one person", "closest call", "likeness (needed)", "of strangers as alike")
+    _print_table(heading, rows)
+
+
+def _print_undone(undone: list[tuple[int, int]], json: bool) -> None:
+    if json:
+        _print_json([{"number": number, "was_part_of": whole} for number, whole in undone])
+    for number, whole in [] if json else undone:
+        print(f"{number} is no longer part of {whole}.")
 
 
 @app.command()
@@ -183,10 +207,21 @@ def merge(
     others: Annotated[list[int], typer.Argument(help="Who is the same person; these numbers go.")],
     gallery: Where = DEFAULT,
 ) -> None:
-    """Make one person of several numbers."""
+    """Make one person of several numbers; 'gallery unmerge' takes it back."""
     with _opened(gallery) as opened:
         for other in others:
             opened.merge(number, other)
+
+
+@app.command()
+def unmerge(
+    numbers: Annotated[list[int], typer.Argument(help="Numbers that were merged into others.")],
+    gallery: Where = DEFAULT,
+) -> None:
+    """Take merges back: each number is a person again, with the views and the name it had."""
+    with _opened(gallery) as opened, opened.alone():
+        undone = [(number, opened.unmerge(number)) for number in numbers]
+    _print_undone(undone, json=False)
 
 
 @app.command()

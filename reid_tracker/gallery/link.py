@@ -7,24 +7,24 @@ accidental likenesses holds two people together; and never two who were seen at 
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import Gallery
-from reid_tracker.tracking.calibration import CosineStatistics, return_cosine
+from reid_tracker.tracking.calibration import CosineStatistics, return_chance, return_cosine
 
 # A camera's mean is taken as if so many visits like the whole archive's were among its own: of one visit alone the mean
 # would be that visit.
 PRIOR_VISITS = 1
 # Views so close in time, s, of one video are of people seen at once.
 AT_ONCE = 0.25
-# Each number is compared with so many of the most alike, in blocks of so many rows.
-NEIGHBOURS, BLOCK = 40, 1024
-# So far below what is asked now pairs are kept: less is asked as groups become fewer, and means rise a little.
-KEPT_BELOW = 0.2
+NEIGHBOURS = 40  # the most alike, with which each number is compared
+# Of more numbers an index (HNSW, Malkov & Yashunin 2018) names the most alike: few are missed.
+EXACT_UP_TO = 100_000
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,15 @@ class Join:
         Mean likeness of the visits of the one with those of the other.
     asked : float
         What was needed at that moment.
+    chance : float
+        0..1: that somebody who is there once is as like the most alike of all groups, by accident.
     """
 
     into: int
     number: int
     cosine: float
     asked: float
+    chance: float
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Linked:
     joins: tuple[Join, ...] = field(default=())
 
 
-def find_links(gallery: Gallery, rate: float = 0.05) -> list[Linked]:
+def find_links(gallery: Gallery, rate: float = 0.05, since: int = 0) -> list[Linked]:
     """Find the numbers that are one person.
 
     Parameters
@@ -72,6 +75,8 @@ def find_links(gallery: Gallery, rate: float = 0.05) -> list[Linked]:
         Of either store.
     rate : float
         0..1: of people who are in the gallery once, at most this share may be joined with another person.
+    since : int
+        Only joins that take in a number beyond this one: the others were looked at before (`Gallery.linked`).
 
     Returns
     -------
@@ -97,14 +102,36 @@ def find_links(gallery: Gallery, rate: float = 0.05) -> list[Linked]:
     apart = _seen_at_once(numbers, sources, times)
     classes = {each.number: each.class_id for each in gallery.people()}
     linkage = _Linkage(people, visit_of_whom, visits, apart, classes)
-    return linkage.run(lambda groups: float(return_cosine(rate, np.array([groups]), known)[0]))
+    return linkage.run(rate, known, since)
 
 
-def apply_links(gallery: Gallery, links: list[Linked]) -> None:
-    """Merge each person's numbers into the lowest; of too many views the most varied stay, so there is no way back."""
-    for each in links:
-        for number in each.numbers[1:]:
-            gallery.merge(each.numbers[0], number)
+def apply_links(gallery: Gallery, links: list[Linked], until: int) -> None:
+    """Merge each person's numbers into the lowest, as one transaction; ``until`` is the last that `find_links` saw."""
+    batch = time.time()
+    with gallery.alone():
+        for each in links:
+            for number in each.numbers[1:]:
+                gallery.merge(each.numbers[0], number, batch=batch)
+        gallery.linked(until)
+
+
+def undo_links(gallery: Gallery) -> list[tuple[int, int]]:
+    """Take back what the last `apply_links` merged that is not taken back yet: each number and who it was part of.
+
+    Raises
+    ------
+    UserError
+        If there is nothing, or some of it was merged on since; then nothing changes.
+    """
+    with gallery.alone():
+        merges = [each for each in gallery.merges() if each.batch]
+        last = max((each.batch for each in merges), default=0.0)
+        numbers = sorted(each.number for each in merges if each.batch == last)
+        if not numbers:
+            raise UserError("No link --apply is there that could be taken back.")
+        done = [(number, gallery.unmerge(number)) for number in numbers]
+        gallery.linked(0)
+    return done
 
 
 def _visits(numbers: np.ndarray, vectors: np.ndarray, sources: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -171,13 +198,17 @@ class _Linkage:
         self._version = [0] * len(self._people)
         self._heap: list[tuple[float, int, int, int, int]] = []
 
-    def run(self, asked_of: Callable[[int], float]) -> list[Linked]:
-        """Join while the most alike two are as alike as ``asked_of(groups)`` says."""
+    def run(self, rate: float, known: CosineStatistics | None, since: int) -> list[Linked]:
+        """Join while the most alike two are as alike as the rate asks of so many groups."""
+
+        def asked_of(groups: int) -> float:
+            return float(return_cosine(rate, np.array([groups]), known)[0])
+
         groups = len(self._people)
         asked = asked_of(groups)
         members = {place: [place] for place in range(groups)}
         joins: dict[int, list[Join]] = {place: [] for place in range(groups)}
-        for one, two in self._candidates(asked_of(2) - KEPT_BELOW):
+        for one, two in self._candidates(asked_of(2), since):  # of a group some pair is as alike as its mean
             self._near[one].add(two)
             self._near[two].add(one)
             self._push(one, two)
@@ -190,7 +221,8 @@ class _Linkage:
                 if -likeness < asked:
                     break
             groups -= 1
-            join = Join(self._people[min(one, two)], self._people[max(one, two)], -likeness, asked)
+            chance = return_chance(-likeness, groups + 1, known)
+            join = Join(self._people[min(one, two)], self._people[max(one, two)], -likeness, asked, chance)
             self._join(one, two)
             members[one] += members.pop(two)
             joins[one] += [*joins.pop(two), join]
@@ -201,19 +233,18 @@ class _Linkage:
         ]
         return sorted(linked, key=lambda each: each.numbers)
 
-    def _candidates(self, least: float) -> Iterator[tuple[int, int]]:
-        """Pairs of places, each one's most alike of the same class."""
+    def _candidates(self, least: float, since: int) -> Iterator[tuple[int, int]]:
+        """Pairs of places, each one's most alike of the same class; one of the two is beyond ``since``."""
         mean = (self._sums / self._size[:, None]).astype(np.float32)
-        kind = np.array(self._class)
-        count = min(NEIGHBOURS, len(mean) - 1)
-        for start in range(0, len(mean), BLOCK):
-            alike = mean[start : start + BLOCK] @ mean.T
-            rows = np.arange(len(alike))
-            alike[rows, rows + start] = -np.inf
-            alike[kind[start : start + BLOCK, None] != kind] = -np.inf
-            nearest = np.argpartition(-alike, count - 1, axis=1)[:, :count]
-            for row, column in np.argwhere(np.take_along_axis(alike, nearest, axis=1) > least).tolist():
-                yield start + row, int(nearest[row, column])
+        kind, is_new = np.array(self._class), np.array(self._people) > since
+        for each in np.unique(kind):
+            places = np.flatnonzero(kind == each)
+            asking = places[is_new[places]]
+            alike, nearest = _nearest(mean[places], mean[asking])
+            for row, column in np.argwhere((alike >= least) & (nearest >= 0)).tolist():
+                one, two = int(asking[row]), int(places[nearest[row, column]])
+                if one != two:
+                    yield one, two
 
     def _push(self, one: int, two: int) -> None:
         if two not in self._never[one]:
@@ -239,3 +270,17 @@ class _Linkage:
         self._near[one].discard(two)
         for each in self._near[one]:
             self._push(one, each)
+
+
+def _nearest(vectors: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inner products with the `NEIGHBOURS` most alike and themselves, and their rows; -1 where there are fewer."""
+    import faiss
+
+    if len(vectors) <= EXACT_UP_TO:
+        alike, rows = faiss.knn(queries, vectors, NEIGHBOURS + 1, metric=faiss.METRIC_INNER_PRODUCT)
+        return alike, rows
+    index = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction, index.hnsw.efSearch = 80, 2 * NEIGHBOURS
+    index.add(vectors)
+    alike, rows = index.search(queries, NEIGHBOURS + 1)
+    return alike, rows

@@ -2,10 +2,10 @@
 
 ::
 
-    header   schema, model (JSON), last_number, forgetting; one row
+    header   schema, model (JSON), last_number, forgetting, linked; one row
     people   number, name, first_seen, last_seen, class_id
-    views    id, number, vector, crop (JPEG), source, time, quality
-    gone     number, became (NULL = forgotten)
+    views    id, number, vector, crop (JPEG), source, time, quality, origin
+    gone     number, became (NULL = forgotten), merge (JSON; NULL = no way back)
 
 in a schema of their own. Whatever is written is one transaction that holds an advisory lock: writers take turns.
 """
@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 import numpy as np
 
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.merging import Merge, Values, merge_of, parts_of
 from reid_tracker.gallery.store import (
     BEST_VIEWS,
     Describe,
@@ -49,7 +50,7 @@ except ImportError as missing:
         'A gallery in PostgreSQL needs psycopg and pgvector; pip install "reid-tracker[postgres]".'
     ) from missing
 
-SCHEMA = 1  # of the tables; a later version that changes them migrates those of before
+SCHEMA = 2  # of the tables
 DEFAULT_NAME, LONGEST_SCHEMA = "reid_tracker", 63
 WAIT_SECONDS = 30  # for other programs' transactions, and for a connection
 APPROXIMATE_FROM = 100_000  # views: up to here all are compared, beyond the index names the nearest
@@ -58,15 +59,24 @@ LOCK = 0x52654944  # "ReID": first key of the advisory locks; the second is the 
 DESCRIBED_AT_A_TIME = 256  # crops
 TABLES = """
 CREATE TABLE header (only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), schema int NOT NULL,
-    model jsonb NOT NULL, last_number bigint NOT NULL DEFAULT 0, forgetting boolean NOT NULL DEFAULT false);
+    model jsonb NOT NULL, last_number bigint NOT NULL DEFAULT 0, forgetting boolean NOT NULL DEFAULT false,
+    linked bigint NOT NULL DEFAULT 0);
 CREATE TABLE people (number bigint PRIMARY KEY, name text, first_seen float8 NOT NULL, last_seen float8 NOT NULL,
     class_id int NOT NULL);
 CREATE TABLE views (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, number bigint NOT NULL REFERENCES people,
     vector vector({dimension}) NOT NULL, crop bytea, source text NOT NULL, time float8 NOT NULL,
-    quality float8 NOT NULL);
+    quality float8 NOT NULL, origin bigint);
 CREATE INDEX views_of ON views (number);
-CREATE TABLE gone (number bigint PRIMARY KEY, became bigint);
+CREATE TABLE gone (number bigint PRIMARY KEY, became bigint, merge text);
 """
+# What older galleries lack, by the schema that brought it. 2: merges that can be taken back, and `linked`.
+MIGRATIONS = {
+    2: (
+        "ALTER TABLE views ADD COLUMN origin bigint",  # of a merged person's views: the number that they had
+        "ALTER TABLE gone ADD COLUMN merge text",  # `Merge.text`; NULL where there is no way back
+        "ALTER TABLE header ADD COLUMN linked bigint NOT NULL DEFAULT 0",
+    )
+}
 NEAR = "CREATE INDEX views_near ON views USING hnsw (vector vector_ip_ops)"
 # Of the people with the nearest views, the mean of each one's best.
 SEARCH = """
@@ -122,7 +132,16 @@ class PostgresGallery:
             raise UserError(f"{self._where}: written by a newer version of reid-tracker; update this one.")
         known = Model(**known)
         check_model(self._where, known, model)
+        if schema < SCHEMA:
+            self._migrate()
         return known
+
+    def _migrate(self) -> None:
+        with self.alone():
+            for schema in range(self._run("SELECT schema FROM header")[0][0] + 1, SCHEMA + 1):
+                for statement in MIGRATIONS[schema]:
+                    self._run(statement)
+            self._run("UPDATE header SET schema = %s", (SCHEMA,))
 
     def _is_there(self) -> bool:
         found = self._run("SELECT to_regclass(format('%%I.header', %s::text)) IS NOT NULL", (self._name,))
@@ -246,22 +265,53 @@ class PostgresGallery:
             self.person(number)
             self._run("UPDATE people SET name = %s WHERE number = %s", (clean_name(text) or None, number))
 
-    def merge(self, number: int, other: int) -> None:
+    def merge(self, number: int, other: int, *, batch: float = 0.0, for_good: bool = False) -> None:
         """Make ``other`` part of ``number``."""
         if number == other:
             raise UserError(f"{number} and {other} are one already; name two people.")
         with self.alone():
-            one, two = self.person(number), self.person(other)
-            views = self.views(other)
-            self._run("DELETE FROM views WHERE number = %s", (other,))
+            made = Merge.of(self.person(number), self.person(other), batch)
+            if for_good:
+                views = self.views(other)
+                self._run("DELETE FROM views WHERE number = %s", (other,))
+                self._add_views(number, views)
+                self._run("UPDATE gone SET merge = NULL WHERE number = ANY(%s)", (parts_of(other, self.merges()),))
+            else:
+                change = "UPDATE views SET number = %s, origin = coalesce(origin, number) WHERE number = %s"
+                self._run(change, (number, other))
             self._run("DELETE FROM people WHERE number = %s", (other,))
             self._run("UPDATE gone SET became = %s WHERE became = %s", (number, other))
-            self._run("INSERT INTO gone VALUES (%s, %s)", (other, number))
+            self._run("INSERT INTO gone VALUES (%s, %s, %s)", (other, number, None if for_good else made.text()))
+            self._set_person(number, made.after)
+
+    def unmerge(self, number: int) -> int:
+        """Make a person of a merged number again; who it was part of."""
+        with self.alone():
+            merges = self.merges()
+            made = merge_of(self._where, number, merges, self.gone([number]).get(number))
+            own = [number, *parts_of(number, merges)]
+            self._set_person(made.into, made.undone(self.person(made.into)))
+            self._run("INSERT INTO people VALUES (%s, %s, %s, %s, %s)", (number, *made.person))
             self._run(
-                "UPDATE people SET name = %s, first_seen = %s, last_seen = %s WHERE number = %s",
-                (one.name or two.name, min(one.first_seen, two.first_seen), max(one.last_seen, two.last_seen), number),
+                "UPDATE views SET number = %s, origin = nullif(origin, %s) WHERE number = %s AND origin = ANY(%s)",
+                (number, number, made.into, own),
             )
-            self._add_views(number, views)
+            self._run("DELETE FROM gone WHERE number = %s", (number,))
+            self._run("UPDATE gone SET became = %s WHERE number = ANY(%s)", (number, own))
+        return made.into
+
+    def merges(self) -> list[Merge]:
+        """Every merge that can be taken back."""
+        with self._reporting():
+            rows = self._run("SELECT number, merge FROM gone WHERE merge IS NOT NULL")
+            return [Merge.read(*row) for row in rows]
+
+    def linked(self, until: int | None = None) -> int:
+        """Up to which number everyone was linked with everyone, after setting it."""
+        with self._reporting():
+            if until is not None:
+                self._run("UPDATE header SET linked = %s", (until,))
+            return int(self._run("SELECT linked FROM header")[0][0])
 
     def split(self, number: int, views: Sequence[int]) -> int:
         """Make a new person of some of someone's views; the new number."""
@@ -271,7 +321,7 @@ class PostgresGallery:
             new = self.new_numbers()[0]
             row = (new, person.first_seen, person.last_seen, person.class_id)
             self._run("INSERT INTO people VALUES (%s, NULL, %s, %s, %s)", row)
-            self._run("UPDATE views SET number = %s WHERE id = ANY(%s)", (new, moved))
+            self._run("UPDATE views SET number = %s, origin = NULL WHERE id = ANY(%s)", (new, moved))
         return new
 
     def forget(self, numbers: Sequence[int]) -> None:
@@ -292,8 +342,8 @@ class PostgresGallery:
                 self.person(number)
                 self._run("DELETE FROM views WHERE number = %s", (number,))
                 self._run("DELETE FROM people WHERE number = %s", (number,))
-                self._run("UPDATE gone SET became = NULL WHERE became = %s", (number,))
-                self._run("INSERT INTO gone VALUES (%s, NULL)", (number,))
+                self._run("UPDATE gone SET became = NULL, merge = NULL WHERE became = %s", (number,))
+                self._run("INSERT INTO gone VALUES (%s, NULL, NULL)", (number,))
             self._run("UPDATE header SET forgetting = true")
         with self._reporting():
             self._wipe()
@@ -395,10 +445,11 @@ class PostgresGallery:
         )
 
     def _add_views(self, number: int, views: Sequence[View]) -> None:
-        """Keep the most varied of someone's views and these."""
+        """Keep the most varied of someone's own views and these; merged people's stay, as they may be taken back."""
         if not views:
             return
-        known = self._run("SELECT id, vector_send(vector), quality FROM views WHERE number = %s ORDER BY id", (number,))
+        own = "SELECT id, vector_send(vector), quality FROM views WHERE number = %s AND origin IS NULL ORDER BY id"
+        known = self._run(own, (number,))
         vectors = np.stack([*_floats([row[1] for row in known]), *(each.vector for each in views)])
         quality = np.array([*(row[2] for row in known), *(each.quality for each in views)])
         kept = set(choose_varied(vectors, quality).tolist())
@@ -413,6 +464,10 @@ class PostgresGallery:
             cursor.executemany(
                 "INSERT INTO views (number, vector, crop, source, time, quality) VALUES (%s, %s, %s, %s, %s, %s)", fresh
             )
+
+    def _set_person(self, number: int, values: Values) -> None:
+        change = "UPDATE people SET name = %s, first_seen = %s, last_seen = %s WHERE number = %s"
+        self._run(change, (*values, number))
 
     def _wipe(self) -> None:
         """Rewrite the tables without the deleted rows."""

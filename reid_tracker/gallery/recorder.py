@@ -14,7 +14,7 @@ from reid_tracker.appearance.crops import resize_crop
 from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import Gallery, Person, Sighting, View
-from reid_tracker.gallery.views import choose_varied
+from reid_tracker.gallery.views import a_few, choose_varied
 from reid_tracker.tracking.calibration import CosineStatistics, return_cosine
 from reid_tracker.tracking.costs import coverage
 from reid_tracker.tracking.memory import NEWCOMER_CROPS, VIEWS, IdentityMemory, unit
@@ -59,7 +59,7 @@ class GalleryMemory(IdentityMemory):
         numbers, vectors = gallery.vectors()
         people, starts, counts = (each.tolist() for each in np.unique(numbers, return_index=True, return_counts=True))
         self.know(
-            (number, class_of[number], vectors[start : start + count])
+            (number, class_of[number], a_few(vectors[start : start + count]))
             for number, start, count in zip(people, starts, counts, strict=True)
             if number in class_of
         )
@@ -114,7 +114,7 @@ class GalleryMemory(IdentityMemory):
             with suppress(UserError):  # merged or forgotten meanwhile
                 views = self._gallery.views(person.number)
                 self.others.add(person.number)
-                vectors = np.stack([view.vector for view in views])
+                vectors = a_few(np.stack([view.vector for view in views]))
                 self._met.append((person.number, person.class_id, vectors))
                 self._latest.append((now, person.number, person.class_id, vectors))
                 self._count(vectors)
@@ -122,7 +122,7 @@ class GalleryMemory(IdentityMemory):
 
     def _count(self, vectors: np.ndarray) -> None:
         """Take a person's views [K, D] into the mean of everyone in the gallery."""
-        self._total, self._counted = self._total + vectors[:VIEWS].mean(axis=0), self._counted + 1
+        self._total, self._counted = self._total + vectors.mean(axis=0), self._counted + 1
 
     def wait_since(self, who: object, since: float) -> None:
         """Note since when (Unix time, s) the oldest newcomer of a sink has been waiting to be enrolled."""
@@ -164,7 +164,7 @@ class GalleryMemory(IdentityMemory):
             return {}
         when, numbers, classes, views = zip(*self._latest, strict=True)
         fresh = np.stack([np.mean([view.vector for view in each.views], axis=0) for each in new.values()])
-        met = np.stack([each[:VIEWS].mean(axis=0) for each in views])
+        met = np.stack([each.mean(axis=0) for each in views])
         # As in `likeness`, without the newcomers: of few people the mean is mostly those people.
         common = self._total / (self._counted + 1)
         cosine = unit(fresh - common) @ unit(met - common).T
@@ -364,7 +364,7 @@ class GallerySink:
                 if sightings:
                     self._gallery.enrol(sightings)
                 for number, known in same.items():
-                    self._gallery.merge(known, number)
+                    self._gallery.merge(known, number, for_good=True)
         except UserError:
             with self._lock:
                 for _, each, views in taken:

@@ -16,7 +16,7 @@ import math
 import os
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +28,7 @@ from filelock import FileLock
 
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.crop_files import CropFiles
+from reid_tracker.gallery.merging import Merge, merge_of, parts_of
 from reid_tracker.gallery.store import (
     BEST_VIEWS,
     Describe,
@@ -46,17 +47,25 @@ from reid_tracker.gallery.views import choose_varied
 from reid_tracker.tracking.calibration import CosineStatistics
 
 FILE = "gallery.sqlite"
-APPLICATION, SCHEMA = 0x52654944, 1  # "ReID"
+APPLICATION, SCHEMA = 0x52654944, 2  # "ReID"
 DESCRIBED_AT_A_TIME = 256  # crops
 WAIT_SECONDS = 30.0  # for another program to end its transaction
 TABLES = """
 CREATE TABLE header (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE people (number INTEGER PRIMARY KEY, name TEXT, first_seen REAL, last_seen REAL, class_id INTEGER);
 CREATE TABLE views (id INTEGER PRIMARY KEY, number INTEGER REFERENCES people, vector BLOB, crop TEXT, source TEXT,
-    time REAL, quality REAL);
+    time REAL, quality REAL, origin INTEGER);
 CREATE INDEX views_of ON views (number);
-CREATE TABLE gone (number INTEGER PRIMARY KEY, became INTEGER);
+CREATE TABLE gone (number INTEGER PRIMARY KEY, became INTEGER, merge TEXT);
 """
+# What older galleries lack, by the schema that brought it. 2: merges that can be taken back, and `linked`.
+MIGRATIONS = {
+    2: (
+        "ALTER TABLE views ADD COLUMN origin INTEGER",  # of a merged person's views: the number that they had
+        "ALTER TABLE gone ADD COLUMN merge TEXT",  # `Merge.text`; NULL where there is no way back
+        "INSERT INTO header VALUES ('linked', 0)",
+    )
+}
 
 
 class SqliteGallery:
@@ -83,6 +92,7 @@ class SqliteGallery:
         self._matrix: np.ndarray | None = None
         self._numbers = np.zeros(0, np.int64)
         self._layout: tuple[np.ndarray, ...] = ()
+        self._dropped: list[Path] = []  # crops that go once the transaction is whole
         if model is None and not self._file.is_file():
             raise UserError(f"{folder}: no gallery is there; reid-tracker track --gallery {folder} makes one.")
         with self._reporting():
@@ -121,6 +131,7 @@ class SqliteGallery:
             raise UserError(f"{self._file}: not a gallery of reid-tracker; name another folder.")
         if run("PRAGMA user_version").fetchone()[0] > SCHEMA:
             raise UserError(f"{self._file}: written by a newer version of reid-tracker; update this one.")
+        self._migrate()
         with self._reading():
             known = Model(**json.loads(self._header("model")))
             if known.calibration:
@@ -145,8 +156,18 @@ class SqliteGallery:
                 run(f"PRAGMA user_version = {SCHEMA}")
                 for statement in TABLES.split(";\n")[:-1]:
                     run(statement)
-                for item in {"model": json.dumps(asdict(model)), "last_number": 0, "forgetting": 0}.items():
-                    run("INSERT INTO header VALUES (?, ?)", item)
+                run("INSERT INTO header VALUES ('model', ?)", (json.dumps(asdict(model)),))
+                run("INSERT INTO header VALUES ('last_number', 0), ('forgetting', 0), ('linked', 0)")
+
+    def _migrate(self) -> None:
+        run = self._connection.execute
+        if run("PRAGMA user_version").fetchone()[0] == SCHEMA:
+            return
+        with self.alone():
+            for schema in range(int(run("PRAGMA user_version").fetchone()[0]) + 1, SCHEMA + 1):
+                for statement in MIGRATIONS[schema]:
+                    run(statement)
+            run(f"PRAGMA user_version = {SCHEMA}")
 
     def new_numbers(self, count: int = 1) -> list[int]:
         """Reserve the next numbers."""
@@ -175,15 +196,18 @@ class SqliteGallery:
                 yield
                 self._connection.execute("COMMIT")
                 self._version = None
+                self._crops.remove(self._dropped)
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+            finally:
+                self._dropped = []
 
     def enrol(self, sightings: Mapping[int, Sighting]) -> None:
         """Add or update people in one transaction."""
         check_vectors(self._folder, sightings, self.model.dimension)
-        run, discarded = self._connection.execute, []
+        run = self._connection.execute
         with self.alone():
             check_model(self._folder, Model(**json.loads(self._header("model"))), self.model)
             gone = self.gone(list(sightings))
@@ -197,8 +221,7 @@ class SqliteGallery:
                     (number, each.first_seen, each.last_seen, each.class_id),
                 )
                 run("UPDATE header SET value = max(value, ?) WHERE key = 'last_number'", (number,))
-                discarded += self._add_views(number, each.views)
-        self._unlink(discarded)
+                self._add_views(number, each.views)
 
     def search(self, vectors: np.ndarray, limit: int = 10) -> list[list[Match]]:
         """For each unit vector [Q, D] the most similar people, best first."""
@@ -254,16 +277,7 @@ class SqliteGallery:
             rows = self._rows(number)
             if not rows:
                 self.person(number)
-            return [
-                View(
-                    np.frombuffer(vector, np.float32),
-                    self._crops.read(number, crop),
-                    str(source),
-                    float(seconds),
-                    quality,
-                )
-                for _, vector, crop, source, seconds, quality in rows
-            ]
+            return self._views_of(number, rows)
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
         """Everyone's vectors: numbers int64 [N], ascending, and unit rows float32 [N, D]."""
@@ -308,30 +322,55 @@ class SqliteGallery:
             if not changed.rowcount:
                 raise self._unknown(number)
 
-    def merge(self, number: int, other: int) -> None:
+    def merge(self, number: int, other: int, *, batch: float = 0.0, for_good: bool = False) -> None:
         """Make ``other`` part of ``number``."""
         if number == other:
             raise UserError(f"{number} and {other} are one already; name two people.")
         run = self._connection.execute
         with self.alone():
-            one, two = self.person(number), self.person(other)
-            views = self.views(other)
-            run("DELETE FROM views WHERE number = ?", (other,))
+            made, rows = Merge.of(self.person(number), self.person(other), batch), self._rows(other)
+            if for_good:
+                self._add_views(number, self._views_of(other, rows))
+                self._drop(other, rows)
+                for part in parts_of(other, self.merges()):
+                    run("UPDATE gone SET merge = NULL WHERE number = ?", (part,))
+            else:
+                self._move(rows, other, number, "coalesce(origin, number)")
             run("DELETE FROM people WHERE number = ?", (other,))
             run("UPDATE gone SET became = ? WHERE became = ?", (number, other))
-            run("INSERT INTO gone VALUES (?, ?)", (other, number))
-            run(
-                "UPDATE people SET name = ?, first_seen = ?, last_seen = ? WHERE number = ?",
-                (
-                    one.name or two.name,
-                    min(one.first_seen, two.first_seen),
-                    max(one.last_seen, two.last_seen),
-                    number,
-                ),
-            )
-            discarded = self._add_views(number, views)
-        self._unlink(discarded)
-        self._unlink(self._crops.of(other))
+            run("INSERT INTO gone VALUES (?, ?, ?)", (other, number, None if for_good else made.text()))
+            run("UPDATE people SET name = ?, first_seen = ?, last_seen = ? WHERE number = ?", (*made.after, number))
+            self._dropped += self._crops.of(other)
+
+    def unmerge(self, number: int) -> int:
+        """Make a person of a merged number again; who it was part of."""
+        run = self._connection.execute
+        with self.alone(), self._reading():
+            merges = self.merges()
+            made = merge_of(self._folder, number, merges, self.gone([number]).get(number))
+            own = [number, *parts_of(number, merges)]
+            restored = made.undone(self.person(made.into))
+            run("INSERT INTO people VALUES (?, ?, ?, ?, ?)", (number, *made.person))
+            run("UPDATE people SET name = ?, first_seen = ?, last_seen = ? WHERE number = ?", (*restored, made.into))
+            rows = self._rows(made.into, f"AND origin IN ({_marks(own)})", own)
+            self._move(rows, made.into, number, f"nullif(origin, {int(number)})")
+            run("DELETE FROM gone WHERE number = ?", (number,))
+            run(f"UPDATE gone SET became = ? WHERE number IN ({_marks(own)})", (number, *own))
+        return made.into
+
+    def merges(self) -> list[Merge]:
+        """Every merge that can be taken back."""
+        with self._lock, self._reading():
+            rows = self._connection.execute("SELECT number, merge FROM gone WHERE merge IS NOT NULL").fetchall()
+            return [Merge.read(*row) for row in rows]
+
+    def linked(self, until: int | None = None) -> int:
+        """Up to which number everyone was linked with everyone, after setting it."""
+        if until is not None:
+            with self.alone():
+                self._connection.execute("UPDATE header SET value = ? WHERE key = 'linked'", (until,))
+        with self._lock, self._reading():
+            return int(self._header("linked"))
 
     def split(self, number: int, views: Sequence[int]) -> int:
         """Make a new person of some of someone's views; the new number."""
@@ -344,13 +383,7 @@ class SqliteGallery:
                 "INSERT INTO people VALUES (?, NULL, ?, ?, ?)",
                 (new, person.first_seen, person.last_seen, person.class_id),
             )
-            seen = [
-                View(np.frombuffer(vector, np.float32), self._crops.read(number, crop), *rest)
-                for _, vector, crop, *rest in moved
-            ]
-            self._add_views(new, seen)
-            run(f"DELETE FROM views WHERE id IN ({_marks(moved)})", [row[0] for row in moved])
-        self._unlink(self._crops.paths(number, [row[2] for row in moved]))
+            self._move(moved, number, new, "NULL")
         return new
 
     def forget(self, numbers: Sequence[int]) -> None:
@@ -372,8 +405,8 @@ class SqliteGallery:
                 self.person(number)
                 run("DELETE FROM views WHERE number = ?", (number,))
                 run("DELETE FROM people WHERE number = ?", (number,))
-                run("UPDATE gone SET became = NULL WHERE became = ?", (number,))
-                run("INSERT INTO gone VALUES (?, NULL)", (number,))
+                run("UPDATE gone SET became = NULL, merge = NULL WHERE became = ?", (number,))
+                run("INSERT INTO gone VALUES (?, NULL, NULL)", (number,))
             run("UPDATE header SET value = 1 WHERE key = 'forgetting'")
         with self._lock, self._reporting():
             self._wipe()
@@ -382,7 +415,9 @@ class SqliteGallery:
         """Which of these numbers were merged, and into which, or forgotten (None)."""
         with self._lock, self._reporting():
             run = self._connection.execute
-            found = [run("SELECT * FROM gone WHERE number = ?", (int(each),)).fetchone() for each in numbers]
+            found = [
+                run("SELECT number, became FROM gone WHERE number = ?", (int(each),)).fetchone() for each in numbers
+            ]
         return dict(row for row in found if row)
 
     def describe_anew(self, model: Model, describe: Describe) -> int:
@@ -457,7 +492,7 @@ class SqliteGallery:
         with self._reporting():
             try:
                 yield
-            except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
                 raise UserError(f"{self._file}: damaged ({error}); restore it from a copy.") from error
 
     def _drop_stale(self) -> None:
@@ -491,10 +526,11 @@ class SqliteGallery:
                 raise ValueError("a class that cannot be")
             return people
 
-    def _rows(self, number: int) -> list[Any]:
+    def _rows(self, number: int, condition: str = "", values: Sequence[int] = ()) -> list[Any]:
         """Views of someone as (id, vector, crop, source, time, quality)."""
         rows = self._connection.execute(
-            "SELECT id, vector, crop, source, time, quality FROM views WHERE number = ? ORDER BY id", (number,)
+            f"SELECT id, vector, crop, source, time, quality FROM views WHERE number = ? {condition} ORDER BY id",
+            (number, *values),
         ).fetchall()
         for _, vector, crop, _, _, quality in rows:
             if len(vector) != 4 * self.model.dimension or not isinstance(crop, str | None):
@@ -502,19 +538,26 @@ class SqliteGallery:
             float(quality)
         return rows
 
-    def _add_views(self, number: int, views: Sequence[View]) -> list[Path]:
-        """Keep the most varied of someone's views and these; the crops no longer needed.
+    def _views_of(self, number: int, rows: Sequence[Any]) -> list[View]:
+        return [
+            View(
+                np.frombuffer(vector, np.float32), self._crops.read(number, crop), str(source), float(seconds), quality
+            )
+            for _, vector, crop, source, seconds, quality in rows
+        ]
+
+    def _add_views(self, number: int, views: Sequence[View]) -> None:
+        """Keep the most varied of someone's own views and these; merged people's stay, as they may be taken back.
 
         The crops of the new ones are written before the transaction ends, so that every crop it names exists.
         """
         if not views:
-            return []
-        known = self._rows(number)
+            return
+        known = self._rows(number, "AND origin IS NULL")
         vectors = np.stack([*(np.frombuffer(row[1], np.float32) for row in known), *(each.vector for each in views)])
         quality = np.array([*(row[5] for row in known), *(each.quality for each in views)])
         kept = set(choose_varied(vectors, quality).tolist())
-        dropped = [row for position, row in enumerate(known) if position not in kept]
-        self._connection.execute(f"DELETE FROM views WHERE id IN ({_marks(dropped)})", [row[0] for row in dropped])
+        self._drop(number, [row for position, row in enumerate(known) if position not in kept])
         for position, view in enumerate(views, len(known)):
             if position not in kept:
                 continue
@@ -524,11 +567,20 @@ class SqliteGallery:
                 "INSERT INTO views (number, vector, crop, source, time, quality) VALUES (?, ?, ?, ?, ?, ?)",
                 (number, vector, crop, view.source, view.time, view.quality),
             )
-        return self._crops.paths(number, [row[2] for row in dropped])
 
-    def _unlink(self, crops: Iterable[Path]) -> None:
-        with self._reporting():
-            self._crops.remove(crops)
+    def _drop(self, number: int, rows: Sequence[Any]) -> None:
+        """Delete views; their crops once the transaction is whole."""
+        self._connection.executemany("DELETE FROM views WHERE id = ?", [(row[0],) for row in rows])
+        self._dropped += self._crops.paths(number, [row[2] for row in rows])
+
+    def _move(self, rows: Sequence[Any], number: int, to: int, origin: str) -> None:
+        """Make someone's views another one's, crops and all; ``origin`` is SQL."""
+        for view, _, crop, *_ in rows:
+            data = self._crops.read(number, crop)
+            moved = None if data is None else self._crops.write(to, data)
+            change = f"UPDATE views SET origin = {origin}, number = ?, crop = ? WHERE id = ?"
+            self._connection.execute(change, (to, moved, view))
+        self._dropped += self._crops.paths(number, [row[2] for row in rows])
 
     def _wipe(self) -> None:
         """Remove what deleted rows left behind in the files."""

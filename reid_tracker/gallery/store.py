@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from reid_tracker.errors import UserError
+
+if TYPE_CHECKING:
+    from reid_tracker.gallery.merging import Merge
 
 LONGEST_NAME = 80
 BEST_VIEWS = 3  # of a person that a likeness is the mean of: one alone may be alike by chance
@@ -150,8 +153,23 @@ class Gallery(Protocol):
     def name(self, number: int, text: str) -> None:
         """Name someone; an empty text takes the name away."""
 
-    def merge(self, number: int, other: int) -> None:
-        """``other`` is ``number`` as well: the views are put together, and ``other`` is removed."""
+    def merge(self, number: int, other: int, *, batch: float = 0.0, for_good: bool = False) -> None:
+        """``other`` is ``number`` as well: the views are put together, and ``other`` is removed until `unmerge`.
+
+        ``batch`` stands in `merges`. ``for_good`` there is no way back: of too many views the most varied ones stay.
+        """
+
+    def unmerge(self, number: int) -> int:
+        """Make a person of a merged number again, with the views, name and times it had; who it was part of.
+
+        What was enrolled since the merge stays there.
+        """
+
+    def merges(self) -> "list[Merge]":
+        """Every merge that can be taken back, in no order."""
+
+    def linked(self, until: int | None = None) -> int:
+        """Up to which number everyone was linked with everyone (`reid-tracker link`), after setting it."""
 
     def split(self, number: int, views: Sequence[int]) -> int:
         """Make a new person of some of someone's views (positions in `views`, from 0); the new number."""

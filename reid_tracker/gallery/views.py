@@ -47,6 +47,14 @@ def choose_varied(vectors: np.ndarray, quality: np.ndarray, limit: int = VIEWS) 
     return kept
 
 
+def a_few(vectors: np.ndarray) -> np.ndarray:
+    """Of a person's views [K, D], oldest first, the `VIEWS` most varied: someone merged of many has more."""
+    if len(vectors) <= VIEWS:
+        return vectors
+    some = vectors[np.linspace(0, len(vectors) - 1, min(len(vectors), SAMPLE)).astype(int)]
+    return some[choose_varied(some, np.ones(len(some)))]
+
+
 def likeness(views: np.ndarray, seen: np.ndarray) -> float:
     """Mean of the best `BEST_VIEWS` cosines of views [K, D] with the mean of others [L, D]."""
     mean = seen.mean(axis=0)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import betainccinv, ndtri
+from scipy.special import betaincc, betainccinv, ndtri
 
 # Cosines of a newcomer with people it is not, both taken from the mean of all people known (see
 # `IdentityMemory.likeness`): `TAIL` of them are below the same quantiles of a normal distribution with this mean and
@@ -56,6 +56,13 @@ def return_cosine(
     a, b = _fit_beta(mean, std)
     cosine: np.ndarray = 2 * betainccinv(a, b, -np.expm1(np.log1p(-false_match_rate) / known)) - 1
     return cosine
+
+
+def return_chance(cosine: float, known: int, statistics: "CosineStatistics | None" = None) -> float:
+    """Share of strangers whom the most similar of so many people known exceeds this cosine: `return_cosine` undone."""
+    mean, std = (statistics.return_mean, statistics.return_std) if statistics else (STRANGER_MEAN, STRANGER_STD)
+    one = float(betaincc(*_fit_beta(mean, std), float(np.clip((1 + cosine) / 2, 0, 1))))
+    return float(-np.expm1(known * np.log1p(-min(one, 1 - 1e-16))))
 
 
 @lru_cache(maxsize=64)

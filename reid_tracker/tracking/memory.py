@@ -152,6 +152,8 @@ class IdentityMemory:
         self._remove(np.isin(self.identity, numbers))
         self.known.update(numbers)
         self.keep(numbers)
+        for number in numbers:  # somebody's merge was taken back
+            self._became.pop(number, None)
         self._append(
             views,
             identity=np.array(numbers, dtype=np.int64),

@@ -40,7 +40,7 @@ def test_whoever_has_several_numbers_is_found_and_strangers_stay_apart(gallery):
         (join,) = each.joins
         assert (join.into, join.number) == each.numbers and join.cosine > join.asked
     assert find_links(gallery) == links
-    apply_links(gallery, links)
+    apply_links(gallery, links, max(numbers))
     assert [person.number for person in gallery.people()] == numbers[:6] and find_links(gallery) == []
 
 

@@ -103,7 +103,7 @@ def test_views_that_are_replaced_take_their_crops_along(folder, gallery):
     for seed in range(6):
         gallery.enrol({1: sighting(0, seed=seed)})
     gallery.enrol({2: sighting(0, seed=9)})
-    gallery.merge(1, 2)
+    gallery.merge(1, 2, for_good=True)
     assert len(list(folder.glob("crops/*/*"))) == gallery.person(1).views == 8
     assert all(view.crop for view in gallery.views(1))
 
