@@ -55,6 +55,8 @@ class RunSummary:
         Time by stage: read, detect, embed, associate, write.
     outputs : list of Path
         What was written. Where the run ended early beside results of an earlier one, these are ``*.part.*``.
+    urls : list of str
+        The same, where the results go to a URL.
     notes : list of str
         Sentences for the user.
     counts : dict
@@ -78,6 +80,7 @@ class RunSummary:
     seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     outputs: list[Path] = field(default_factory=list)
+    urls: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     counts: Counts = field(default_factory=lambda: {"lines": {}, "zones": {}})
     interrupted: bool = False
@@ -97,6 +100,9 @@ class RunSummary:
             If the run wrote neither.
         """
         from reid_tracker.exchange.tracks import read_results
+
+        if self.urls:
+            raise UserError(f"{self.source}: its results are at {self.urls[0]}; fetch them first.")
 
         for ending in (".jsonl", ".txt"):
             written = next((each for each in self.outputs if each.suffix == ending), None)

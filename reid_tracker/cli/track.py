@@ -98,7 +98,10 @@ def track(
         typer.Option(help="File of lines and zones, drawn with 'reid-tracker places'.", rich_help_panel=PLACES),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the results \\[runs].", rich_help_panel=RESULTS)
+        str | None,
+        typer.Option(
+            "--output", "-o", help="Folder of the results \\[runs], or a URL: s3://...", rich_help_panel=RESULTS
+        ),
     ] = None,
     overwrite: Annotated[
         bool | None,
@@ -223,7 +226,7 @@ run is broken off, the new ones are called NAME.part.*. Any other file that is t
         "count.lines": line or None,
         "count.zones": zone or None,
         "count.places": str(places) if places else None,
-        "output.folder": str(output) if output else None,
+        "output.folder": output or None,
         "output.overwrite": overwrite,
         "output.save_state": str(save_state) if save_state else None,
         "source.resume": str(resume) if resume else None,
@@ -326,5 +329,6 @@ def _print_summaries(summaries: "list[RunSummary]", shown: set[str], timings: bo
             *describe(each.counts),
             *(f"Note: {note}" for note in each.notes if note not in shown),
             *each.outputs,
+            *each.urls,
         ):
             print(printable(line))

@@ -166,7 +166,9 @@ class ShownSettings(Settings):
 class OutputSettings(ShownSettings):
     """What is written. With nothing asked for: an annotated video and a MOT file."""
 
-    folder: str = setting("runs", "Results go to FOLDER/<source name>.*")
+    folder: str = setting(
+        "runs", "Results go to FOLDER/<source name>.*; or to a URL that fsspec opens: s3://bucket/results."
+    )
     video: bool = setting(False, "Annotated H.264 video, <name>.mp4")
     mot: bool = setting(False, "MOTChallenge text, <name>.txt")
     jsonl: bool = setting(False, "JSON lines, one object a frame, <name>.jsonl")

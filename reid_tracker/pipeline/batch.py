@@ -14,7 +14,8 @@ from reid_tracker.pipeline.failures import raise_failures
 from reid_tracker.pipeline.follow import Follower, parse_polygon
 from reid_tracker.pipeline.models import AppearanceModel, Models
 from reid_tracker.pipeline.prepare import planned, prepare
-from reid_tracker.pipeline.source_run import Progress, SourceRun
+from reid_tracker.pipeline.remote import remote_of, track_one
+from reid_tracker.pipeline.source_run import Progress
 from reid_tracker.results import RunSummary
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.sources import Frame, open_source
@@ -74,7 +75,7 @@ def track(
     if config.workers != WorkerSettings():
         raise UserError("These settings are for workers (timeout, again, threads, gpus): add --workers or --ray.")
     with ExitStack() as opened_here:
-        return _track(source, config or TrackConfig(), detector, embedder, progress, opened_here)
+        return _track(source, config, detector, embedder, progress, opened_here)
 
 
 def stream(
@@ -132,6 +133,7 @@ def _track(
     jobs = planned(source, config)
     if not jobs:
         return []
+    remote = remote_of(jobs, config)
     common = prepare(jobs, config, Models(config, detector, embedder), progress, opened_here)
     summaries: list[RunSummary] = []
     for job in jobs:
@@ -139,7 +141,7 @@ def _track(
         summaries.append(summary)
         try:
             if job.error is None:
-                SourceRun(job, summary, common).track()
+                track_one(job, summary, common, remote)
         except KeyboardInterrupt:
             summary.interrupted = True
         except UserError as error:

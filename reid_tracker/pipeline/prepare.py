@@ -12,6 +12,7 @@ from reid_tracker.ownership import check_outputs
 from reid_tracker.pipeline.follow import parse_polygon
 from reid_tracker.pipeline.models import AppearanceModel, Models, model_of
 from reid_tracker.pipeline.plan import Job, claim_arguments, inputs_of, plan, state_arguments
+from reid_tracker.pipeline.remote import is_remote
 from reid_tracker.pipeline.source_run import Common, Progress
 from reid_tracker.places.files import named
 from reid_tracker.report.clock_time import FROM_FILE, began_at
@@ -51,7 +52,7 @@ def planned(source: str | Path | Sequence[str | Path], config: TrackConfig) -> l
         raise UserError("refine.refused is the report of one video; give one source with it.")
     inputs = inputs_of(jobs, config)
     for job in jobs:
-        if job.error is None:
+        if job.error is None and not is_remote(config.output.folder):
             check_outputs(*claim_arguments(job, inputs, config))
     return jobs
 

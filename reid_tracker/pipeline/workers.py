@@ -29,7 +29,8 @@ from reid_tracker.pipeline.failures import raise_failures
 from reid_tracker.pipeline.models import Models
 from reid_tracker.pipeline.plan import Job
 from reid_tracker.pipeline.prepare import planned, prepare
-from reid_tracker.pipeline.source_run import Progress, SourceRun
+from reid_tracker.pipeline.remote import Remote, is_remote, remote_of, track_one
+from reid_tracker.pipeline.source_run import Progress
 from reid_tracker.results import RunSummary
 from reid_tracker.writing import write_whole
 
@@ -71,14 +72,15 @@ def track_on_workers(
         )
     with ExitStack() as checked:
         prepare(jobs, config, Models(config), None, checked)  # what contradicts itself is refused before any worker
-    manifest = _Manifest(config)
+    manifest = _Manifest(config, remote_of(jobs, config))
     summaries = [RunSummary(job.name, error=job.error) for job in jobs]
     waiting = []
     for number, (job, summary) in enumerate(zip(jobs, summaries, strict=True)):
         if job.error is not None:
             continue
-        summary.outputs = [] if config.workers.again else manifest.files_of(job)
-        summary.done_before = bool(summary.outputs)
+        if not config.workers.again:
+            manifest.find(job, summary)
+        summary.done_before = bool(summary.outputs or summary.urls)
         if not summary.done_before:
             waiting.append(number)
     if waiting:
@@ -287,7 +289,9 @@ def _work(everything: tuple[list[Job], TrackConfig], number: int, threads: int, 
     logging.getLogger("reid_tracker").addHandler(notes)
     try:
         with ExitStack() as opened:
-            SourceRun(job, summary, prepare(jobs, config, _models[key], tell, opened)).track()
+            common = prepare(jobs, config, _models[key], tell, opened)
+            remote = Remote(config.output.folder) if is_remote(config.output.folder) else None
+            track_one(job, summary, common, remote, settings_of(config))
     except UserError as error:
         summary.error = str(error)
     finally:
@@ -308,27 +312,38 @@ class _Notes(logging.Handler):
         self.sentences.append(record.getMessage())
 
 
+def settings_of(config: TrackConfig) -> str:
+    """What results depend on beside their source, in short."""
+    settings = config.model_dump(mode="json", exclude={"workers": True, "output": {"overwrite"}})
+    text = json.dumps([reid_tracker.__version__, settings], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
 class _Manifest:
     """Which sources were finished with which settings; a list in the folder of results."""
 
-    def __init__(self, config: TrackConfig) -> None:
-        self._folder = Path(config.output.folder).expanduser()
-        settings = config.model_dump(mode="json", exclude={"workers": True, "output": {"overwrite"}})
-        self._settings = json.dumps([reid_tracker.__version__, settings], sort_keys=True)
-        self._known = self._read()
+    def __init__(self, config: TrackConfig, remote: Remote | None) -> None:
+        self._folder, self._remote = Path(config.output.folder).expanduser(), remote
+        self._settings = settings_of(config)
+        self._known = self._read() if remote is None else {}
 
     def _key(self, job: Job) -> str:
         marks = [*source_marks(job.path), self._settings]
         return hashlib.sha256("\n".join(marks).encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
-    def files_of(self, job: Job) -> list[Path]:
-        """What came of a source, if it is finished and all of that is as it was; else nothing."""
+    def find(self, job: Job, summary: RunSummary) -> None:
+        """Tell the summary what came of a source, if it is finished and all of that is as it was."""
+        if self._remote is not None:
+            summary.urls = self._remote.files_of(job, self._settings)
+            return
         files = [self._folder / each for each in self._known.get(self._key(job), ())]
         of = source_marks(job.path)
-        return files if all(is_finished(each, of) for each in files) else []
+        summary.outputs = files if all(is_finished(each, of) for each in files) else []
 
     def add(self, job: Job, summary: RunSummary) -> None:
-        """Note a finished source."""
+        """Note a finished source; at a URL, its worker has."""
+        if self._remote is not None:
+            return
         own = self._folder / FOLDER
         with FileLock(own / f"{MANIFEST}.lock", timeout=30, thread_local=False):
             self._known = self._read() | {self._key(job): [each.name for each in summary.outputs]}
