@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from reid_tracker.training.objective import register_loss, register_miner
     from reid_tracker.video.sources import Frame, open_source
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "BatchError": "pipeline.failures",
