@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from reid_tracker.tracking.tracker import Tracker
     from reid_tracker.training.command import train
     from reid_tracker.training.objective import register_loss, register_miner
-    from reid_tracker.video.sources import Frame, open_source
+    from reid_tracker.video.frames import Frame
+    from reid_tracker.video.sources import open_source
 
 __version__ = "0.2.0"
 
 _HOMES = {
     "BatchError": "pipeline.failures",
     "Embedder": "appearance.embedder",
-    "Frame": "video.sources",
+    "Frame": "video.frames",
     "RecordedDetections": "detection.recorded",
     "Review": "review.command",
     "RunSummary": "results",

@@ -15,17 +15,9 @@ from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GallerySink
 from reid_tracker.ownership import Claim
 from reid_tracker.report.run import Reports, told_visits
-from reid_tracker.video.sinks import (
-    CountsSink,
-    CropSink,
-    JsonLinesSink,
-    MotSink,
-    ParquetSink,
-    ReportSink,
-    Sink,
-    VideoSink,
-)
-from reid_tracker.video.sources import Source
+from reid_tracker.video.frames import Source
+from reid_tracker.video.sinks import CountsSink, CropSink, JsonLinesSink, MotSink, ParquetSink, ReportSink, Sink
+from reid_tracker.video.video_sink import VideoSink
 
 if TYPE_CHECKING:
     import pandas as pd

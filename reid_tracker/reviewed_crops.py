@@ -16,11 +16,13 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.tracks import Tracks, read_results
-from reid_tracker.ownership import Inputs, claim
+from reid_tracker.inputs import Inputs
+from reid_tracker.ownership import claim
 from reid_tracker.reading import read_text
 from reid_tracker.tracking import costs
 from reid_tracker.video.annotate import clip_boxes
-from reid_tracker.video.sources import Source, open_source
+from reid_tracker.video.frames import Source
+from reid_tracker.video.sources import open_source
 from reid_tracker.writing import check_writable, write_whole
 
 LIST = "crops.csv"

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from reid_tracker import TrackConfig, open_source, track
 from reid_tracker.config import load
-from reid_tracker.video.sinks import FrameResult, VideoSink
+from reid_tracker.video.sinks import FrameResult
+from reid_tracker.video.video_sink import VideoSink
 
 
 def cut(video: Path, folder: Path, clips: int, seconds: float) -> list[Path]:

@@ -24,8 +24,8 @@ from reid_tracker.config import TrackerSettings
 from reid_tracker.gallery.opening import open_gallery
 from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
 from reid_tracker.gallery.store import Model
+from reid_tracker.video.frames import Frame
 from reid_tracker.video.sinks import FrameResult
-from reid_tracker.video.sources import Frame
 
 RATE, FRAMES, TOGETHER, PAUSE = 10, 30, 6, 9.0  # fps, frames of a visit, people at a time, s between visits
 LIKE = 0.75  # cosine of two crops of one person

@@ -30,7 +30,8 @@ from reid_tracker.live.people import People
 from reid_tracker.live.server import Page, listen
 from reid_tracker.pipeline.models import Models
 from reid_tracker.tracking.memory import IdentityMemory
-from reid_tracker.video.sources import Frame, open_source
+from reid_tracker.video.frames import Frame
+from reid_tracker.video.sources import open_source
 
 WINDOW = 5  # minutes that are compared
 TURN, TURNS = 10, 12  # s that the old run and a new one have in turn, and how often

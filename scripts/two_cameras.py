@@ -26,7 +26,8 @@ from reid_tracker.live.people import People
 from reid_tracker.motchallenge import CONFIDENCE, FRAME, IDENTITY, LEFT, read_rows
 from reid_tracker.pipeline.models import Models
 from reid_tracker.tracking.costs import area, intersection, iou
-from reid_tracker.video.sources import Frame, open_source
+from reid_tracker.video.frames import Frame
+from reid_tracker.video.sources import open_source
 
 STRIP = 0.15  # share of the width that neither of two cameras side by side sees
 ENOUGH = 5  # frames that make a visit

@@ -13,7 +13,7 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.tracking.calibration import CosineStatistics
-from reid_tracker.video.sources import Frame
+from reid_tracker.video.frames import Frame
 
 SIZE, RATE, SECONDS = (320, 240), 10, 4
 COLORS = {"red": (40, 40, 230), "green": (40, 200, 40), "blue": (230, 60, 40)}  # BGR

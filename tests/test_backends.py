@@ -12,7 +12,7 @@ from reid_tracker.appearance.embedder import Embedder
 from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.detection.yolo import YoloDetector
 from reid_tracker.errors import UserError
-from reid_tracker.video.sources import Frame
+from reid_tracker.video.frames import Frame
 from reid_tracker.weights import APPEARANCE
 
 

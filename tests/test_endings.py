@@ -19,7 +19,7 @@ from reid_tracker import TrackConfig, UserError, progress, track
 from reid_tracker.config import load
 from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.pipeline.failures import BatchError
-from reid_tracker.video import sinks
+from reid_tracker.video import sinks, video_sink
 from reid_tracker.video.sources import open_source
 
 FIXED = ("--no-appearance", "--no-camera-motion")
@@ -215,8 +215,9 @@ def test_a_full_disk_leaves_in_each_file_what_is_said(clip: Path, tmp_path: Path
 def test_a_fragment_cut_anywhere_is_cut_off_whole(tmp_path: Path) -> None:
     import supervision as sv
 
-    from reid_tracker.video.sinks import FrameResult, VideoSink
-    from reid_tracker.video.sources import Frame
+    from reid_tracker.video.frames import Frame
+    from reid_tracker.video.sinks import FrameResult
+    from reid_tracker.video.video_sink import VideoSink
 
     sink = VideoSink(tmp_path / "whole.mp4", 25.0)
     noise = np.random.default_rng(0).integers(0, 255, (96, 160, 3), np.uint8)
@@ -229,7 +230,7 @@ def test_a_fragment_cut_anywhere_is_cut_off_whole(tmp_path: Path) -> None:
     for size in [*np.random.default_rng(1).integers(0, len(content), 30).tolist(), len(content)]:
         path = tmp_path / "cut.mp4"
         path.write_bytes(content[:size])
-        count = sinks.cut_to_whole_fragments(path)
+        count = video_sink.cut_to_whole_fragments(path)
         assert count == (len(list(open_source(path))) if count else 0)
         counts.append((size, count))
     assert [count for _, count in sorted(counts)] == sorted(count for _, count in counts) and counts[-1][1] == 60

@@ -334,8 +334,8 @@ def test_help_says_what_a_second_run_does(command: Run) -> None:
 def test_recordings_take_no_name_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tracking_world import detections, person
 
+    from reid_tracker.video.frames import Frame
     from reid_tracker.video.sinks import FrameResult
-    from reid_tracker.video.sources import Frame
 
     monkeypatch.setattr(time, "strftime", lambda *_: "20300101-000000")
     own = tmp_path / "cam-20300101-000000.mp4"

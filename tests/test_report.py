@@ -21,8 +21,8 @@ from reid_tracker.report.clock_time import began_at
 from reid_tracker.report.finished import report
 from reid_tracker.report.page import clock, make_page
 from reid_tracker.report.visits import VisitLog
+from reid_tracker.video.frames import Frame
 from reid_tracker.video.sinks import FrameResult
-from reid_tracker.video.sources import Frame
 
 RATE, SIZE, FRAMES = 10, (640, 320), 200
 

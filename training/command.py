@@ -20,7 +20,8 @@ from reid_tracker.config import TrainConfig
 from reid_tracker.crop_sets.crops import CropSet, join_crops, load_images
 from reid_tracker.crop_sets.layouts import read_crops
 from reid_tracker.errors import UserError
-from reid_tracker.ownership import Inputs, claim, part_of
+from reid_tracker.inputs import Inputs
+from reid_tracker.ownership import claim, part_of
 from reid_tracker.training.curves import LOG, PICTURE, is_log
 from reid_tracker.training.distributed import leave_processes, rank, wait
 from reid_tracker.training.measure import measure

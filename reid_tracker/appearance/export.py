@@ -17,8 +17,9 @@ from reid_tracker.appearance.checkpoint import load_checkpoint
 from reid_tracker.appearance.exported import ExportedNetwork
 from reid_tracker.appearance.network import EmbeddingNetwork, fold_batch_norms
 from reid_tracker.errors import UserError
+from reid_tracker.inputs import Inputs
 from reid_tracker.offline import silence_runtimes
-from reid_tracker.ownership import Inputs, claim
+from reid_tracker.ownership import claim
 from reid_tracker.weights import model_hash
 from reid_tracker.writing import check_writable
 

@@ -33,7 +33,8 @@ def evaluate_mot(
     Run again, it replaces the files that it wrote; any other file is an error, and stays.
     """
     from reid_tracker.evaluation import mot
-    from reid_tracker.ownership import Inputs, claim
+    from reid_tracker.inputs import Inputs
+    from reid_tracker.ownership import claim
 
     if engine not in ("native", "motmetrics"):
         raise UserError(f"--engine {engine}: choose native or motmetrics.")
@@ -94,7 +95,8 @@ def evaluate_reid(
     from reid_tracker.evaluation import reid
     from reid_tracker.evaluation.mot import write_json
     from reid_tracker.evaluation.reid_pictures import check_pictures
-    from reid_tracker.ownership import Inputs, claim
+    from reid_tracker.inputs import Inputs
+    from reid_tracker.ownership import claim
     from reid_tracker.progress import ProgressLines
 
     check_writable(json)
@@ -185,7 +187,8 @@ def evaluate_robustness(
     from reid_tracker.config import TrackConfig, load
     from reid_tracker.evaluation import robustness
     from reid_tracker.evaluation.mot import write_json
-    from reid_tracker.ownership import Inputs, claim
+    from reid_tracker.inputs import Inputs
+    from reid_tracker.ownership import claim
     from reid_tracker.progress import ProgressLines
 
     check_writable(json, plot)

@@ -6,7 +6,7 @@ import numpy as np
 import supervision as sv
 
 if TYPE_CHECKING:
-    from reid_tracker.video.sources import Frame
+    from reid_tracker.video.frames import Frame
 
 
 class Detector(Protocol):

@@ -12,7 +12,7 @@ from reid_tracker.detection.detector import usable_boxes
 from reid_tracker.errors import UserError
 
 if TYPE_CHECKING:
-    from reid_tracker.video.sources import Frame
+    from reid_tracker.video.frames import Frame
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.offline import import_ultralytics, process_unchanged
 
 if TYPE_CHECKING:
-    from reid_tracker.video.sources import Frame
+    from reid_tracker.video.frames import Frame
 
 logger = logging.getLogger(__name__)
 

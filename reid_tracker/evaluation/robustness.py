@@ -22,7 +22,8 @@ from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, LEFT, TOP, form
 from reid_tracker.pipeline.models import AppearanceModel, Models, attach_vectors, needs_vector
 from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.tracker import Tracker
-from reid_tracker.video.sources import Frame, open_source
+from reid_tracker.video.frames import Frame
+from reid_tracker.video.sources import open_source
 from reid_tracker.writing import write_whole
 
 FIGURES = ("HOTA", "IDF1", "IDSW")

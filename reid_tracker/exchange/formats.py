@@ -20,10 +20,12 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.tracks import PERSON, Tracks, read_results
+from reid_tracker.inputs import Inputs
 from reid_tracker.motchallenge import MOST_FRAMES, format_row
-from reid_tracker.ownership import Inputs, claim, source_marks
+from reid_tracker.ownership import claim, source_marks
 from reid_tracker.reading import read_text
-from reid_tracker.video.sources import Source, open_source
+from reid_tracker.video.frames import Source
+from reid_tracker.video.sources import open_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.exchange.tracks import Tracks
-from reid_tracker.video.sources import Frame
+from reid_tracker.video.frames import Frame
 
 
 def replay(

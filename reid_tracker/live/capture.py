@@ -18,7 +18,8 @@ import numpy as np
 
 from reid_tracker.config import CaptureSettings
 from reid_tracker.errors import UserError
-from reid_tracker.video.sources import Frame, invents_times
+from reid_tracker.video.film import invents_times
+from reid_tracker.video.frames import Frame
 from reid_tracker.video.upright import Upright
 
 logger = logging.getLogger(__name__)

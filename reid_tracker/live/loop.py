@@ -19,8 +19,8 @@ from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.memory import IdentityMemory
 from reid_tracker.tracking.tracker import Tracker
+from reid_tracker.video.frames import Frame
 from reid_tracker.video.sinks import FrameResult
-from reid_tracker.video.sources import Frame
 
 RECENT = 50  # frames over which rates and delays are averaged
 BLIND_SECONDS = 1.0  # without a frame, after which a camera's people are out of view

@@ -16,7 +16,8 @@ from reid_tracker.errors import UserError
 from reid_tracker.live.gallery import LiveGallery
 from reid_tracker.ownership import create_new
 from reid_tracker.video.annotate import Annotator
-from reid_tracker.video.sinks import FrameResult, VideoSink
+from reid_tracker.video.sinks import FrameResult
+from reid_tracker.video.video_sink import VideoSink
 
 logger = logging.getLogger(__name__)
 

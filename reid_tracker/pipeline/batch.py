@@ -18,7 +18,8 @@ from reid_tracker.pipeline.remote import remote_of, track_one
 from reid_tracker.pipeline.source_run import Progress
 from reid_tracker.results import RunSummary
 from reid_tracker.tracking.tracker import Tracker
-from reid_tracker.video.sources import Frame, open_source
+from reid_tracker.video.frames import Frame
+from reid_tracker.video.sources import open_source
 
 logger = logging.getLogger(__name__)
 

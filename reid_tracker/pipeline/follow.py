@@ -12,8 +12,8 @@ from reid_tracker.pipeline.models import AppearanceModel, attach_vectors, needs_
 from reid_tracker.results import RunSummary
 from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.tracker import Tracker
+from reid_tracker.video.frames import Frame, Source
 from reid_tracker.video.sinks import FrameResult
-from reid_tracker.video.sources import Frame, Source
 
 
 class Follower:

@@ -13,7 +13,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import Model, shown
 from reid_tracker.tracking.calibration import CosineStatistics
 from reid_tracker.tracking.tracker import Tracker
-from reid_tracker.video.sources import Source
+from reid_tracker.video.frames import Source
 
 
 class AppearanceModel(Protocol):

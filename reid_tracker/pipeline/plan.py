@@ -6,7 +6,8 @@ from pathlib import Path
 from reid_tracker.config import TrackConfig
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import is_url
-from reid_tracker.ownership import Inputs, check_outputs, part_of, source_marks
+from reid_tracker.inputs import Inputs
+from reid_tracker.ownership import check_outputs, part_of, source_marks
 from reid_tracker.pipeline.models import recorded_of
 from reid_tracker.results import wanted_files
 from reid_tracker.video.sources import expand_sources

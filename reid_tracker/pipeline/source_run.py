@@ -15,7 +15,8 @@ from reid_tracker.corrections import Corrections
 from reid_tracker.counting import PassageCounter
 from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
 from reid_tracker.gallery.store import Gallery
-from reid_tracker.ownership import Claim, Inputs, claim
+from reid_tracker.inputs import Inputs
+from reid_tracker.ownership import Claim, claim
 from reid_tracker.pipeline.follow import Follower
 from reid_tracker.pipeline.models import AppearanceModel, Models
 from reid_tracker.pipeline.plan import Job, claim_arguments
@@ -27,8 +28,10 @@ from reid_tracker.tracking.bridge import measured
 from reid_tracker.tracking.refine import History, Join
 from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.tracker import Tracker
-from reid_tracker.video.sinks import FrameResult, Sink, VideoSink
-from reid_tracker.video.sources import Frame, open_source
+from reid_tracker.video.frames import Frame
+from reid_tracker.video.sinks import FrameResult, Sink
+from reid_tracker.video.sources import open_source
+from reid_tracker.video.video_sink import VideoSink
 
 
 class Followed(Protocol):

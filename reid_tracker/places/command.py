@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.ownership import Claim, Inputs, check_outputs, claim, source_marks
+from reid_tracker.inputs import Inputs
+from reid_tracker.ownership import Claim, check_outputs, claim, source_marks
 from reid_tracker.places.files import Places, read, write
 from reid_tracker.video.annotate import draw_places
 from reid_tracker.video.sources import open_source

@@ -11,7 +11,8 @@ from reid_tracker.counting import PassageCounter
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.formats import Video, read_tracks
 from reid_tracker.exchange.replay import replay
-from reid_tracker.ownership import Inputs, claim, source_marks
+from reid_tracker.inputs import Inputs
+from reid_tracker.ownership import claim, source_marks
 from reid_tracker.places.files import named
 from reid_tracker.report.clock_time import began_at
 from reid_tracker.report.run import Reports

@@ -19,13 +19,16 @@ from reid_tracker.exchange.replay import replay
 from reid_tracker.exchange.tracks import Tracks
 from reid_tracker.gallery.opening import describe_crops, open_gallery
 from reid_tracker.gallery.store import Model, Sighting, View
-from reid_tracker.ownership import Inputs, check_outputs, claim, source_marks
+from reid_tracker.inputs import Inputs
+from reid_tracker.ownership import check_outputs, claim, source_marks
 from reid_tracker.review.doubts import Timeline, find_doubts
 from reid_tracker.review.edits import DROPPED, Reviewed, review_table
 from reid_tracker.reviewed_crops import best_crops
 from reid_tracker.tracking.memory import VIEWS
-from reid_tracker.video.sinks import FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
-from reid_tracker.video.sources import Frame, Source, open_source
+from reid_tracker.video.frames import Frame, Source
+from reid_tracker.video.sinks import FrameResult, JsonLinesSink, MotSink, Sink
+from reid_tracker.video.sources import open_source
+from reid_tracker.video.video_sink import VideoSink
 
 if TYPE_CHECKING:
     from reid_tracker.appearance.embedder import Embedder

@@ -10,8 +10,9 @@ import numpy as np
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.tracks import Tracks
 from reid_tracker.review.doubts import Doubt, rows_shown
-from reid_tracker.video.sinks import FrameResult, VideoSink
-from reid_tracker.video.sources import Frame, Source
+from reid_tracker.video.frames import Frame, Source
+from reid_tracker.video.sinks import FrameResult
+from reid_tracker.video.video_sink import VideoSink
 
 HEIGHT = 200  # px, of a person's picture
 MARGIN = 0.15  # of the box's size, around it

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reid_tracker.video.sources import Frame
+from reid_tracker.video.frames import Frame
 
 
 @pytest.fixture

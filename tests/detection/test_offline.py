@@ -36,7 +36,7 @@ def process():
 
 before = process()
 from reid_tracker.detection.yolo import YoloDetector
-from reid_tracker.video.sources import Frame
+from reid_tracker.video.frames import Frame
 detector = YoloDetector(sys.argv[1], confidence=0, image_size=64)
 found = 0
 for index in range(3):

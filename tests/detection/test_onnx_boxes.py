@@ -9,7 +9,7 @@ from torch import nn
 
 from reid_tracker.detection.yolo import YoloDetector
 from reid_tracker.errors import UserError
-from reid_tracker.video.sources import Frame
+from reid_tracker.video.frames import Frame
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -11,7 +11,8 @@ from reid_tracker.demo import make_clip
 from reid_tracker.detection.openvino_yolo import OpenVinoYolo, read_metadata
 from reid_tracker.detection.yolo import YoloDetector, _Ultralytics
 from reid_tracker.errors import UserError
-from reid_tracker.video.sources import Frame, open_source
+from reid_tracker.video.frames import Frame
+from reid_tracker.video.sources import open_source
 from reid_tracker.weights import BUNDLED_FORMS, DETECTOR
 
 MODEL = BUNDLED_FORMS[DETECTOR, "openvino"]

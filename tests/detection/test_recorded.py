@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reid_tracker.detection.recorded import RecordedDetections
 from reid_tracker.errors import UserError
-from reid_tracker.video.sources import Frame
+from reid_tracker.video.frames import Frame
 
 BOX = [10.0, 20.0, 30.0, 60.0]
 

@@ -5,7 +5,7 @@ import pytest
 
 from reid_tracker import YoloDetector
 from reid_tracker.detection.size import EVERY, LOOKS, FittingSize
-from reid_tracker.video.sources import Frame
+from reid_tracker.video.frames import Frame
 
 
 def boxes(*heights, confidence=0.9):

@@ -11,7 +11,7 @@ import torch
 from reid_tracker.detection.yolo import YoloDetector
 from reid_tracker.errors import UserError
 from reid_tracker.offline import import_ultralytics
-from reid_tracker.video.sources import Frame
+from reid_tracker.video.frames import Frame
 
 
 @pytest.fixture

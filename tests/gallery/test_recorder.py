@@ -15,8 +15,8 @@ from reid_tracker.gallery.recorder import GalleryMemory, GallerySink, picture_qu
 from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View
 from reid_tracker.motchallenge import read_rows
+from reid_tracker.video.frames import Frame
 from reid_tracker.video.sinks import FrameResult
-from reid_tracker.video.sources import Frame
 
 RATE, FRAMES, SIZE = 10, 40, (120, 400)
 SLOTS = np.array([[20, 20, 60, 110], [140, 20, 180, 110], [260, 20, 300, 110]], np.float32)

@@ -17,8 +17,8 @@ from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View
 from reid_tracker.live import gallery as live_gallery
 from reid_tracker.live.gallery import LiveGallery
+from reid_tracker.video.frames import Frame
 from reid_tracker.video.sinks import FrameResult
-from reid_tracker.video.sources import Frame
 
 WHO = unit_vectors(8).astype(np.float32)
 

@@ -16,7 +16,7 @@ from reid_tracker.gallery.opening import open_gallery
 from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.people import People
 from reid_tracker.live.run import live
-from reid_tracker.video.sources import Frame
+from reid_tracker.video.frames import Frame
 
 
 class Film:

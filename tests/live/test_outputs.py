@@ -10,8 +10,9 @@ from tracking_world import detections, person
 
 from reid_tracker.config import LiveOutputSettings
 from reid_tracker.live.outputs import Outputs
+from reid_tracker.video.frames import Frame
 from reid_tracker.video.sinks import FrameResult
-from reid_tracker.video.sources import Frame, open_source
+from reid_tracker.video.sources import open_source
 
 
 def result(index: int, image: np.ndarray | None = None) -> FrameResult:

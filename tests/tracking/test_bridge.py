@@ -12,8 +12,8 @@ from reid_tracker.counting import PassageCounter, parse_shapes
 from reid_tracker.motchallenge import read_rows
 from reid_tracker.tracking.bridge import Bridge, measured
 from reid_tracker.video.annotate import Annotator
+from reid_tracker.video.frames import Frame
 from reid_tracker.video.sinks import CropSink, FrameResult
-from reid_tracker.video.sources import Frame
 
 LOOKS = unit_vectors(2)
 

@@ -17,7 +17,7 @@ from reid_tracker.training.detector import (
     spoil,
     train_detector,
 )
-from reid_tracker.video.sources import Frame
+from reid_tracker.video.frames import Frame
 
 
 @pytest.fixture

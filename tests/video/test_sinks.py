@@ -14,8 +14,10 @@ import supervision as sv
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import read_rows
 from reid_tracker.video.annotate import Annotator
-from reid_tracker.video.sinks import CropSink, FrameResult, JsonLinesSink, MotSink, Sink, VideoSink
-from reid_tracker.video.sources import Frame, open_source
+from reid_tracker.video.frames import Frame
+from reid_tracker.video.sinks import CropSink, FrameResult, JsonLinesSink, MotSink, Sink
+from reid_tracker.video.sources import open_source
+from reid_tracker.video.video_sink import VideoSink
 
 NOISE = np.random.default_rng(0).integers(0, 255, (96, 160, 3), np.uint8)
 TRACKS = sv.Detections(
@@ -93,8 +95,9 @@ import resource, sys
 import numpy as np, supervision as sv
 from reid_tracker.errors import UserError
 from reid_tracker.video.annotate import Annotator
-from reid_tracker.video.sinks import FrameResult, VideoSink
-from reid_tracker.video.sources import Frame
+from reid_tracker.video.sinks import FrameResult
+from reid_tracker.video.video_sink import VideoSink
+from reid_tracker.video.frames import Frame
 
 path, limit = sys.argv[1], int(sys.argv[2])
 if limit:
