@@ -1,12 +1,14 @@
 """Tracking many clips with workers: throughput beside one process, equal results, and machines that die.
 
     python scripts/benchmark_workers.py VIDEO [--clips 24] [--seconds 6] [--workers 2]
-    python scripts/benchmark_workers.py VIDEO --kill-nodes 10
+    python scripts/benchmark_workers.py VIDEO --kill-nodes 10 [--gallery postgresql://...]
 
 The clips are pieces of the video. In turns: one process as `track` does it, one worker on one processor (Linux), and
 `--workers` of them; printed are clips a minute without the start of Ray and the networks, which is printed beside it,
 and whether all results are the same bytes. With `--kill-nodes` a cluster of three nodes on this machine tracks the
-clips, and one of the two that the caller is not on is killed at a random moment, in so many rounds.
+clips, and one of the two that the caller is not on is killed at a random moment, in so many rounds. With `--gallery`
+each round has a gallery of its own in that database, and it is checked that it is whole: everybody in the results is in
+it, merged, or was not seen well enough, and every vector is a vector.
 """
 
 import argparse
@@ -19,8 +21,11 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+
 from reid_tracker import TrackConfig, open_source, track
 from reid_tracker.config import load
+from reid_tracker.gallery.opening import open_gallery
 from reid_tracker.video.sinks import FrameResult
 from reid_tracker.video.video_sink import VideoSink
 
@@ -82,7 +87,19 @@ def compare(clips: list[Path], work: Path, workers: int) -> None:
         )
 
 
-def kill_nodes(clips: list[Path], work: Path, rounds: int) -> None:
+def sound(where: str, folder: Path) -> str:
+    """What is in a gallery, and whether that fits what the runs wrote."""
+    gallery = open_gallery(where)
+    numbers, vectors = gallery.vectors()
+    people = {each.number for each in gallery.people()}
+    written = {int(row.split(",")[1]) for text in folder.glob("*.txt") for row in text.read_text().splitlines()}
+    unknown = written - people - set(gallery.gone(sorted(written)))
+    is_whole = set(numbers.tolist()) == people and bool(np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3))
+    gallery.close()
+    return f"{len(people)} people, whole {is_whole}, {len(written)} in the results, {len(unknown)} of them unclear"
+
+
+def kill_nodes(clips: list[Path], work: Path, rounds: int, gallery: str | None) -> None:
     """Kill a node of three in every round; each clip must be tracked once, whole."""
     import ray
     from ray.cluster_utils import Cluster
@@ -102,13 +119,18 @@ def kill_nodes(clips: list[Path], work: Path, rounds: int) -> None:
             "output.video": True,
             "workers.ray": cluster.address,
         }
-        summaries = track(clips, load(TrackConfig, overrides={**settings, "workers.threads": 1}))
+        where = f"{gallery}{'&' if '?' in gallery else '?'}gallery=round{number}" if gallery else None
+        settings |= {"workers.threads": 1, "gallery.where": where}
+        summaries = track(clips, load(TrackConfig, overrides=settings))
         timer.cancel()
         whole = [sum(1 for _ in open_source(folder / f"{name}.mp4")) == count for name, count in lengths.items()]
         left = [each.name for each in folder.iterdir() if ".part." in each.name]
         once = len(summaries) == len(clips) and not any(each.error for each in summaries)
+        kept = f", gallery: {sound(where, folder)}" if where else ""
         print(
             f"round {number}: killed after {delay:.1f} s: whole {sum(whole)} of {len(whole)}, once {once}, left {left}"
+            f"{kept}",
+            flush=True,
         )
         ray.shutdown()
         cluster.shutdown()
@@ -121,13 +143,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a clip")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kill-nodes", type=int, default=0, metavar="ROUNDS")
+    parser.add_argument("--gallery", metavar="URL", help="with --kill-nodes: a PostgreSQL database")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
         (work / "clips").mkdir()
         clips = cut(arguments.video, work / "clips", arguments.clips, arguments.seconds)
         if arguments.kill_nodes:
-            kill_nodes(clips, work, arguments.kill_nodes)
+            kill_nodes(clips, work, arguments.kill_nodes, arguments.gallery)
         else:
             compare(clips, work, arguments.workers)
 

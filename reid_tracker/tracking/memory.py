@@ -149,7 +149,7 @@ class IdentityMemory:
         for dimension in {each.shape[1] for each in views}:
             self.check_dimension(dimension)
         numbers = [number for number, _, _ in people]
-        self._remove(np.isin(self.identity, numbers))
+        self._remove(self._rows_of(numbers))
         self.known.update(numbers)
         self.keep(numbers)
         for number in numbers:  # somebody's merge was taken back
@@ -256,7 +256,7 @@ class IdentityMemory:
         if not seen.any():
             return
         self.check_dimension(views.shape[2])
-        self._remove(np.isin(self.identity, identity[seen]))
+        self._remove(self._rows_of(identity[seen].tolist()))
         looks = [views[row, : count[row]].copy() for row in np.flatnonzero(seen)]
         mean = views[seen].sum(axis=1) / count[seen, None]
         self._append(looks, mean, identity=identity[seen], class_id=class_id[seen], last_seen=last_seen[seen])
@@ -269,9 +269,7 @@ class IdentityMemory:
 
     def wake(self, identities: np.ndarray | Iterable[int]) -> None:
         """Take identities that are back in sight from the dormant ones."""
-        awake = np.fromiter(identities, dtype=np.int64)
-        if awake.size and len(self):
-            self._remove(np.isin(self.identity, awake))
+        self._remove(self._rows_of(int(each) for each in identities))
 
     def forget(self, before: float) -> None:
         """Forget identities last seen before a time, s, unless they are to be kept."""
@@ -339,6 +337,11 @@ class IdentityMemory:
             count = columns["count"][start : start + BLOCK]
             total = np.add.reduceat(np.concatenate(views[start : start + BLOCK]), np.cumsum(count) - count)
             self._rows["mean"][before + start :][: len(count)] = total / count[:, None]
+
+    def _rows_of(self, identities: Iterable[int]) -> np.ndarray:
+        """Mask [C] of those of these that are dormant; in most frames none of those in sight are."""
+        dormant = [each for each in identities if each in self._views]
+        return np.isin(self.identity, dormant) if dormant else np.zeros(len(self), dtype=bool)
 
     def _remove(self, rows: np.ndarray) -> None:
         """Fill the places of these rows with the last ones."""

@@ -58,7 +58,8 @@ class Recognition:
         lost = (table.state == LOST) & (table.view_count > 0) & self.seen_enough()
         lost &= now - table.last_seen < self._settings.memory_seconds  # else the memory has forgotten them
         if lost.any():
-            table.keep(~(lost & ~np.isin(table.identity, self._memory.identity)))
+            asleep = [self._memory.views_of(each) is not None for each in table.identity.tolist()]
+            table.keep(~(lost & ~np.array(asleep)))
 
     def look(self, rows: np.ndarray, fresh: np.ndarray, cut: np.ndarray, now: float, step: float) -> None:
         """Take in good crops' vectors ``fresh`` [K, D] of the tracks ``rows``, some of them ``cut`` off by an edge.
