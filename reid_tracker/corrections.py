@@ -87,6 +87,8 @@ class Corrections:
         frame = json.loads(line)
         for each in frame["tracks"]:
             each["id"] = self.of(each["id"])
+            if each.get("perhaps") == each["id"]:
+                del each["perhaps"]  # it was so
         return json.dumps(frame, ensure_ascii=False) + "\n"
 
     def _change_table(self, place: Path) -> None:

@@ -181,6 +181,13 @@ class Recognition:
         table.keep(~gone)
         return detection_of[~gone]
 
+    def perhaps(self, rows: np.ndarray, now: float) -> np.ndarray:
+        """Whom newcomers among the tracks ``rows`` look like, until a second look says so; int [K], 0 is nobody."""
+        table = self._table
+        resembled = table.resembles[rows]
+        is_open = (resembled != table.identity[rows]) & (now - table.born[rows] <= self._settings.return_seconds)
+        return np.where(is_open, resembled, 0)
+
     def number(self, rows: Sequence[int] | np.ndarray) -> None:
         """Give the tracks ``rows`` their identities."""
         self._table.identity[rows] = self._memory.new_identities(len(rows))

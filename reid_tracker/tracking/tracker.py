@@ -207,7 +207,7 @@ class Tracker:
             The confirmed rows in input order, with their measured boxes: ``tracker_id`` is the identity,
             ``data["tracklet"]`` the unbroken piece of motion, ``data["smooth_xyxy"]`` float32 [N, 4] the boxes
             without the detector's jitter (the filter's centre, the size of the last moments), which lie closer to the
-            truth.
+            truth, ``data["perhaps"]`` whom a newcomer looks like until a second look says so (0: nobody).
 
         Raises
         ------
@@ -522,6 +522,7 @@ class Tracker:
         reported: sv.Detections = detections[frame.row[detection_of[rows]]]
         reported.tracker_id = table.identity[rows]
         reported.data["tracklet"] = table.tracklet[rows]
+        reported.data["perhaps"] = self._who.perhaps(rows, self._now)
         reported.data["smooth_xyxy"] = self._smooth_boxes(rows)
         return reported
 

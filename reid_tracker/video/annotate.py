@@ -153,8 +153,10 @@ class Annotator:
             _paste(scene, label, left, top)
 
     def _name(self, tracks: sv.Detections) -> list[str]:
-        """``#7``, and the class where more than one was met."""
+        """``#7``, ``#12 (#7?)`` of who may turn out to be #7, and the class where more than one was met."""
         names = [self._label(identity) for identity in tracks.tracker_id.tolist()]
+        for row in np.flatnonzero(tracks.data.get("perhaps", ())):
+            names[row] += f" ({self._label(int(tracks.data['perhaps'][row]))}?)"
         if tracks.class_id is None:
             return names
         self._classes.update(tracks.class_id.tolist())

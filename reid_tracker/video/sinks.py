@@ -111,7 +111,8 @@ class JsonLinesSink:
     identity, ``tracklet`` the unbroken piece of motion, ``xyxy`` the box in pixels, ``confidence`` the detector's (0
     where the box is predicted, not seen). What is not known is null. Where lines or zones are
     counted, ``counts`` follows (`PassageCounter.update`). Named people have it as ``name``; people in a zone
-    has ``dwell``, the seconds so far by the zone's name.
+    have ``dwell``, the seconds so far by the zone's name; whoever may turn out to be somebody known has that one's number as
+    ``perhaps``.
 
     Parameters
     ----------
@@ -141,11 +142,14 @@ class JsonLinesSink:
             "confidence": [value and round(value, 4) for value in _to_list(tracks.confidence, unknown)],
             "class_id": _to_list(tracks.class_id, unknown),
             "class": _to_list(tracks.data.get("class_name"), unknown),
+            "perhaps": _to_list(tracks.data.get("perhaps"), unknown),
         }
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         for row in rows:
             if name := self._name_of(row["id"]) if row["id"] is not None else "":
                 row["name"] = name
+            if perhaps := row.pop("perhaps"):
+                row["perhaps"] = perhaps
             if stays := (result.dwell or {}).get(row["id"]):
                 row["dwell"] = {zone: round(seconds, 2) for zone, seconds in stays.items()}
         frame: dict[str, Any] = {

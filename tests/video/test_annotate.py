@@ -78,6 +78,16 @@ def test_label_names_the_class_once_there_are_several() -> None:
     assert label_width(annotator, [0, 0]) == several  # labels do not flicker
 
 
+def test_who_may_be_somebody_known_says_so() -> None:
+    def label_width(perhaps: list[int]) -> int:
+        tracks = tracks_of({12: [50, 80, 60, 120]})
+        tracks.data["perhaps"] = np.array(perhaps)
+        drawn = Annotator().draw(GREY, tracks, NOTHING, 0.0)
+        return int((drawn[55:78] != 90).any(axis=(0, 2)).sum())
+
+    assert label_width([7]) > label_width([0]) + 20  # "#12 (#7?)"
+
+
 @pytest.mark.parametrize(
     "box", [[60, 60, 120, 180], [-50, 20, 40, 100], [280, 200, 900, 900], [-1e9, -1e9, 30, 30], [100, 50, np.inf, 90]]
 )

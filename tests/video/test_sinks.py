@@ -230,7 +230,13 @@ def test_json_lines_are_on_disk_after_every_frame(tmp_path: Path) -> None:
     assert frame["tracks"][0] == first
     sink.write(result(42, 1.68, tracks=sv.Detections.empty()))
     sink.write(result(43, 1.72, tracks=sv.Detections(np.zeros((1, 4), np.float32), tracker_id=np.array([1]))))
+    tracks = sv.Detections(np.zeros((2, 4), np.float32), tracker_id=np.array([12, 3]))
+    tracks.data["perhaps"] = np.array([7, 0])
+    sink.write(result(44, 1.76, tracks=tracks))
     sink.close()
+    *lines, last = path.read_text().splitlines()
+    assert [each.get("perhaps") for each in json.loads(last)["tracks"]] == [7, None]
+    path.write_text("\n".join(lines))
     _, empty, bare = (json.loads(line) for line in path.read_text().splitlines())
     assert empty == {"index": 42, "timestamp": 1.68, "tracks": []}
     unknown = dict.fromkeys(("tracklet", "confidence", "class_id", "class"))
