@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reid_tracker.appearance.crops import clip_boxes, cut_crops
 from reid_tracker.appearance.embedder import Embedder
 from reid_tracker.crop_sets.crops import load_images
 from reid_tracker.crop_sets.layouts import read_crops
+from reid_tracker.cropping import clip_boxes, cut_crops
 from reid_tracker.evaluation.retrieval import evaluate_retrieval
 from reid_tracker.motchallenge import CLASS, CONFIDENCE, FRAME, IDENTITY, LEFT, VISIBILITY, read_rows
 from reid_tracker.tracking.costs import coverage

@@ -44,3 +44,17 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         graph[name] = {each for each in imports.found if each in known and each not in (name, "reid_tracker")}
     assert len(graph) > 100 and sum(map(len, graph.values())) > 300
     TopologicalSorter(graph).prepare()  # raises a CycleError that names the modules
+
+
+def test_no_folder_imports_itself_by_way_of_others() -> None:
+    known, graph = modules(), dict[str, set[str]]()
+
+    def room(name: str) -> str:
+        return ".".join(name.split(".")[:2])
+
+    for name, path in known.items():
+        imports = Imports(known)
+        imports.visit(ast.parse(path.read_text(encoding="utf-8")))
+        others = {room(each) for each in imports.found if each in known and each != "reid_tracker"}
+        graph.setdefault(room(name), set()).update(others - {room(name), "reid_tracker"})
+    TopologicalSorter(graph).prepare()

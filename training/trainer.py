@@ -16,12 +16,12 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from reid_tracker.appearance.checkpoint import save_checkpoint
-from reid_tracker.appearance.crops import normalise
 from reid_tracker.appearance.embedder import embed_crops
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.config import TrainConfig
 from reid_tracker.crop_sets.crops import CropSet, can_score, join_crops, load_images, split_identities
 from reid_tracker.crop_sets.layouts import read_pictures
+from reid_tracker.cropping import normalise
 from reid_tracker.device import autocast, pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.training.augment import augment

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reid_tracker.appearance.crops import align_crops, clip_boxes, cut_crops, normalise
 from reid_tracker.appearance.exported import SUFFIXES, ExportedNetwork
+from reid_tracker.cropping import align_crops, clip_boxes, cut_crops, normalise
 from reid_tracker.device import autocast, is_cpu, pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.tracking.calibration import CosineStatistics

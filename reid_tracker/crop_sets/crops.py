@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_tracker.appearance.crops import clip_boxes, cut_crops
+from reid_tracker.cropping import clip_boxes, cut_crops
 from reid_tracker.errors import UserError
 from reid_tracker.pictures import read_picture
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from reid_tracker.appearance.crops import clip_boxes
 from reid_tracker.crop_sets.crops import CropSet, first_per_camera, join_crops
+from reid_tracker.cropping import clip_boxes
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import (
     CLASS,

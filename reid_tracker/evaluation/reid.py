@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reid_tracker.appearance.crops import clip_boxes, resize_crop
 from reid_tracker.appearance.embedder import Embedder
+from reid_tracker.cropping import clip_boxes, resize_crop
 from reid_tracker.errors import UserError
 from reid_tracker.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from reid_tracker.evaluation.reid_pictures import check_pictures, draw_embedding_map, draw_ranked_list

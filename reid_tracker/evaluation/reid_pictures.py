@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from reid_tracker.appearance.crops import resize_crop
+from reid_tracker.cropping import resize_crop
 from reid_tracker.errors import UserError
 from reid_tracker.evaluation.retrieval import cosine_distances
 from reid_tracker.writing import check_writable, write_whole

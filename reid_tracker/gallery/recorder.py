@@ -10,8 +10,8 @@ from threading import Lock
 import cv2
 import numpy as np
 
-from reid_tracker.appearance.crops import resize_crop
 from reid_tracker.config import TrackerSettings
+from reid_tracker.cropping import resize_crop
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import Gallery, Person, Sighting, View
 from reid_tracker.gallery.views import a_few, choose_varied

@@ -111,8 +111,8 @@ class JsonLinesSink:
     identity, ``tracklet`` the unbroken piece of motion, ``xyxy`` the box in pixels, ``confidence`` the detector's (0
     where the box is predicted, not seen). What is not known is null. Where lines or zones are
     counted, ``counts`` follows (`PassageCounter.update`). Named people have it as ``name``; people in a zone
-    have ``dwell``, the seconds so far by the zone's name; whoever may turn out to be somebody known has that one's number as
-    ``perhaps``.
+    have ``dwell``, the seconds so far by the zone's name; whoever may turn out to be somebody known has that one's
+    number as ``perhaps``.
 
     Parameters
     ----------

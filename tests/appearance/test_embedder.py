@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from reid_tracker.appearance.checkpoint import save_checkpoint
-from reid_tracker.appearance.crops import align_crops, normalise
 from reid_tracker.appearance.embedder import Embedder, embed_crops
 from reid_tracker.appearance.network import EmbeddingNetwork
+from reid_tracker.cropping import align_crops, normalise
 from reid_tracker.errors import UserError
 from reid_tracker.weights import APPEARANCE
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid_tracker.appearance.crops import align_crops, clip_boxes, cut_crops, normalise, resize_crop
+from reid_tracker.cropping import align_crops, clip_boxes, cut_crops, normalise, resize_crop
 
 SIZE = (64, 32)
 
