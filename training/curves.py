@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from reid_tracker.offline import own_matplotlib
 from reid_tracker.writing import write_whole
 
 LOG, PICTURE = "log.csv", "curves.png"
+DRAW_SECONDS = 30.0  # between two drawings: one takes longer than an epoch of a small set
 # Each figure's column in the log, and its name in TensorBoard.
 COLUMNS = {
     "learning_rate": "schedule/learning_rate",
@@ -43,6 +45,7 @@ class Curves:
     def __init__(self, folder: Path) -> None:
         self._folder, self._rows = folder, dict[int, dict[str, float]]()
         self._writer: Any = None
+        self._drawn = time.monotonic()
 
     def open_tensorboard(self, folder: Path) -> None:
         """Write what is added from now on for TensorBoard, too; UserError where it is not installed."""
@@ -70,8 +73,13 @@ class Curves:
             for name, value in figures.items():
                 self._writer.add_scalar(COLUMNS[name], value, epoch)
 
-    def write(self) -> None:
+    def write(self, last: bool = True) -> None:
         """Write the log and the picture; each replaces the older one only once whole.
+
+        Parameters
+        ----------
+        last : bool
+            Whether no more comes; otherwise the picture is drawn anew from time to time only.
 
         Raises
         ------
@@ -85,7 +93,9 @@ class Curves:
             rounded = {name: f"{value:.6g}" for name, value in self._rows[epoch].items()}
             writer.writerow({"epoch": epoch, **rounded})
         write_whole(self._folder / LOG, text.getvalue().encode())
-        write_whole(self._folder / PICTURE, self._draw())
+        if last or time.monotonic() - self._drawn >= DRAW_SECONDS:
+            write_whole(self._folder / PICTURE, self._draw())
+            self._drawn = time.monotonic()
 
     def _draw(self) -> bytes:
         """The curves as a PNG."""

@@ -478,7 +478,7 @@ class Trainer:
             state = {name: part.state_dict() for name, part in self._parts().items()}
             place = {name: getattr(self, name) for name in _PLACE}
             torch.save({**state, **place, "run": self._identity()}, unfinished)
-            self.curves.write()
+            self.curves.write(last=self.finished)
             unfinished.replace(self.output / STATE)
         except (OSError, RuntimeError, SafetensorError) as error:  # torch's writer raises RuntimeError
             for part in (unfinished, self.model.with_name(self.model.name + ".part")):

@@ -48,6 +48,8 @@ def test_the_log_holds_a_row_an_epoch_and_goes_on_where_a_run_was_broken_off(tmp
     curves.add(0, {"rank1": 0.25})
     for epoch in (1, 2, 3):
         curves.add(epoch, {"metric": 1 / epoch, "learning_rate": 1e-4})
+        curves.write(last=False)  # the log at once, the picture from time to time
+        assert is_log(tmp_path / "log.csv") and not (tmp_path / "curves.png").exists()
     curves.write()
     assert (tmp_path / "log.csv").read_text().splitlines()[:3] == [
         "epoch,learning_rate,metric,classifier,teacher,active,same,strangers,rank1,mAP",
