@@ -168,7 +168,7 @@ def main() -> None:
     for many in arguments.many:
         random = np.random.default_rng(0)
         centres = random.standard_normal((many // 7 + 1, visits.rows.shape[1]))
-        rows = centres[random.integers(len(centres), size=many)] + 0.5 * random.standard_normal(
+        rows = centres[random.integers(len(centres), size=many)] + 0.3 * random.standard_normal(
             (many, centres.shape[1])
         )
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
