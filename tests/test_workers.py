@@ -50,7 +50,7 @@ def settings(clips: list[Path], folder: Path, **more: object) -> TrackConfig:
 
 
 def test_results_are_those_of_one_process_and_a_second_run_does_what_is_missing(
-    cluster: None, clips: list[Path], tmp_path: Path
+    cluster: None, command: Run, clips: list[Path], tmp_path: Path
 ) -> None:
     track(clips, settings(clips, tmp_path / "one"))
     spread = settings(clips, tmp_path / "spread", **{"workers.count": 2})
@@ -74,6 +74,9 @@ def test_results_are_those_of_one_process_and_a_second_run_does_what_is_missing(
     assert [each.done_before for each in track(clips, other)] == [False] * 4
     again = settings(clips, tmp_path / "spread", **{"workers.count": 2, "workers.again": True})
     assert [each.done_before for each in track(clips, again)] == [False] * 4
+    fixed = ["--detections", spread.detector.recorded, "--no-appearance", "--no-camera-motion", "--mot", "--jsonl"]
+    status, out, _ = command("track", *clips, *fixed, "-o", tmp_path / "spread", "--workers", "2")
+    assert status == 0 and out.count("done before") == 4 and "walk-4.jsonl" in out
 
 
 def test_a_list_of_what_is_done_that_cannot_be_read_tells_of_nothing(

@@ -175,12 +175,16 @@ one of them by reid-tracker gallery unmerge.
     for each in links:
         closest = max(each.joins, key=lambda join: join.chance)
         told = (f"{closest.into} and {closest.number}", f"{closest.cosine:.2f} ({closest.asked:.2f})")
-        rows.append((" ".join(map(str, each.numbers)), *told, f"{100 * closest.chance:.2g} %"))
+        rows.append((" ".join(map(str, each.numbers)), *told, _share(closest.chance)))
     if not rows:
         print("No one is in it twice, as far as can be told.")
         return
     heading = ("merged" if apply else "one person", "closest call", "likeness (needed)", "of strangers as alike")
     _print_table(heading, rows)
+
+
+def _share(chance: float) -> str:
+    return f"{100 * chance:.2g} %" if chance >= 1e-4 else "under 0.01 %"
 
 
 def _print_undone(undone: list[tuple[int, int]], json: bool) -> None:

@@ -321,6 +321,9 @@ def _print_summaries(summaries: "list[RunSummary]", shown: set[str], timings: bo
     for each in summaries:
         frames = max(each.frames, 1)
         rate = each.frames / each.seconds if each.seconds else 0.0
+        if each.done_before:
+            table.add_row(styled_name(each.source), "done before", *[""] * (len(stages) + 2))
+            continue
         milliseconds = [f"{1000 * each.stage_seconds[stage] / frames:.1f}" for stage in stages]
         table.add_row(styled_name(each.source), str(each.frames), str(each.identities), f"{rate:.1f}", *milliseconds)
     print_table(table)

@@ -215,7 +215,8 @@ def test_the_command_applies_what_is_new_and_takes_it_back(command, tmp_path):
     status, out, _ = command("link", folder, "--new", "--json")
     (found,) = json.loads(out)
     assert status == 0 and found["numbers"] == [2, 9] and 0 <= found["joins"][0]["chance"] < 0.05
-    assert "2 9" in command("link", folder, "--new", "--apply")[1]
+    out = command("link", folder, "--new", "--apply")[1]
+    assert "2 9" in out and " %" in out and "e-" not in out
     shown = command("gallery", "show", "2", "--gallery", folder)[1]
     assert "merged with 6, 9" in shown
     assert "9 is no longer part of 2." in command("link", folder, "--undo")[1]
