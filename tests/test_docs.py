@@ -6,6 +6,7 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,12 @@ def test_measurements_are_listed_and_run_by_their_names() -> None:
     assert "benchmark_gallery" in listed and "peers" not in listed
     assert "--vectors" in run("benchmark_gallery", "--help").stdout
     assert run("nothing").returncode == 1
+
+
+def test_every_part_s_licence_is_told() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: parts for name, parts in project["optional-dependencies"].items() if name != "dev"}
+    told = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
+    for each in [*project["dependencies"], *(part for parts in extras.values() for part in parts)]:
+        package = re.split(r"[\[<>=!; ]", each)[0]
+        assert re.search(rf"[| ,]{re.escape(package)}[ ,]", told), package
