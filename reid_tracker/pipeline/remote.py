@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -57,12 +57,15 @@ class Remote:
         except Exception as error:  # of whichever package opens such URLs
             raise UserError(f"{self.shown}: cannot be opened ({_first_line(error)}).") from error
         self._known: dict[str, Any] = {}
+        self._there: dict[str, str] = {}  # what was there when `check` looked
 
     def check(self, jobs: list[Job], overwrite: bool) -> None:
         """Raise a UserError about the first result that would replace a file of the user's."""
+        self._look()
         for job in jobs:
-            names = [each.name for each in (job.outputs | job.refined)]
-            found = self._marks(names)
+            found = {
+                each.name: self._there[each.name] for each in job.outputs | job.refined if each.name in self._there
+            }
             record = self._record(job) if found else {}
             ours = record.get("files", {}) if set(record.get("of", ())) & set(source_marks(job.path)) else {}
             foreign = [name for name, mark in found.items() if ours.get(name) != mark]
@@ -77,7 +80,8 @@ class Remote:
         record = self._record(job)
         files = record.get("files", {})
         is_same = record.get("settings") == settings and set(record.get("of", ())) & set(source_marks(job.path))
-        return [f"{self.shown}/{name}" for name in files] if is_same and self._marks(list(files)) == files else []
+        is_whole = all(self._there.get(name) == mark for name, mark in files.items())
+        return [f"{self.shown}/{name}" for name in files] if is_same and is_whole else []
 
     @contextmanager
     def staged(self, job: Job, summary: RunSummary, common: Common, settings: str = "") -> Iterator[tuple[Job, Common]]:
@@ -113,7 +117,8 @@ class Remote:
         for each in kept:
             self._do(partial(self._put, each))
             summary.urls.append(f"{self.shown}/{each.name}")
-        files = self._marks([each.name for each in kept])
+        self._look([each.name for each in kept])
+        files = {each.name: self._there[each.name] for each in kept}
         record = {"of": source_marks(job.path), "settings": settings, "files": files}
         if files:
             self._do(lambda: self._store.makedirs(self._at(FOLDER), exist_ok=True))
@@ -149,16 +154,18 @@ class Remote:
                 pass
         return dict(self._known[job.name])
 
-    def _marks(self, names: list[str]) -> dict[str, str]:
-        """Of those that are there: size and version; of a folder, of all in it."""
+    def _look(self, names: Sequence[str] = ()) -> None:
+        """Take note of size and version of these files, else of all; of a folder, of all in it."""
         self._do(lambda: self._store.invalidate_cache())
-        found: dict[str, str] = {}
-        for name in names:
-            below: dict[str, Any] = self._do(partial(self._store.find, self._at(name), detail=True), missing={})
-            if below:
-                parts = sorted(f"{path} {_version(info)}" for path, info in below.items())
-                found[name] = hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:24]
-        return found
+        parts: dict[str, list[str]] = {}
+        for place in [self._at(name) for name in names] or [self._root]:
+            below: dict[str, Any] = self._do(partial(self._store.find, place, detail=True), missing={})
+            for path, info in below.items():
+                name = path[len(self._root.rstrip("/")) :].lstrip("/").partition("/")[0]
+                parts.setdefault(name, []).append(f"{path} {_version(info)}")
+        for name, each in parts.items():
+            text = "\n".join(sorted(each))
+            self._there[name] = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
     def _do(self, act: Callable[[], Result], missing: Result | None = None) -> Result:
         """Ask the store; its errors as one sentence, but for what is not there where that is an answer."""
