@@ -126,4 +126,13 @@ def test_the_record_says_what_it_is_of(tmp_path, memory):
     clip = make_clip(tmp_path / "walk.mp4", frames=5)
     track(clip, wanted(clip, "memory://bucket/results", **{"output.crops": False, "refine.enabled": False}))
     record = json.loads(memory.cat("/bucket/results/.reid_tracker/walk.json"))
-    assert set(record) == {"of", "settings", "files"} and list(record["files"]) == ["walk.txt"]
+    assert set(record) == {"of", "settings", "results", "files"} and record["results"] == ["walk.txt"]
+
+
+def test_results_of_other_kinds_stay_this_program_s(tmp_path, memory):
+    clip = make_clip(tmp_path / "walk.mp4", frames=5)
+    url, plain = "memory://bucket/results", {"output.crops": False, "refine.enabled": False}
+    track(clip, wanted(clip, url, **plain))
+    track(clip, wanted(clip, url, **plain, **{"output.mot": False, "output.jsonl": True}))
+    track(clip, wanted(clip, url, **plain))
+    assert set(at(memory, "/bucket/results")) == {"walk.txt", "walk.jsonl"}

@@ -78,7 +78,7 @@ class Remote:
     def files_of(self, job: Job, settings: str) -> list[str]:
         """What came of a source, if it is finished with these settings and all of that is as it was; else nothing."""
         record = self._record(job)
-        files = record.get("files", {})
+        files = {name: record["files"].get(name) for name in record["results"]} if record else {}
         is_same = record.get("settings") == settings and set(record.get("of", ())) & set(source_marks(job.path))
         is_whole = all(self._there.get(name) == mark for name, mark in files.items())
         return [f"{self.shown}/{name}" for name in files] if is_same and is_whole else []
@@ -119,7 +119,14 @@ class Remote:
             summary.urls.append(f"{self.shown}/{each.name}")
         self._look([each.name for each in kept])
         files = {each.name: self._there[each.name] for each in kept}
-        record = {"of": source_marks(job.path), "settings": settings, "files": files}
+        before = self._record(job)  # what an earlier run wrote of other kinds is still this program's
+        own = before["files"] if before and set(before["of"]) & set(source_marks(job.path)) else {}
+        record = {
+            "of": source_marks(job.path),
+            "settings": settings,
+            "results": list(files),
+            "files": own | files,
+        }
         if files:
             self._do(lambda: self._store.makedirs(self._at(FOLDER), exist_ok=True))
             self._do(lambda: self._store.pipe_file(self._record_at(job), json.dumps(record).encode()))
@@ -148,8 +155,9 @@ class Remote:
             try:
                 found = json.loads(data or "{}")
                 files = {PurePosixPath(str(name)).name: str(mark) for name, mark in found["files"].items()}
-                of = [str(each) for each in found["of"]]
-                self._known[job.name] = {"of": of, "settings": str(found["settings"]), "files": files}
+                of, results = ([str(each) for each in found[key]] for key in ("of", "results"))
+                settings = str(found["settings"])
+                self._known[job.name] = {"of": of, "settings": settings, "results": results, "files": files}
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 pass
         return dict(self._known[job.name])
