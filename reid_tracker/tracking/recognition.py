@@ -7,7 +7,7 @@ import numpy as np
 from reid_tracker.config import TrackerSettings
 from reid_tracker.tracking.calibration import AppearanceCalibration, return_cosine
 from reid_tracker.tracking.memory import NEWCOMER_CROPS, IdentityMemory, add_views
-from reid_tracker.tracking.track_table import CONFIRMED, LOST, UNMATCHED, TrackTable
+from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, UNMATCHED, TrackTable
 
 # The memory gets a view of everyone in sight this often, s.
 VIEW_SECONDS = 0.5
@@ -83,13 +83,17 @@ class Recognition:
         self._keep_views(rows[useful], fresh[useful], now)
 
     def _part(self, rows: np.ndarray, now: float, step: float) -> None:
-        """Make newcomers of tracks whose person left over an edge where another person came in."""
+        """Make newcomers of tracks whose person left over an edge where another person came in.
+
+        As all newcomers they are confirmed once seen a few times: one false box there is nobody.
+        """
         table = self._table
         if not rows.size:
             return
         self.sleep(rows, np.full(len(table), now - step))
         table.tracklet[rows], table.identity[rows] = self._memory.new_tracklets(len(rows)), 0
         table.embedding[rows] = np.nan
+        table.state[rows], table.sightings[rows] = TENTATIVE, 1
         table.whole_since[rows], table.born[rows] = np.inf, now
 
     def _remember_appearance(self, rows: np.ndarray, fresh: np.ndarray) -> None:
