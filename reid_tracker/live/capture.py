@@ -18,7 +18,7 @@ import numpy as np
 
 from reid_tracker.config import CaptureSettings
 from reid_tracker.errors import UserError
-from reid_tracker.video.film import invents_times
+from reid_tracker.video.film import invents_times, open_input
 from reid_tracker.video.frames import Frame
 from reid_tracker.video.upright import Upright
 
@@ -288,7 +288,7 @@ def _read_stream(source: LiveSource, timeout: float, stopping: Event) -> Generat
         options["protocol_whitelist"] = PROTOCOLS
         address = source.address
     try:
-        with av.open(address, options=options, timeout=(timeout, timeout), metadata_errors="replace") as container:
+        with open_input(address, options=options, timeout=(timeout, timeout)) as container:
             if not container.streams.video or container.format.name == "tty":  # FFmpeg renders any text as a film
                 raise UserError(f"{source.name}: there is no video in it.")
             stream = container.streams.video[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 
 from reid_tracker.errors import UserError
+from reid_tracker.video.film import open_input
 
 FROM_FILE = "file"
 EARLIEST = datetime(1990, 1, 2, tzinfo=UTC)  # cameras whose clock was never set say 1904, 1970 or 1980
@@ -44,7 +45,7 @@ def began_at(told: str | None, video: Path | str | None) -> datetime | None:
 
 def _of_container(video: Path | str | None) -> datetime:
     try:
-        with av.open(f"file:{video}", metadata_errors="replace") as container:
+        with open_input(f"file:{video}") as container:
             texts = [
                 container.metadata.get("creation_time"),
                 *(each.metadata.get("creation_time") for each in container.streams),

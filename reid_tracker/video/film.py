@@ -148,7 +148,7 @@ def _open_container(path: Path) -> Any:
     try:
         if path.stat().st_size == 0:
             raise UserError(f"{path}: this file is empty.")
-        container = av.open(f"file:{path}", metadata_errors="replace")
+        container = open_input(f"file:{path}")
     except (OSError, av.error.FFmpegError) as error:
         raise UserError(f"{path}: not a video that can be read ({error.strerror or error}).") from error
     is_text = container.format.name == "tty"  # FFmpeg renders any text as a film
@@ -156,6 +156,13 @@ def _open_container(path: Path) -> Any:
         container.close()
         raise UserError(f"{path}: there is no video in this file.")
     return container
+
+
+def open_input(address: str, **options: Any) -> Any:
+    """`av.open` for reading, whatever bytes stand in a title; from PyAV 19 on it needs no telling."""
+    if int(av.__version__.partition(".")[0]) < 19:
+        options["metadata_errors"] = "replace"
+    return av.open(address, **options)
 
 
 def invents_times(container: Any) -> bool:
