@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from av.sidedata.sidedata import Type
 from av.video.reformatter import VideoReformatter
 
 MOST_OBLONG = 4.0
@@ -35,10 +36,10 @@ class Upright:
         # A picture that was asked for its side data lives until Python's collector finds it: its parts refer to it. So
         # only those are asked that may tell something new: key pictures, the next ones, and where it is turned.
         if picture.rotation != self._rotation or bool(picture.key_frame) != self._was_key:
-            for each in picture.side_data:
-                if each.type.name == "DISPLAYMATRIX":
-                    a, b, _, c, d = np.frombuffer(bytes(each), np.int32)[:5].tolist()
-                    self._matrix = (a, b, c, d)
+            told = picture.side_data.get(Type.DISPLAYMATRIX)
+            if told is not None:
+                a, b, _, c, d = np.frombuffer(bytes(told), np.int32)[:5].tolist()
+                self._matrix = (a, b, c, d)
         self._rotation, self._was_key = picture.rotation, bool(picture.key_frame)
         return partial(self._turn, picture, self._matrix)
 
