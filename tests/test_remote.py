@@ -62,6 +62,39 @@ def test_a_url_gets_what_a_folder_gets(tmp_path, memory):
     assert at(memory, "/bucket/results") == there
 
 
+def test_crops_of_nobody_are_nothing(tmp_path, memory):
+    clip = make_clip(tmp_path / "walk.mp4", frames=5)
+    (clip.parent / "det.txt").write_text("1,-1,0,0,5,5,0.01\n")
+    for _ in range(2):
+        (summary,) = track(clip, wanted(clip, "memory://bucket/results", **{"refine.enabled": False}))
+    assert summary.identities == 0 and set(at(memory, "/bucket/results")) == {"walk.txt"}
+    assert summary.urls == ["memory://bucket/results/walk.txt"]
+
+
+def test_a_store_that_fails_says_so_and_what_failed_before(tmp_path, memory, monkeypatch):
+    from reid_tracker.pipeline import remote, source_run
+
+    def fails(*given):
+        raise UserError("the disk is full.")
+
+    def gone(*given):
+        raise PermissionError("no such key")
+
+    clip = make_clip(tmp_path / "walk.mp4", frames=20)
+    monkeypatch.setattr(remote.Remote, "_put", gone)
+    with pytest.raises(UserError, match=r"memory://bucket/results: cannot be used \(no such key\)"):
+        track(clip, wanted(clip, "memory://bucket/results"))
+    follow, calls = source_run.Follower.follow, []
+
+    def fails_late(*given):
+        calls.append(1)
+        return fails() if len(calls) > 9 else follow(*given)
+
+    monkeypatch.setattr(source_run.Follower, "follow", fails_late)
+    with pytest.raises(UserError, match=r"the disk is full.* Nor could it be copied: .*no such key"):
+        track(clip, wanted(clip, "memory://bucket/results"))
+
+
 def test_another_source_of_the_same_name_is_not_replaced(tmp_path, memory):
     one, two = (make_clip(tmp_path / name / "walk.mp4", frames=5 + len(name)) for name in ("a", "bb"))
     track(one, wanted(one, "memory://bucket/results"))

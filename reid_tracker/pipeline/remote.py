@@ -104,8 +104,12 @@ class Remote:
             try:
                 yield here, replace(common, config=config)
             except UserError as error:
-                self._publish(job, summary, Path(folder), "")
-                raise UserError(str(error).replace(folder, self.shown)) from error
+                text = str(error).replace(folder, self.shown)
+                try:
+                    self._publish(job, summary, Path(folder), "")
+                except UserError as lost:
+                    text += f" Nor could it be copied: {lost}"
+                raise UserError(text) from error
             self._publish(job, summary, Path(folder), "" if summary.interrupted else settings)
             summary.kept = summary.kept.replace(folder, self.shown)
             summary.notes = [note.replace(folder, self.shown) for note in summary.notes]
@@ -116,9 +120,11 @@ class Remote:
         summary.outputs = [each for each in summary.outputs if each not in kept]
         for each in kept:
             self._do(partial(self._put, each))
-            summary.urls.append(f"{self.shown}/{each.name}")
+        if not kept:
+            return
         self._look([each.name for each in kept])
-        files = {each.name: self._there[each.name] for each in kept}
+        files = {each.name: self._there[each.name] for each in kept if each.name in self._there}  # no empty folders
+        summary.urls += [f"{self.shown}/{name}" for name in files]
         before = self._record(job)  # what an earlier run wrote of other kinds is still this program's
         own = before["files"] if before and set(before["of"]) & set(source_marks(job.path)) else {}
         record = {
@@ -127,9 +133,8 @@ class Remote:
             "results": list(files),
             "files": own | files,
         }
-        if files:
-            self._do(lambda: self._store.makedirs(self._at(FOLDER), exist_ok=True))
-            self._do(lambda: self._store.pipe_file(self._record_at(job), json.dumps(record).encode()))
+        self._do(lambda: self._store.makedirs(self._at(FOLDER), exist_ok=True))
+        self._do(lambda: self._store.pipe_file(self._record_at(job), json.dumps(record).encode()))
 
     def _put(self, path: Path) -> None:
         target = self._at(path.name)
