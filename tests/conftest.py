@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from reid_tracker.offline import import_ultralytics
+from reid_tracker.offline import import_ultralytics, silence_runtimes
 
 if TYPE_CHECKING:
     from command_world import Run
     from selenium import webdriver
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tracking_world.py
+# A test may import a runtime before the package does. OpenVINO's telemetry would fork this process to report it, and a
+# fork while another thread starts a program keeps that one waiting for ever.
+silence_runtimes()
 
 NAMES = {0: "car", 1: "Person", 2: "dog"}
 ARCHITECTURE = """

@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ from live_world import wait_until
 
 from reid_tracker import TrackConfig, UserError, track
 from reid_tracker.config import load
+from reid_tracker.pipeline import workers
 from reid_tracker.pipeline.failures import BatchError
 from reid_tracker.video.sources import open_source
 
@@ -163,6 +165,20 @@ def test_sigterm_keeps_what_was_written(tmp_path: Path) -> None:
     assert process.returncode == 130 and "Interrupted: " in error, error
     written = list((tmp_path / "out").glob("?.mp4"))
     assert written and all(0 < len(list(open_source(each))) <= LONG for each in written)
+
+
+def test_an_end_before_the_first_frame_is_no_success(
+    cluster: None, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def told_already(before: object) -> Iterator[threading.Event]:
+        told = threading.Event()
+        told.set()
+        yield told
+
+    monkeypatch.setattr(workers, "_noting_signals", told_already)
+    summaries = track(clips, settings(clips, tmp_path / "out", **{"workers.count": 2}))
+    assert summaries and all(each.interrupted for each in summaries)
 
 
 def test_what_workers_cannot_do_is_refused(command: Run, clips: list[Path], tmp_path: Path) -> None:

@@ -243,10 +243,12 @@ def _run(
             ray.cancel(each)
         if running:
             ray.wait(list(running), num_returns=len(running), timeout=STOP_SECONDS)
-        for number in running.values():
-            if places[number].began:
-                summaries[number].interrupted, summaries[number].last_frame = True, places[number].done
-                summaries[number].kept = "what was written up to there is kept."
+        words = ray.get(board.read.remote())  # the latest: the first may have begun since the last look
+        begun = [number for number in running.values() if number in words]
+        for number in begun or list(running.values())[:1]:
+            summaries[number].interrupted = True
+            summaries[number].last_frame = words[number]["done"] if begun else 0
+            summaries[number].kept = "what was written up to there is kept."
 
 
 def _result(ray: Any, reference: Any, summary: RunSummary, late: bool, config: TrackConfig) -> RunSummary:
