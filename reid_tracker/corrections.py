@@ -1,7 +1,8 @@
 """Numbers that turned out to be older ones: what was written under them bears the right one in the end.
 
 A person who comes back may be recognised a moment after getting a new number. No one else has had that number, so all
-that was written under it is theirs, and is corrected when a run is over.
+that was written under it is theirs, and is corrected when a run is over. While they were thought lost, they may have
+been written where they were expected: where they were seen at that time, the expected box goes.
 """
 
 import json
@@ -62,7 +63,7 @@ class Corrections:
         """
         if not self:
             return
-        change: dict[str, Callable[[str], str]] = {"mot": self._mot_line, "jsonl": self._json_line}
+        change: dict[str, Callable[[str], str]] = {"mot": _MotLines(self), "jsonl": self._json_line}
         for output, kind in outputs.items():
             place = claimed.place(output)
             try:
@@ -77,10 +78,6 @@ class Corrections:
                     f"{place}: numbers of people recognised late could not be put right ({error.strerror})."
                 ) from error
 
-    def _mot_line(self, line: str) -> str:
-        frame, identity, rest = line.split(",", 2)
-        return f"{frame},{self.of(int(identity))},{rest}"
-
     def _json_line(self, line: str) -> str:
         if not any(f'"id": {number},' in line for number in self._became):
             return line
@@ -89,6 +86,8 @@ class Corrections:
             each["id"] = self.of(each["id"])
             if each.get("perhaps") == each["id"]:
                 del each["perhaps"]  # it was so
+        seen = {each["id"] for each in frame["tracks"] if each["confidence"]}
+        frame["tracks"] = [each for each in frame["tracks"] if each["confidence"] or each["id"] not in seen]
         return json.dumps(frame, ensure_ascii=False) + "\n"
 
     def _change_table(self, place: Path) -> None:
@@ -96,6 +95,8 @@ class Corrections:
 
         table = polars.read_parquet(place)
         table = table.with_columns(polars.col("identity").replace({each: self.of(each) for each in self._became}))
+        seen = polars.col("confidence").max().over("frame", "identity")
+        table = table.filter((polars.col("confidence") > 0) | (seen == 0))
         table.write_parquet(place)
 
     def _move_crops(self, folder: Path) -> None:
@@ -108,3 +109,22 @@ class Corrections:
                 crop.rename(there / crop.name)
             with suppress(OSError):
                 own.rmdir()
+
+
+class _MotLines:
+    """Puts right MOTChallenge text line by line; of a frame's rows, those that were seen come first."""
+
+    def __init__(self, corrections: Corrections) -> None:
+        self._corrections = corrections
+        self._frame, self._seen = "", set[int]()
+
+    def __call__(self, line: str) -> str:
+        frame, number, rest = line.split(",", 2)
+        identity = self._corrections.of(int(number))
+        if frame != self._frame:
+            self._frame, self._seen = frame, set()
+        if float(rest.split(",")[4]):
+            self._seen.add(identity)
+        elif identity in self._seen:
+            return ""
+        return f"{frame},{identity},{rest}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import polars
 import pytest
 import supervision as sv
 from tracking_world import detections, person, unit_vectors
@@ -32,17 +33,22 @@ def clip(tmp_path: Path) -> Path:
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
     """One stays; another is there for 4 s, gone for 4 s, and back, at first hard to tell."""
+    return record(tmp_path, BACK, 40)
+
+
+def record(tmp_path: Path, again: int, shift: float) -> Path:
+    """The same, back from the frame `again` on, and then so far from there, px."""
     rng, who = np.random.default_rng(0), unit_vectors(12)
     frames, boxes, vectors = [], [], []
     for frame in range(140):
         for place in range(2):
-            if place == 1 and 40 <= frame < BACK:
+            if place == 1 and 40 <= frame < again:
                 continue
             vector = who[place] + 0.03 * rng.standard_normal(who.shape[1])
-            if place == 1 and BACK <= frame < BACK + 4:
+            if place == 1 and again <= frame < again + 4:
                 vector = who[5].copy()
             frames.append(frame + 1)
-            boxes.append(person(100 + 300 * place + (40 if frame >= BACK else 0)))
+            boxes.append(person(100 + 300 * place + (shift if place == 1 and frame >= again else 0)))
             vectors.append(vector / np.linalg.norm(vector))
     path = tmp_path / "yard.npz"
     np.savez(
@@ -78,6 +84,23 @@ def test_text_json_and_crops_bear_the_number_that_was_found_in_the_end(
         assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".") == [
             *("yard.jsonl", "yard.mp4", "yard.txt", "yard_crops")
         ]
+
+
+def test_nobody_is_written_twice_in_a_frame_for_having_been_expected_elsewhere(clip: Path, tmp_path: Path) -> None:
+    """Back before the bridge ended: both the expected box and the one seen would bear the number."""
+    recorded = record(tmp_path, 44, -380)
+    given = {"output.bridge_seconds": 3.0, "output.parquet": True, "tracker.lost_seconds": 3.0}
+    (summary,) = track(clip, configured(tmp_path, recorded, **given))
+    assert any("1 recognised late" in note for note in summary.notes)
+    rows = read_rows(tmp_path / "out" / "yard.txt")
+    frames = [json.loads(line) for line in (tmp_path / "out" / "yard.jsonl").read_text().splitlines()]
+    table = polars.read_parquet(tmp_path / "out" / "yard.parquet")
+    in_text = [(int(row[0]), int(row[1])) for row in rows]
+    in_json = [(frame["index"] + 1, each["id"]) for frame in frames for each in frame["tracks"]]
+    assert in_text == in_json == table.select("frame", "identity").rows()
+    assert len(in_text) == len(set(in_text)) == 2 * 140
+    confidence = {(int(row[0]), int(row[1])): row[6] for row in rows}
+    assert confidence[43, 2] == 0 and all(confidence[frame, 2] > 0 for frame in range(47, 141))
 
 
 def test_what_cannot_be_put_right_is_told_and_stays_as_it_was(
