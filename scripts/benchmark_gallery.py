@@ -1,6 +1,6 @@
 """A gallery at size: enrolling, opening, searching; and a second run that knows the first one's people.
 
-python scripts/benchmark_gallery.py [--vectors 100000 --dimension 256 --views 8] [--gallery postgresql://...]
+python scripts/benchmark_gallery.py [--vectors 100000 --views 8] [--gallery postgresql://... --bulk 90000]
 REID_TRACKER_DATA=... python scripts/benchmark_gallery.py --recognition
 """
 
@@ -19,9 +19,10 @@ from scipy.optimize import linear_sum_assignment
 
 from reid_tracker import TrackConfig, track
 from reid_tracker.gallery.opening import open_gallery
+from reid_tracker.gallery.postgres_store import NEAR
 from reid_tracker.gallery.recorder import GalleryMemory
 from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
-from reid_tracker.gallery.store import Model, Sighting, View
+from reid_tracker.gallery.store import Gallery, Model, Sighting, View
 from reid_tracker.motchallenge import FRAME, HEIGHT, IDENTITY, LEFT, read_rows
 from reid_tracker.tracking.costs import iou
 from reid_tracker.tracking.memory import VIEWS
@@ -32,23 +33,24 @@ SPREAD = 0.6  # of views about their person, in deviations of people about each 
 FIRST_PART, SEEN = 400, 10  # last frame of the first run; frames below which a visit is not counted
 
 
-def measure_store(where: str, vectors: int, dimension: int, views: int, batch: int, repeats: int) -> None:
-    """Print rates and times of a gallery of random people."""
+def measure_store(where: str, vectors: int, dimension: int, views: int, batch: int, repeats: int, bulk: int) -> None:
+    """Print rates and times of a gallery of random people; the index is built at once over the first `bulk` vectors."""
     random = np.random.default_rng(0)
     people = -(-vectors // views)
     rows = random.standard_normal((people, dimension), dtype=np.float32).repeat(views, axis=0)[:vectors]
     rows += SPREAD * random.standard_normal(rows.shape, dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     model = Model("benchmark", dimension)
-    gallery = open_gallery(where, model)
-    start = time.perf_counter()
-    for first in range(0, people, batch):
-        numbers = range(first, min(first + batch, people))
-        gallery.enrol(
-            {n + 1: Sighting([View(row) for row in rows[n * views : (n + 1) * views]], 0.0, 0.0) for n in numbers}
-        )
-    seconds = time.perf_counter() - start
-    print(f"enrol: {vectors} vectors of {people} people, {batch} a transaction: {vectors / seconds:,.0f} vectors/s")
+    gallery: Any = open_gallery(where, model)
+    at_once = bulk // views
+    if at_once:
+        gallery._run("DROP INDEX views_near")
+        enrol(gallery, rows, views, range(at_once), batch, "without an index")
+        start = time.perf_counter()
+        gallery._run("SET maintenance_work_mem = '4GB'")
+        gallery._run(NEAR)
+        print(f"the index of {at_once * views} vectors: {time.perf_counter() - start:.0f} s", flush=True)
+    enrol(gallery, rows, views, range(at_once, people), batch, "with all that is kept")
     if isinstance(gallery, SqliteGallery):
         size = (Path(where) / FILE).stat().st_size
     else:
@@ -78,6 +80,18 @@ def measure_store(where: str, vectors: int, dimension: int, views: int, batch: i
     seconds, mib = time.perf_counter() - start, memory("VmRSS") - held
     print(f"a run that knows these {len(known)} people starts {seconds:.1f} s later and holds {mib:.0f} MiB more")
     gallery.close()
+
+
+def enrol(gallery: Gallery, rows: np.ndarray, views: int, people: range, batch: int, how: str) -> None:
+    """Enrol these people, so many a transaction, and print the rate."""
+    start = time.perf_counter()
+    for first in people[::batch]:
+        numbers = range(first, min(first + batch, people.stop))
+        gallery.enrol(
+            {n + 1: Sighting([View(row) for row in rows[n * views : (n + 1) * views]], 0.0, 0.0) for n in numbers}
+        )
+    rate = len(people) * views / (time.perf_counter() - start)
+    print(f"enrol {how}: {len(people)} people, {batch} a transaction: {rate:,.0f} vectors/s", flush=True)
 
 
 def measure_index(gallery: Any, queries: np.ndarray) -> None:
@@ -160,6 +174,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1000, help="people in a transaction")
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--gallery", help="address of one that is not there yet, instead of a folder")
+    parser.add_argument("--bulk", type=int, default=0, help="vectors of a server over which the index is built at once")
     parser.add_argument("--recognition", action="store_true", help="two runs on PETS09-S2L1")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -167,7 +182,8 @@ def main() -> None:
             measure_recognition(Path(folder), Path(os.environ["REID_TRACKER_DATA"]) / "mot15" / SEQUENCE)
             return
         where = chosen.gallery or str(Path(folder) / "gallery")
-        measure_store(where, chosen.vectors, chosen.dimension, chosen.views, chosen.batch, chosen.repeats)
+        sizes = (chosen.vectors, chosen.dimension, chosen.views, chosen.batch, chosen.repeats, chosen.bulk)
+        measure_store(where, *sizes)
 
 
 if __name__ == "__main__":
