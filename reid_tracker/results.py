@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid_tracker.config import OutputSettings, TrackConfig
-from reid_tracker.corrections import Corrections
 from reid_tracker.counting import Counts, PassageCounter
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GallerySink
+from reid_tracker.late_numbers import Corrections
 from reid_tracker.ownership import Claim
 from reid_tracker.report.run import Reports, told_visits
 from reid_tracker.video.frames import Source

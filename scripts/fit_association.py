@@ -26,7 +26,7 @@ from reid_tracker import Embedder, RecordedDetections, Tracker, TrackerSettings,
 from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.config import OutputSettings
 from reid_tracker.motchallenge import format_row
-from reid_tracker.pipeline.models import needs_vector
+from reid_tracker.pipeline.vectors import needs_vector
 from reid_tracker.tracking.bridge import Bridge
 
 # Group: its sequences. What was filmed alike, or with one camera, is left out together.

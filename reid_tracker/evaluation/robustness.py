@@ -19,7 +19,8 @@ from reid_tracker.evaluation.corruptions import SEVERITIES
 from reid_tracker.evaluation.mot import evaluate_mot
 from reid_tracker.evaluation.video_corruptions import BLUR_AND_LIGHT, VIDEO_CORRUPTIONS, VideoCorruption
 from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, LEFT, TOP, format_row, read_rows
-from reid_tracker.pipeline.models import AppearanceModel, Models, attach_vectors, needs_vector
+from reid_tracker.pipeline.models import AppearanceModel, Models
+from reid_tracker.pipeline.vectors import attach_vectors, needs_vector
 from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.frames import Frame

@@ -1,4 +1,7 @@
-"""Merges that can be taken back: what both stores write down of one, and what its undoing gives back."""
+"""Merges that can be taken back: what both stores write down of one, and what its undoing gives back.
+
+The stores' `merge` and `unmerge` carry it out.
+"""
 
 import json
 from collections.abc import Iterable

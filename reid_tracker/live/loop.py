@@ -13,7 +13,8 @@ from reid_tracker.detection.detector import Detector
 from reid_tracker.live.capture import Camera
 from reid_tracker.live.people import People
 from reid_tracker.live.places import LivePlaces
-from reid_tracker.pipeline.models import AppearanceModel, attach_vectors, needs_vector
+from reid_tracker.pipeline.models import AppearanceModel
+from reid_tracker.pipeline.vectors import attach_vectors, needs_vector
 from reid_tracker.places.files import Places
 from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.calibration import CosineStatistics

@@ -8,7 +8,8 @@ import supervision as sv
 
 from reid_tracker.config import TrackConfig
 from reid_tracker.counting import parse_points
-from reid_tracker.pipeline.models import AppearanceModel, attach_vectors, needs_vector
+from reid_tracker.pipeline.models import AppearanceModel
+from reid_tracker.pipeline.vectors import attach_vectors, needs_vector
 from reid_tracker.results import RunSummary
 from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.tracker import Tracker

@@ -1,10 +1,9 @@
-"""The networks of a run, loaded once, and what their vectors are asked for."""
+"""The networks of a run, loaded once."""
 
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import supervision as sv
 
 from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.config import LiveConfig, TrackConfig
@@ -12,7 +11,6 @@ from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import Model, shown
 from reid_tracker.tracking.calibration import CosineStatistics
-from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.frames import Source
 
 
@@ -102,20 +100,3 @@ def model_of(embedder: AppearanceModel | None, config: TrackConfig | LiveConfig)
             "do not say which model made them, and without appearance no one can be recognised."
         )
     return Model(identifier, dimension, getattr(embedder, "header", {}).get("calibration", {}))
-
-
-def needs_vector(detections: sv.Detections, tracker: Tracker, timestamp: float, refresh_seconds: float) -> np.ndarray:
-    """Rows whose appearance matters: association matches weak boxes, and where told so certain ones, by motion."""
-    confidence = np.ones(len(detections)) if detections.confidence is None else detections.confidence
-    needed = confidence >= tracker.settings.high_confidence
-    if refresh_seconds > 0:
-        strong = np.flatnonzero(needed)
-        needed[strong[tracker.certain(detections[strong], timestamp, refresh_seconds)]] = False
-    return np.flatnonzero(needed)
-
-
-def attach_vectors(detections: sv.Detections, rows: np.ndarray, vectors: np.ndarray) -> None:
-    """Give these rows of the detections their vectors; the others stay NaN."""
-    embedding = np.full((len(detections), vectors.shape[1]), np.nan, dtype=np.float32)
-    embedding[rows] = vectors
-    detections.data["embedding"] = embedding

@@ -11,11 +11,11 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.config import TrackConfig
-from reid_tracker.corrections import Corrections
 from reid_tracker.counting import PassageCounter
 from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
 from reid_tracker.gallery.store import Gallery
 from reid_tracker.inputs import Inputs
+from reid_tracker.late_numbers import Corrections
 from reid_tracker.ownership import Claim, claim
 from reid_tracker.pipeline.follow import Follower
 from reid_tracker.pipeline.models import AppearanceModel, Models

@@ -11,8 +11,8 @@ import supervision as sv
 from tracking_world import detections, person, unit_vectors
 
 from reid_tracker.config import TrackConfig, load
-from reid_tracker.corrections import Corrections
 from reid_tracker.errors import UserError
+from reid_tracker.late_numbers import Corrections
 from reid_tracker.motchallenge import read_rows
 from reid_tracker.ownership import Claim
 from reid_tracker.pipeline.batch import track
