@@ -50,7 +50,7 @@ class DetectorSettings(Settings):
     confidence: float = setting(0.1, "Boxes below this are never seen by the tracker.", ge=0, le=1)
     image_size: int | None = setting(None, "Longer side the network sees, px; null = chosen for each video.", ge=32)
     speed: Literal["auto", "fast", "accurate"] = setting(
-        "auto", "Sizes to choose from: up to the model's own (fast), 1.5 times (auto) or twice that (accurate)."
+        "auto", "Sizes to choose from: up to the model's own (fast), 1.5 times (auto) or four times that (accurate)."
     )
 
 

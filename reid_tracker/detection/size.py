@@ -3,6 +3,9 @@
 A detector of this family finds most of what it ever finds once people are about `ENOUGH` px tall in its input. Smaller
 ones are missed more and more often; beyond it, more pixels take time and bring false boxes. So the size is
 the smallest one of a few at which three of four people are that tall, and never one that enlarges the picture.
+
+There are no tiles: on frames of 1920 px a tile's edges cost more people than its pixels find (docs/benchmarks.md), so
+large pictures are seen whole, at larger sizes.
 """
 
 from collections import Counter, deque
@@ -21,9 +24,11 @@ KEPT = 300  # heights remembered
 STEPS: dict[Speed, tuple[float, ...]] = {
     "fast": (0.7, 1.0),
     "auto": (1.0, 1.25, 1.5),
-    "accurate": (1.0, 1.25, 1.5, 1.75, 2.0),
+    "accurate": (1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 3.0, 4.0),
 }
-"""The sizes to choose from, as multiples of the size that the model was made for (640 px: 448 to 1280)."""
+"""The sizes to choose from, as multiples of the size that the model was made for (640 px: 448 to 2560)."""
+SHARP, LARGE = 0.75, 2.0
+"""Beyond so many times the model's own size, sizes up to this share of the picture's: video holds no more detail."""
 
 
 @dataclass
@@ -51,6 +56,7 @@ class FittingSize:
     """
 
     def __init__(self, own: int, stride: int = 32, speed: Speed = "auto") -> None:
+        self._own = own
         self._sizes = [max(round(step * own / stride), 1) * stride for step in STEPS[speed]]
         self._videos: dict[tuple[int, int], _Video] = {}
         self._seconds: dict[int, deque[float]] = {}
@@ -107,7 +113,9 @@ class FittingSize:
 
     def _of(self, height: int, width: int) -> _Video:
         if (height, width) not in self._videos:
-            sizes = [each for each in self._sizes if each <= max(height, width)] or self._sizes[:1]
+            side = max(height, width)
+            whole = [each for each in self._sizes if each <= (side if each <= LARGE * self._own else SHARP * side)]
+            sizes = whole or self._sizes[:1]
             self._videos[height, width] = _Video(sizes, sizes[-1])
         return self._videos[height, width]
 
