@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from reid_tracker.device import is_cpu
+from reid_tracker.device import is_cpu, multiplies_bytes
 from reid_tracker.errors import UserError
 from reid_tracker.offline import own_cache
-from reid_tracker.weights import APPEARANCE, BUNDLED_FORMS, DETECTOR, model_hash
+from reid_tracker.weights import APPEARANCE, BUNDLED_FORMS, DETECTOR, EIGHT_BIT_FORMS, model_hash
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def _form(
 ) -> Path:
     made_for = _made_for(path)
     if backend == "auto":
-        ready = BUNDLED_FORMS.get((path, "openvino"))
+        ready = _bundled(path, "openvino")
         if ready is None or not is_cpu(device):
             return path
         if importlib.util.find_spec("openvino") is None:
@@ -84,8 +84,8 @@ def _form(
         raise UserError(f"{path}: made for {NAMES[made_for]}; give its checkpoint, or leave out --backend {backend}.")
     if device != "auto" and not is_cpu(device):
         raise UserError(f"--backend {backend} runs on the CPU; leave out the device {device!r}, or use torch.")
-    if (path, backend) in BUNDLED_FORMS:
-        return BUNDLED_FORMS[path, backend]
+    if (ready := _bundled(path, backend)) is not None:
+        return ready
     if not path.is_file():
         raise UserError(f"{path}: no such model file.")
     kept = own_cache() / f"{path.stem}-{model_hash(path)[:12]}{endings[backend]}"
@@ -96,6 +96,13 @@ def _form(
         except OSError as error:
             raise UserError(f"{kept}: cannot be written ({error.strerror or error}); use --backend torch.") from error
     return kept
+
+
+def _bundled(path: Path, backend: str) -> Path | None:
+    """The form that comes with the package and is fastest on this processor, if there is any."""
+    if (path, backend) in EIGHT_BIT_FORMS and multiplies_bytes():
+        return EIGHT_BIT_FORMS[path, backend]
+    return BUNDLED_FORMS.get((path, backend))
 
 
 def _made_for(path: Path) -> str:

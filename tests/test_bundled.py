@@ -15,7 +15,7 @@ from reid_tracker.demo import make_clip
 from reid_tracker.detection.yolo import YoloDetector
 from reid_tracker.motchallenge import read_rows
 from reid_tracker.video.sources import open_source
-from reid_tracker.weights import APPEARANCE, BUNDLED_FORMS, DETECTOR
+from reid_tracker.weights import APPEARANCE, BUNDLED_FORMS, DETECTOR, EIGHT_BIT_FORMS
 
 
 def files(path: Path) -> list[Path]:
@@ -23,14 +23,17 @@ def files(path: Path) -> list[Path]:
 
 
 def test_each_file_is_small_and_each_model_has_a_card():
-    for path in files(APPEARANCE.parent) + files(BUNDLED_FORMS[DETECTOR, "openvino"]):
+    folders = [APPEARANCE.parent, *(forms[DETECTOR, "openvino"] for forms in (BUNDLED_FORMS, EIGHT_BIT_FORMS))]
+    for path in (file for folder in folders for file in files(folder)):
         assert path.stat().st_size < 8e6, path
         assert str(Path(__file__).parents[1]).encode() not in path.read_bytes(), path
     assert DETECTOR.with_suffix(".md").is_file() and APPEARANCE.with_suffix(".md").is_file()
 
 
-def test_on_a_cpu_the_forms_for_it_run():
-    assert detector_form(None, device="cpu") == BUNDLED_FORMS[DETECTOR, "openvino"]
+@pytest.mark.parametrize(("is_quick_at_bytes", "forms"), [(False, BUNDLED_FORMS), (True, EIGHT_BIT_FORMS)])
+def test_on_a_cpu_the_forms_for_it_run(monkeypatch, is_quick_at_bytes, forms):
+    monkeypatch.setattr("reid_tracker.backends.multiplies_bytes", lambda: is_quick_at_bytes)
+    assert detector_form(None, device="cpu") == detector_form(None, "openvino") == forms[DETECTOR, "openvino"]
     assert appearance_form(None, device="cpu") == BUNDLED_FORMS[APPEARANCE, "openvino"]
     assert detector_form(None, "torch") == DETECTOR
 
@@ -48,13 +51,13 @@ def clip(tmp_path_factory):
 def test_all_forms_of_the_detector_find_the_same_people(clip):
     frame = next(iter(open_source(clip)))
     found = []
-    for path in (DETECTOR, BUNDLED_FORMS[DETECTOR, "openvino"]):
+    for path in (DETECTOR, BUNDLED_FORMS[DETECTOR, "openvino"], EIGHT_BIT_FORMS[DETECTOR, "openvino"]):
         detector = YoloDetector(path, confidence=0.5, device="cpu")
         assert detector.class_names == {0: "person"} and detector.image_size == (640, 640)
         found.append(detector.detect(frame).xyxy)
-    assert len(found[0]) == len(found[1]) >= 3
-    nearest = np.abs(found[0][:, None] - found[1]).max(axis=2).min(axis=1)
-    assert nearest.max() < 12
+    for other in found[1:]:
+        assert len(found[0]) == len(other) >= 3
+        assert np.abs(found[0][:, None] - other).max(axis=2).min(axis=1).max() < 12
 
 
 def test_people_are_tracked_with_nothing_but_what_is_bundled(clip, tmp_path):
