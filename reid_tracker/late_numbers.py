@@ -2,7 +2,8 @@
 
 A person who comes back may be recognised a moment after getting a new number. No one else has had that number, so all
 that was written under it is theirs, and is corrected when a run is over. While they were thought lost, they may have
-been written where they were expected: where they were seen at that time, the expected box goes.
+been written where they were expected: of a frame's boxes of theirs that were not seen, only the first stays, and none
+beside one that was seen. (Those that were seen come first.)
 """
 
 import json
@@ -81,13 +82,15 @@ class Corrections:
     def _json_line(self, line: str) -> str:
         if not any(f'"id": {number},' in line for number in self._became):
             return line
-        frame = json.loads(line)
+        frame, there, tracks = json.loads(line), set[int](), []
         for each in frame["tracks"]:
             each["id"] = self.of(each["id"])
             if each.get("perhaps") == each["id"]:
                 del each["perhaps"]  # it was so
-        seen = {each["id"] for each in frame["tracks"] if each["confidence"]}
-        frame["tracks"] = [each for each in frame["tracks"] if each["confidence"] or each["id"] not in seen]
+            if each["confidence"] != 0 or each["id"] not in there:
+                tracks.append(each)
+            there.add(each["id"])
+        frame["tracks"] = tracks
         return json.dumps(frame, ensure_ascii=False) + "\n"
 
     def _change_table(self, place: Path) -> None:
@@ -95,8 +98,8 @@ class Corrections:
 
         table = polars.read_parquet(place)
         table = table.with_columns(polars.col("identity").replace({each: self.of(each) for each in self._became}))
-        seen = polars.col("confidence").max().over("frame", "identity")
-        table = table.filter((polars.col("confidence") > 0) | (seen == 0))
+        first = polars.int_range(polars.len()).over("frame", "identity") == 0
+        table = table.filter((polars.col("confidence") > 0) | first)
         table.write_parquet(place)
 
     def _move_crops(self, folder: Path) -> None:
@@ -112,19 +115,18 @@ class Corrections:
 
 
 class _MotLines:
-    """Puts right MOTChallenge text line by line; of a frame's rows, those that were seen come first."""
+    """Puts right MOTChallenge text line by line."""
 
     def __init__(self, corrections: Corrections) -> None:
         self._corrections = corrections
-        self._frame, self._seen = "", set[int]()
+        self._frame, self._there = "", set[int]()
 
     def __call__(self, line: str) -> str:
         frame, number, rest = line.split(",", 2)
         identity = self._corrections.of(int(number))
         if frame != self._frame:
-            self._frame, self._seen = frame, set()
-        if float(rest.split(",")[4]):
-            self._seen.add(identity)
-        elif identity in self._seen:
+            self._frame, self._there = frame, set()
+        if identity in self._there and not float(rest.split(",")[4]):
             return ""
+        self._there.add(identity)
         return f"{frame},{identity},{rest}"

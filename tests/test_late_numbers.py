@@ -1,6 +1,7 @@
 """Whoever is recognised a moment late bears one number in the files, from the first frame on."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -127,6 +128,40 @@ def test_a_number_is_followed_to_the_end_and_never_in_a_circle() -> None:
     assert corrections.of(2) in (1, 2, 3)
     with pytest.raises(UserError, match="could not be put right"):
         corrections.apply(_Failing(), {Path("a.txt"): "mot"})  # type: ignore[arg-type]
+
+
+def test_of_several_expected_boxes_one_stays(tmp_path: Path) -> None:
+    """Expected in two places at once: under the number before, and under the new one when missed for a moment again."""
+    frame = {"index": 0, "tracks": [{"id": number, "confidence": score} for number, score in EXPECTED]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(frame) + "\n")
+    (tmp_path / "a.txt").write_text("".join(f"1,{number},0,0,9,9,{score:.4f},-1,-1,-1\n" for number, score in EXPECTED))
+    numbers, scores = zip(*EXPECTED, strict=True)
+    polars.DataFrame({"frame": [1] * len(EXPECTED), "identity": numbers, "confidence": scores}).write_parquet(
+        tmp_path / "a.parquet"
+    )
+    corrections = Corrections()
+    for identity in (5, 3):
+        corrections.take(
+            sv.Detections(np.zeros((1, 4)), tracker_id=np.array([identity]), data={"tracklet": np.array([9])})
+        )
+    kinds = {tmp_path / "a.jsonl": "jsonl", tmp_path / "a.txt": "mot", tmp_path / "a.parquet": "parquet"}
+    corrections.apply(_Plain(), kinds)  # type: ignore[arg-type]
+    wanted = [(4, 0.9), (3, 0.8), (7, 0.0), (3, 0.7), (6, 0.0)]
+    assert [tuple(each.values()) for each in json.loads((tmp_path / "a.jsonl").read_text())["tracks"]] == wanted
+    assert [(row[1], row[6]) for row in read_rows(tmp_path / "a.txt")] == wanted
+    assert polars.read_parquet(tmp_path / "a.parquet").select("identity", "confidence").rows() == wanted
+
+
+# 5 becomes 3. Two boxes of one person that were both seen both stay: which one is false is not known.
+EXPECTED = [(4, 0.9), (3, 0.8), (7, 0.0), (5, 0.7), (3, 0.0), (5, 0.0), (7, 0.0), (6, 0.0)]
+
+
+class _Plain:
+    def place(self, output: Path) -> Path:
+        return output
+
+    def rewrite(self, output: Path, change: Callable[[str], str]) -> None:
+        output.write_text("".join(map(change, output.read_text().splitlines(keepends=True))))
 
 
 class _Failing:
