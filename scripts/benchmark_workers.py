@@ -1,14 +1,15 @@
 """Tracking many clips with workers: throughput beside one process, equal results, and machines that die.
 
-    python scripts/benchmark_workers.py VIDEO [--clips 24] [--seconds 6] [--workers 2]
-    python scripts/benchmark_workers.py VIDEO --kill-nodes 10 [--gallery postgresql://...]
+    python scripts/benchmark_workers.py VIDEO... [--clips 24] [--seconds 6] [--workers 2]
+    python scripts/benchmark_workers.py VIDEO... --kill-nodes 10 [--gallery postgresql://...]
 
-The clips are pieces of the video. In turns: one process as `track` does it, one worker on one processor (Linux), and
-`--workers` of them; printed are clips a minute without the start of Ray and the networks, which is printed beside it,
-and whether all results are the same bytes. With `--kill-nodes` a cluster of three nodes on this machine tracks the
-clips, and one of the two that the caller is not on is killed at a random moment, in so many rounds. With `--gallery`
-each round has a gallery of its own in that database, and it is checked that it is whole: everybody in the results is in
-it, merged, or was not seen well enough, and every vector is a vector.
+The clips are pieces of the videos, a third of them corrupted in one way each. In turns: one process as `track` does
+it, one worker on one processor (Linux), and `--workers` of them; printed are clips a minute without the start of Ray
+and the networks, which is printed beside it, and whether all results are the same bytes. With `--kill-nodes` a
+cluster of three nodes on this machine tracks the clips, and one of the two that the caller is not on is killed at a
+random moment, in so many rounds. With `--gallery` each round has a gallery of its own in that database, and it is
+checked that it is whole: everybody in the results is in it, merged, or was not seen well enough, and every vector is
+a vector.
 """
 
 import argparse
@@ -19,36 +20,38 @@ import sys
 import tempfile
 import threading
 import time
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
+from supervision import Detections
 
 from reid_tracker import TrackConfig, open_source, track
 from reid_tracker.config import load
+from reid_tracker.evaluation.corruptions import CORRUPTIONS, corrupt
 from reid_tracker.gallery.opening import open_gallery
+from reid_tracker.video.frames import Frame
 from reid_tracker.video.sinks import FrameResult
 from reid_tracker.video.video_sink import VideoSink
 
+NOBODY = Detections.empty()
 
-def cut(video: Path, folder: Path, clips: int, seconds: float) -> list[Path]:
-    """Write pieces of a video, from the beginning again when it ends."""
-    from supervision import Detections
 
-    nobody, frames = Detections.empty(), []
-    source = open_source(video)
-    length = max(int(seconds * source.frame_rate), 1)
-    for frame in source:
-        frames.append(frame.image)
-    written = []
-    for number in range(clips):
-        sink = VideoSink(folder / f"clip{number:02d}.mp4", source.frame_rate)
-        for place in range(length):
-            image = frames[(number * length + place) % len(frames)]
-            frame = type(frame)(image, place, place / source.frame_rate)
-            sink.write(FrameResult(frame, nobody, nobody))
-        sink.close()
-        written.append(folder / f"clip{number:02d}.mp4")
-    return written
+def cut(videos: list[Path], folder: Path, clips: int, seconds: float) -> list[Path]:
+    """Write pieces of the videos in turn, of each from the beginning again when it ends."""
+    for place, video in enumerate(videos):
+        source = open_source(video)
+        length, numbers = max(int(seconds * source.frame_rate), 1), range(place, clips, len(videos))
+        frames = list(islice(cycle(islice(source, length * len(numbers))), length * len(numbers)))
+        for piece, number in enumerate(numbers):
+            sink, random = VideoSink(folder / f"clip{number:02d}.mp4", source.frame_rate), np.random.default_rng(number)
+            kind = list(CORRUPTIONS)[number % len(CORRUPTIONS)] if number % 3 == 2 else None
+            for index, frame in enumerate(frames[piece * length : (piece + 1) * length]):
+                assert frame.image is not None
+                image = corrupt(frame.image, kind, 3, random, frame.image.shape[0] / 4) if kind else frame.image
+                sink.write(FrameResult(Frame(image, index, index / source.frame_rate), NOBODY, NOBODY))
+            sink.close()
+    return [folder / f"clip{number:02d}.mp4" for number in range(clips)]
 
 
 def run(clips: list[Path], folder: Path, alone: bool, **settings: object) -> float:
@@ -138,7 +141,7 @@ def kill_nodes(clips: list[Path], work: Path, rounds: int, gallery: str | None) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", type=Path)
+    parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO")
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a clip")
     parser.add_argument("--workers", type=int, default=2)
@@ -148,7 +151,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
         (work / "clips").mkdir()
-        clips = cut(arguments.video, work / "clips", arguments.clips, arguments.seconds)
+        clips = cut(arguments.videos, work / "clips", arguments.clips, arguments.seconds)
         if arguments.kill_nodes:
             kill_nodes(clips, work, arguments.kill_nodes, arguments.gallery)
         else:
