@@ -26,6 +26,7 @@ from reid_tracker.writing import is_stream, write_whole
 
 FOLDER, RECORD, LOCK = ".reid_tracker", "files.json", "files.lock"
 RECORD_SECONDS = 30.0  # for another run to end its look at the record
+_EMPTY = "empty"  # mark of a file that is about to be made
 _MARKS = 2  # of one file: those before and after a rename, as a kill may come in between
 
 
@@ -157,16 +158,19 @@ class Claim:
                 raise UserError(f"{output}: cannot be written, as it is no ordinary file; name another place.")
             return output
         place = part_of(output) if os.path.lexists(output) and not _is_empty_folder(output) else output
+        # A kill may come at any time: before it is made a file is known by being empty, unfinished by its inode.
         with _naming(place), _record(output.parent) as record:
             if place != output and os.path.lexists(place):
                 _remove(place)
             if grows:
+                record["files"][_key(place)] = {"of": self._of, "marks": [_EMPTY]}
+        if grows:
+            with _naming(place), _record(output.parent) as record:
                 if output in self._folders:
                     place.mkdir(mode=0o700 if self._private else 0o777, exist_ok=True)
                 else:
                     _make(place, self._private)
                 self._inodes[place] = place.stat().st_ino
-                # A kill may come at any time: what is unfinished is known by its inode.
                 record["files"][_key(place)] = {"of": self._of, "marks": [f"inode {self._inodes[place]}"]}
         self._places[output] = place
         return place
@@ -225,7 +229,7 @@ class Claim:
         """Record a finished output; one about to be renamed under both marks, as a kill may come in between."""
         place = self._places[output]
         before = entries.get(_key(output), {}).get("marks", []) if place != output else []
-        kept = [each for each in before if not each.startswith("inode")]
+        kept = [each for each in before if each != _EMPTY and not each.startswith("inode")]
         entries[_key(output)] = {"of": self._of, "marks": [*kept, mark][-_MARKS:]}
         if place != output:
             entries[_key(place)] = {"of": self._of, "marks": [mark]}
@@ -384,7 +388,9 @@ def _is_written(path: Path, entry: dict[str, Any]) -> bool:
     """Whether a file is the recorded one."""
     marks = entry.get("marks") or []
     try:
-        return f"inode {path.lstat().st_ino}" in marks or _mark(path) in marks
+        found = path.lstat()
+        is_made = _EMPTY in marks and stat.S_ISREG(found.st_mode) and not found.st_size
+        return is_made or f"inode {found.st_ino}" in marks or _mark(path) in marks
     except OSError:
         return False
 

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -244,6 +246,44 @@ def test_a_killed_run_keeps_what_it_did_and_stands_in_nobody_s_way(command: Run,
     assert 0 < last_frame(results / "day.txt") < FRAMES
     assert command.track(clip, results, "--mot")[0] == 0 and last_frame(results / "day.txt") == FRAMES
     assert not list((results / ".reid_tracker").glob("*-*.lock"))
+
+
+DIES_AS_IT_BEGINS = """
+import os, signal, sys
+from pathlib import Path
+from reid_tracker import ownership
+
+make, output = ownership._make, Path(sys.argv[1])
+
+def make_and_die(path, private):
+    make(path, private)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+ownership._make = make_and_die
+with ownership.claim([output], of=["day"]) as claimed:
+    claimed.begin(output)
+"""
+
+
+def test_a_run_killed_while_it_made_a_file_stands_in_nobody_s_way(tmp_path: Path) -> None:
+    output = tmp_path / "day.txt"
+    for _ in range(2):  # the second one makes day.part.txt
+        done = subprocess.run([sys.executable, "-c", DIES_AS_IT_BEGINS, str(output)])
+        assert done.returncode == -signal.SIGKILL and output.read_bytes() == b""
+    with claim([output], of=["day"]) as claimed:
+        claimed.begin(output).write_text("whole")
+        claimed.complete()
+    assert output.read_text() == "whole"
+
+
+def test_what_is_put_where_a_killed_run_began_is_the_user_s(tmp_path: Path) -> None:
+    output = tmp_path / "day.txt"
+    subprocess.run([sys.executable, "-c", DIES_AS_IT_BEGINS, str(output)])
+    output.unlink()
+    output.write_text("mine")
+    with pytest.raises(UserError, match="was not written by this program"), claim([output], of=["day"]):
+        pass
+    assert output.read_text() == "mine"
 
 
 def test_two_runs_do_not_share_a_name(command: Run, clip: Path, results: Path) -> None:
