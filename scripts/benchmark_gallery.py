@@ -177,13 +177,14 @@ def main() -> None:
     parser.add_argument("--bulk", type=int, default=0, help="vectors of a server over which the index is built at once")
     parser.add_argument("--recognition", action="store_true", help="two runs on PETS09-S2L1")
     chosen = parser.parse_args()
+    if chosen.bulk and not chosen.gallery:
+        parser.error("--bulk is for a server; name it with --gallery.")
     with tempfile.TemporaryDirectory() as folder:
         if chosen.recognition:
             measure_recognition(Path(folder), Path(os.environ["REID_TRACKER_DATA"]) / "mot15" / SEQUENCE)
             return
         where = chosen.gallery or str(Path(folder) / "gallery")
-        sizes = (chosen.vectors, chosen.dimension, chosen.views, chosen.batch, chosen.repeats, chosen.bulk)
-        measure_store(where, *sizes)
+        measure_store(where, chosen.vectors, chosen.dimension, chosen.views, chosen.batch, chosen.repeats, chosen.bulk)
 
 
 if __name__ == "__main__":

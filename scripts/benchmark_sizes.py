@@ -40,7 +40,7 @@ def video_of(folder: Path) -> Path:
 
 def detect(video: Path, size: int, model: str | None, boxes: Path) -> float:
     """Write what a detector finds at a size; the milliseconds that a frame takes in the median."""
-    detector = YoloDetector(detector_form(model, "auto", "auto"), confidence=WEAKEST, image_size=size)
+    detector = YoloDetector(detector_form(model), confidence=WEAKEST, image_size=size)
     rows, seconds = [np.zeros((0, 6))], []
     for frame in open_source(str(video)):
         start = time.perf_counter()
@@ -61,7 +61,7 @@ def judge(folder: Path, boxes: Path) -> tuple[np.ndarray, np.ndarray, int]:
     with np.load(boxes) as found:
         frame, xyxy, confidence = found["frame"], found["xyxy"], found["confidence"]
     judged, people = [np.zeros((0, 2))], 0
-    for number in np.unique(numbers):
+    for number in np.union1d(numbers, frame):  # boxes in frames without anybody are false
         here, free = truth[numbers == number], wanted[numbers == number].copy()
         left_out, people = ~free, people + free.sum()
         rows = np.flatnonzero(frame == number)
@@ -69,7 +69,7 @@ def judge(folder: Path, boxes: Path) -> tuple[np.ndarray, np.ndarray, int]:
         overlap = sv.box_iou_batch(here, xyxy[rows]) if len(rows) else np.zeros((len(here), 0))
         for column, row in enumerate(rows):
             candidates = np.where(free, overlap[:, column], 0)
-            right = candidates.max() >= IOU
+            right = bool((candidates >= IOU).any())
             if right:
                 free[candidates.argmax()] = False
             elif (overlap[left_out, column] >= IOU).any():
