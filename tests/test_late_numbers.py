@@ -34,11 +34,11 @@ def clip(tmp_path: Path) -> Path:
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
     """One stays; another is there for 4 s, gone for 4 s, and back, at first hard to tell."""
-    return record(tmp_path, BACK, 40)
+    return record(tmp_path, BACK, 40, aside=40)
 
 
-def record(tmp_path: Path, again: int, shift: float) -> Path:
-    """The same, back from the frame `again` on, and then so far from there, px."""
+def record(tmp_path: Path, again: int, shift: float, aside: float = 0) -> Path:
+    """The same, back from the frame `again` on, so far from where they left, px; the other moves `aside` then."""
     rng, who = np.random.default_rng(0), unit_vectors(12)
     frames, boxes, vectors = [], [], []
     for frame in range(140):
@@ -49,7 +49,7 @@ def record(tmp_path: Path, again: int, shift: float) -> Path:
             if place == 1 and again <= frame < again + 4:
                 vector = who[5].copy()
             frames.append(frame + 1)
-            boxes.append(person(100 + 300 * place + (shift if place == 1 and frame >= again else 0)))
+            boxes.append(person(100 + 300 * place + ((aside, shift)[place] if frame >= again else 0)))
             vectors.append(vector / np.linalg.norm(vector))
     path = tmp_path / "yard.npz"
     np.savez(
