@@ -1,8 +1,9 @@
 """The size at which a detector looks, chosen for the video: by its picture and by how tall the people in it are.
 
 A detector of this family finds most of what it ever finds once people are about `ENOUGH` px tall in its input. Smaller
-ones are missed more and more often; beyond it, more pixels take time and bring false boxes. So the size is
-the smallest one of a few at which three of four people are that tall, and never one that enlarges the picture.
+ones are missed more and more often; beyond it, more pixels take time, and at the same confidence bring false boxes. So
+the size is the smallest one of a few at which three of four people are that tall, and never one that enlarges the
+picture, but for the model's own.
 
 There are no tiles: on frames of 1920 px a tile's edges cost more people than its pixels find (docs/benchmarks.md), so
 large pictures are seen whole, at larger sizes.
@@ -28,7 +29,7 @@ STEPS: dict[Speed, tuple[float, ...]] = {
 }
 """The sizes to choose from, as multiples of the size that the model was made for (640 px: 448 to 2560)."""
 SHARP, LARGE = 0.75, 2.0
-"""Beyond so many times the model's own size, sizes up to this share of the picture's: video holds no more detail."""
+"""Sizes beyond LARGE times the model's own go up to the share SHARP of the picture's: video holds no more detail."""
 
 
 @dataclass

@@ -127,7 +127,7 @@ class VideoSink:
         self._file = _VideoFile(self._path)
         container = av.open(self._file, "w", format="mp4", container_options=muxing)
         # No B-frames: an mp4 whose header comes first cannot say that pictures are delayed, and all times would shift.
-        # Superfast takes 55 % of veryfast's time, at the same distance from the picture in a sixth more bytes.
+        # Superfast takes 55 % of veryfast's time, and at this crf a fifth more bytes than that at 23 for the same PSNR.
         coding = {"preset": "superfast", "crf": "24", "bf": "0"}
         stream = container.add_stream(
             "libx264", rate=Fraction(self._frame_rate).limit_denominator(100_000), options=coding
