@@ -84,6 +84,8 @@ def convert(
     tracks = read_tracks(source, about)
     if to in SIZED and not about.width:
         raise UserError(f"--to {to}: needs the size of the picture; name the video with --video.")
+    if to in INSIDE and about.width:
+        tracks = tracks.within(about.width, about.height)
     inputs = Inputs({"tracks": [source], "video": [video]})
     files, folders = ([], [output]) if to in FOLDERS else ([output], [])
     with claim(files, inputs, source_marks(source), overwrite, folders) as claimed:
@@ -415,3 +417,4 @@ FOLDERS: dict[str, Callable[[Tracks, Video], Iterator[tuple[str, str]]]] = {
     "mot-truth": _truth_files,
 }
 SIZED = ("label-studio", "yolo", "mot-truth")  # which cannot be written without the size of the picture
+INSIDE = ("cvat", "coco", "label-studio", "yolo")  # whose readers refuse or move boxes that go beyond the picture

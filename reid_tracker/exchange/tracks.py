@@ -89,6 +89,15 @@ class Tracks:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def within(self, width: int, height: int) -> "Tracks":
+        """Boxes as far as a picture of this size, px, goes: MOTChallenge text shows whole people at its edges, too."""
+        xyxy = np.clip(self.xyxy, 0, np.array([width, height] * 2))
+        rows = np.flatnonzero((xyxy[:, 2:] > xyxy[:, :2]).all(axis=1))
+        arrays = {
+            name: getattr(self, name)[rows] for name in ("frame", "identity", "tracklet", "confidence", "seconds")
+        }
+        return Tracks(xyxy=xyxy[rows], label=[self.label[row] for row in rows.tolist()], names=self.names, **arrays)
+
     def columns(self) -> dict[str, Any]:
         """The table's columns by name: frame, seconds, identity, tracklet, x1, y1, x2, y2, confidence, class."""
         corners = dict(zip(("x1", "y1", "x2", "y2"), self.xyxy.T, strict=True))

@@ -25,9 +25,9 @@ def world(tmp_path: Path) -> tuple[Path, Path]:
     clip = make_clip(tmp_path / "yard.mp4", frames=40)
     lines = []
     for frame in range(1, 31):
-        lines.append(format_row(frame, 3, np.array([5 + frame, 20.5, 45 + frame, 120.25]), 0.9))
+        lines.append(format_row(frame, 3, np.array([5 + frame, 20.5, 45 + frame, 118.25]), 0.9))
         if frame < 10 or frame > 15:
-            lines.append(format_row(frame, 12, np.array([200.0, 30, 240, 130 + frame]), 0.0 if frame == 20 else 0.7))
+            lines.append(format_row(frame, 12, np.array([110.0, 10, 150, 80 + frame]), 0.0 if frame == 20 else 0.7))
     results = tmp_path / "yard.txt"
     results.write_text("".join(lines))
     return clip, results
@@ -57,6 +57,19 @@ def test_what_goes_out_comes_back(world: tuple[Path, Path], tmp_path: Path, to: 
     assert rows(back) == pytest.approx(rows(reid_tracker.read_tracks(results)), abs=2e-3)
     assert set(back.label) == {"person"}
     reid_tracker.convert(results, output, to, clip)  # once more: its own file
+
+
+@pytest.mark.parametrize("to", ["cvat", "coco", "label-studio", "yolo"])
+def test_annotation_tools_get_what_the_picture_shows(world: tuple[Path, Path], tmp_path: Path, to: str) -> None:
+    clip, _ = world
+    boxes = [[-20.0, 30, 20, 90], [130, 60, 200, 150], [170, 10, 190, 50], [40, 30, 80, 90]]
+    results = tmp_path / "edges.txt"
+    results.write_text("".join(format_row(1, number, np.array(box), 0.9) for number, box in enumerate(boxes, 1)))
+    output = tmp_path / "out" / FILES[to]
+    assert reid_tracker.convert(results, output, to, clip) == 3  # nothing is to be seen of the third
+    back = reid_tracker.read_tracks(output, video_of(clip))
+    expected = np.array([[1, 1, 0, 30, 20, 90], [1, 2, 130, 60, 160, 120], [1, 4, 40, 30, 80, 90]])
+    assert rows(back) == pytest.approx(expected, abs=2e-3)
 
 
 def test_tables_hold_every_column(world: tuple[Path, Path], tmp_path: Path) -> None:
