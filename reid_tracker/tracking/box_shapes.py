@@ -6,9 +6,9 @@ The detector judges each box alone; how slender people are under this camera onl
 
 import numpy as np
 
-# At this distance from the usual shape, as a logarithm, the odds that a box shows what it seems to are halved: at two
-# and a half times the usual width for its height. Beyond that they fall with the square (Cauchy): whoever sits down or
-# pushes a pram is doubted a little, and nobody is refused.
+# So much wider than usual for its height, as a logarithm, the odds that a box shows what it seems to are halved: at two
+# and a half times the width. Beyond that they fall with the square (Cauchy): whoever sits down or pushes a pram is
+# doubted a little, and nobody is refused. A narrow box is mostly somebody half hidden.
 HALVED_AT = 0.9
 # Boxes remembered.
 MEMORY = 500
@@ -58,6 +58,7 @@ class BoxShapes:
         for kind in set(class_id.tolist()):
             known, rows = self.seen[self.seen[:, 1] == kind, 0], class_id == kind
             if known.size:
-                odds[rows] /= 1 + ((shape[rows] - np.median(known)) / HALVED_AT) ** 2
+                wider = np.maximum(np.median(known) - shape[rows], 0)
+                odds[rows] /= 1 + (wider / HALVED_AT) ** 2
         judged: np.ndarray = np.where((confidence > 0) & (confidence < 1), odds / (1 + odds), confidence)
         return judged

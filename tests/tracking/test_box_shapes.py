@@ -35,7 +35,7 @@ def test_odds_are_halved_where_it_says_so():
     wide = person(0, width=40 * np.exp(HALVED_AT))
     thin = person(0, width=40 / np.exp(HALVED_AT))
     judged(shapes, PEOPLE, [0.9] * 4)
-    assert judged(shapes, [wide, thin, person(5)], [0.6, 0.6, 0.6]) == pytest.approx([0.75 / 1.75] * 2 + [0.6])
+    assert judged(shapes, [wide, thin, person(5)], [0.6, 0.6, 0.6]) == pytest.approx([0.75 / 1.75, 0.6, 0.6])
 
 
 def test_nothing_is_surer_than_the_detector_and_impossible_confidences_stay():
