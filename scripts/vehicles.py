@@ -10,7 +10,7 @@
     reid-tracker evaluate mot --truth vehicles --results runs/road
 
 `vehicles/train` holds one folder for each of 120 vehicles, `test.csv` names queries and a gallery of 40 others. On the
-road twelve vehicles that are in neither drive by, and come back the other way in other light 15 to 25 s later.
+road twelve vehicles that are in neither drive by, and come back the other way 16 to 24 s later, most in other light.
 `road.npz` holds their boxes as a detector would give them (class 2, COCO's car), `road/gt` the truth.
 """
 
@@ -28,8 +28,9 @@ from reid_tracker.tracking.costs import coverage
 TRAIN, TEST, ROAD = 120, 40, 12
 CROPS = 12  # of each vehicle
 CANVAS = (240, 110)  # width and height of a drawn vehicle, px
-WIDTH, HEIGHT, RATE, SECONDS = 960, 360, 12, 50.0
-AWAY = (15.0, 25.0)  # s
+WIDTH, HEIGHT, RATE, SECONDS = 960, 360, 12, 64.0
+AWAY = (16.0, 24.0)  # s from one drive to the next
+DUSK = 20.0  # s, from which it is darker
 
 
 class Vehicle:
@@ -157,10 +158,10 @@ def write_road(folder: Path) -> None:
     background = scenery(rng, WIDTH, HEIGHT)
     drives = []  # vehicle, start, speed px/s, to the right, bottom, scale
     for each in range(ROAD):
-        vehicle, start = Vehicle(TRAIN + TEST + each), rng.uniform(0, 14)
-        drives.append((each + 1, vehicle, start, rng.uniform(110, 190), True, rng.uniform(255, 300), 0.75))
+        vehicle, start = Vehicle(TRAIN + TEST + each), 2.6 * each + rng.uniform(0, 1)
+        drives.append((each + 1, vehicle, start, rng.uniform(130, 160), True, rng.uniform(255, 300), 0.75))
         start += rng.uniform(*AWAY)
-        drives.append((each + 1, vehicle, start, rng.uniform(110, 190), False, rng.uniform(315, 350), 0.95))
+        drives.append((each + 1, vehicle, start, rng.uniform(130, 160), False, rng.uniform(315, 350), 0.95))
     sequence = folder / "road"
     (sequence / "gt").mkdir(parents=True, exist_ok=True)
     truth, seen = [], []
@@ -174,7 +175,7 @@ def write_road(folder: Path) -> None:
                 if 0 <= way < WIDTH + 240:
                     box = place(image, vehicle, way - 240 if rightwards else WIDTH - way, bottom, scale, not rightwards)
                     boxes.append((number, np.clip(box, 0, (WIDTH, HEIGHT, WIDTH, HEIGHT))))
-            image = light(image, 1.0 if now < 18 else 0.6, np.array([1, 1, 1] if now < 18 else [1.2, 1, 0.85]))
+            image = light(image, 1.0 if now < DUSK else 0.6, np.array([1, 1, 1] if now < DUSK else [1.2, 1, 0.85]))
             image = np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
             covered = coverage(np.array([box for _, box in boxes]).reshape(-1, 4))

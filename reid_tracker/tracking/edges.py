@@ -12,11 +12,13 @@ from reid_tracker.tracking import kalman
 
 # A box this close to the picture's edge, in shares of its height, shows a truncated person.
 EDGE = 0.02
+# Whoever comes in over an edge is taken as whole once this far from it: a detector's boxes jitter by more than `EDGE`.
+CLEAR = 0.1
 # Of a box, so much of each side must lie in the picture for a detector to show it at all.
 LEAST_SHOWN = 0.1
 
 
-def sides_cut(xyxy: np.ndarray, size: np.ndarray | tuple[int, int]) -> np.ndarray:
+def sides_cut(xyxy: np.ndarray, size: np.ndarray | tuple[int, int], edge: float = EDGE) -> np.ndarray:
     """Tell at which sides the edge of a picture cuts people off.
 
     Parameters
@@ -25,6 +27,8 @@ def sides_cut(xyxy: np.ndarray, size: np.ndarray | tuple[int, int]) -> np.ndarra
         Boxes in px.
     size : (int, int)
         Width and height of the picture, px.
+    edge : float
+        How close to the edge a box must come for that, in shares of its height.
 
     Returns
     -------
@@ -32,13 +36,13 @@ def sides_cut(xyxy: np.ndarray, size: np.ndarray | tuple[int, int]) -> np.ndarra
         Left, top, right and bottom of each box.
     """
     inside = np.concatenate([xyxy[:, :2], np.asarray(size) - xyxy[:, 2:]], axis=1)
-    cut: np.ndarray = inside < EDGE * (xyxy[:, 3:] - xyxy[:, 1:2])
+    cut: np.ndarray = inside < edge * (xyxy[:, 3:] - xyxy[:, 1:2])
     return cut
 
 
-def at_edge(xyxy: np.ndarray, size: np.ndarray | tuple[int, int]) -> np.ndarray:
+def at_edge(xyxy: np.ndarray, size: np.ndarray | tuple[int, int], edge: float = EDGE) -> np.ndarray:
     """Mask [N] of the boxes [N, 4] that an edge of a picture of this width and height cuts off, or leaves out."""
-    cut: np.ndarray = np.any(sides_cut(xyxy, size), axis=1)
+    cut: np.ndarray = np.any(sides_cut(xyxy, size, edge), axis=1)
     return cut
 
 

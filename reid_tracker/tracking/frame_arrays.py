@@ -6,7 +6,7 @@ import supervision as sv
 from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
-from reid_tracker.tracking.edges import at_edge
+from reid_tracker.tracking.edges import CLEAR, EDGE, at_edge
 
 # Crops of people less tall than this, px, are a sixth less like their own person's other crops (held-out people of two
 # sets, made so small); at 32 px a twelfth.
@@ -32,6 +32,8 @@ class FrameArrays:
         What the filters take of the boxes (`kalman.measure`).
     cut : ndarray bool [M]
         Whether an edge of the picture cuts them off (`mark_cut`).
+    near : ndarray bool [M]
+        Whether it might, as boxes jitter.
     embedding : ndarray float32 [M, D] or None
 
     Raises
@@ -53,7 +55,7 @@ class FrameArrays:
             np.zeros(len(self.row), np.int64) if class_id is None else np.asarray(class_id)[self.row].astype(np.int64)
         )
         self.measurement = kalman.measure(self.xyxy)
-        self.cut = np.zeros(len(self.xyxy), dtype=bool)
+        self.cut = self.near = np.zeros(len(self.xyxy), dtype=bool)
         self.embedding: np.ndarray | None = None
         if "embedding" in detections.data and len(xyxy):
             embedding = np.asarray(detections.data["embedding"], dtype=np.float32)
@@ -65,7 +67,7 @@ class FrameArrays:
 
     def mark_cut(self, width: int, height: int) -> None:
         """Mark the people truncated by the edges of a picture of this size."""
-        self.cut = at_edge(self.xyxy, (width, height))
+        self.cut, self.near = (at_edge(self.xyxy, (width, height), edge) for edge in (EDGE, CLEAR))
 
     @property
     def coverage(self) -> np.ndarray:

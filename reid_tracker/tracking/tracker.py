@@ -426,14 +426,15 @@ class Tracker:
         table.last_seen[rows] = self._now
         table.sightings[rows] += 1
         table.class_id[rows] = frame.class_id[columns]
-        table.cut[rows] |= frame.cut[columns]
+        cut = frame.cut[columns] | (table.cut[rows] & frame.near[columns])
+        table.cut[rows] |= cut
         self._memory.wake(table.identity[rows[table.state[rows] == LOST]])
         table.state[rows[(table.state[rows] != TENTATIVE) | (table.sightings[rows] >= s.confirm_sightings)]] = CONFIRMED
         if frame.embedding is not None:
             table.last_described[rows[~np.isnan(frame.embedding[columns, 0])]] = self._now
             good = frame.shows_person_well(s)[columns]
-            good &= self._doubt(rows, frame.embedding[columns], frame.cut[columns])
-            self._who.look(rows[good], frame.embedding[columns[good]], frame.cut[columns[good]], self._now, self._step)
+            good &= self._doubt(rows, frame.embedding[columns], cut)
+            self._who.look(rows[good], frame.embedding[columns[good]], cut[good], self._now, self._step)
             detection_of = self._who.recognise(detection_of, self._now)
         self._who.number(np.flatnonzero((table.state == CONFIRMED) & (table.identity == 0)))
         in_view = np.flatnonzero((table.state == CONFIRMED) & (detection_of != UNMATCHED))
