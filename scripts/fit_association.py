@@ -147,7 +147,7 @@ def tracks_of(
             found.data["embedding"] = vectors
         tracks = tracker.update(found, now, image)
         if SMOOTH:
-            tracks.xyxy = tracks.data["whole_xyxy"]
+            tracks.xyxy = tracks.data["smooth_xyxy"]
         yield number, bridge(tracks, tracker, size)
 
 

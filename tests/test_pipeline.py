@@ -287,25 +287,6 @@ def test_boxes_are_written_without_the_detectors_jitter(clip, tmp_path):
     assert errors[1] < 0.75 * errors[0]
 
 
-def test_text_holds_whole_people_at_the_edges_and_everything_else_what_the_picture_shows(clip, tmp_path):
-    def leaves(frame):  # somebody walks out over the left edge
-        box = np.array([[100 - 5 * frame.index, 40, 130 - 5 * frame.index, 110]])
-        return detections(np.clip(box, 0, [*SIZE, *SIZE]))
-
-    written, detector = {}, SimpleNamespace(detect=leaves)
-    for smooth in (False, True):
-        names = {"output__mot": True, "output__jsonl": True, "output__smooth_boxes": smooth, "detector__recorded": None}
-        track(clip, configured(clip, tmp_path, **names), detector=detector)
-        rows = read_rows(tmp_path / "out" / "walk.txt")
-        lines = [json.loads(line) for line in (tmp_path / "out" / "walk.jsonl").read_text().splitlines()]
-        boxes = np.array([track["xyxy"] for line in lines for track in line["tracks"]])
-        assert len(rows) == len(boxes) > 20 and boxes.min() >= 0 and (boxes[:, 2:] <= SIZE).all()
-        written[smooth] = rows
-    assert written[False][:, 2].min() == 0
-    last = written[True][-1]
-    assert last[2] < -10 and last[4] == pytest.approx(30, abs=4)
-
-
 @pytest.mark.parametrize("text", ["", "1,2 3,4", "1,2 3,4 x,y", "1,2,3 4,5,6 7,8,9", "1,2 3,4 nan,1"])
 def test_a_region_that_is_none_is_refused(text):
     with pytest.raises(UserError, match="polygon is written as"):

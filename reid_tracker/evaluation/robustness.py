@@ -158,7 +158,7 @@ class _Run:
         tracks = self._tracker.update(detections, time, corrupted.image)
         assert tracks.tracker_id is not None and tracks.confidence is not None
         if self._smooth:
-            tracks.xyxy = tracks.data["whole_xyxy"]
+            tracks.xyxy = tracks.data["smooth_xyxy"]
         tracks = self._bridge(tracks, self._tracker, frame.image.shape[1::-1])
         columns = zip(tracks.tracker_id.tolist(), tracks.xyxy, tracks.confidence.tolist(), strict=True)
         self._rows += [format_row(number, *row) for row in columns]

@@ -56,8 +56,6 @@ class Follower:
             tracks = tracker.update(inside, now, frame.image)
         if self._config.output.smooth_boxes:
             tracks.xyxy = tracks.data["smooth_xyxy"]
-        else:
-            del tracks.data["whole_xyxy"]
         return FrameResult(frame, self._bridge(tracks, tracker, self._size), detections)
 
 

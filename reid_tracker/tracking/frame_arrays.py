@@ -6,8 +6,11 @@ import supervision as sv
 from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
-from reid_tracker.tracking.edges import CLEAR, EDGE, at_edge
 
+# A box this close to the picture's edge, in shares of its height, shows a truncated person.
+EDGE = 0.02
+# Whoever comes in over an edge is taken as whole once this far from it: a detector's boxes jitter by more than `EDGE`.
+CLEAR = 0.1
 # Crops of people less tall than this, px, are a sixth less like their own person's other crops (held-out people of two
 # sets, made so small); at 32 px a twelfth.
 MINIMUM_HEIGHT = 24
@@ -67,7 +70,7 @@ class FrameArrays:
 
     def mark_cut(self, width: int, height: int) -> None:
         """Mark the people truncated by the edges of a picture of this size."""
-        self.cut, self.near = (at_edge(self.xyxy, (width, height), edge) for edge in (EDGE, CLEAR))
+        self.cut, self.near = (at_edge(self.xyxy, width, height, edge) for edge in (EDGE, CLEAR))
 
     @property
     def coverage(self) -> np.ndarray:
@@ -100,3 +103,10 @@ def _unit_or_none(vectors: np.ndarray) -> np.ndarray:
     vectors[off] /= np.where(absent, 1.0, length)[off, None]
     vectors[absent] = np.nan
     return vectors
+
+
+def at_edge(xyxy: np.ndarray, width: int, height: int, edge: float = EDGE) -> np.ndarray:
+    """Mask [N] of the boxes [N, 4] that come within ``edge`` heights of an edge of a picture of this size."""
+    inside = np.concatenate([xyxy[:, :2], np.array([width, height]) - xyxy[:, 2:]], axis=1)
+    cut: np.ndarray = inside.min(axis=1) < edge * (xyxy[:, 3] - xyxy[:, 1])
+    return cut

@@ -92,8 +92,7 @@ class History:
         class_id = np.zeros(len(tracks), dtype=np.int64) if tracks.class_id is None else tracks.class_id
         self._class_names.update(zip(class_id.tolist(), tracks.data.get("class_name", ()), strict=False))
         frame = np.full(len(tracks), place)
-        boxes = tracks.data.get("whole_xyxy", tracks.xyxy)
-        self._rows.append((frame, boxes, confidence, class_id, tracklet, tracks.tracker_id, vector))
+        self._rows.append((frame, tracks.xyxy, confidence, class_id, tracklet, tracks.tracker_id, vector))
 
     def close(self) -> None:
         """Nothing is left to do."""

@@ -9,9 +9,6 @@ from reid_tracker.tracking.camera_motion import CameraMotion
 from reid_tracker.tracking.memory import IdentityMemory
 from reid_tracker.tracking.track_table import TrackTable
 
-# What states of before were written without.
-LATER = ("motion_noise", "box_shapes", "picture")
-
 Arrays = dict[str, np.ndarray]
 
 
@@ -37,7 +34,9 @@ def from_arrays(
     """
     for part, owner in learned.items():
         for name, fresh in vars(owner).items():
-            given = arrays.get(f"{part}.{name}", fresh if part in LATER else None)
+            given = arrays.get(
+                f"{part}.{name}", fresh if part == "motion_noise" else None
+            )  # states before it was learned
             if given is None or np.shape(given) != np.shape(fresh):
                 raise ValueError(f"{part}.{name}")
             setattr(owner, name, given.copy())

@@ -28,13 +28,11 @@ from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.association import STRANGER_DISTANCE, Association
-from reid_tracker.tracking.box_shapes import BoxShapes
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, share_of, warp, zoom
 from reid_tracker.tracking.checks import Notes, check, from_array
-from reid_tracker.tracking.edges import Picture, at_edge
 from reid_tracker.tracking.foresight import Foresight
-from reid_tracker.tracking.frame_arrays import FrameArrays
+from reid_tracker.tracking.frame_arrays import FrameArrays, at_edge
 from reid_tracker.tracking.memory import VIEWS, IdentityMemory
 from reid_tracker.tracking.motion_noise import SETTLED_SIGHTINGS, MotionNoise
 from reid_tracker.tracking.recognition import Recognition
@@ -105,8 +103,6 @@ class Tracker:
         self._following = FollowingGain()
         self._foresight = Foresight()
         self._noise = MotionNoise()
-        self._shapes = BoxShapes()
-        self._picture = Picture()
         self._notes = Notes()
         self._memory = IdentityMemory() if memory is None else memory
         self._associate = Association(self.settings, self._table, self._calibration)
@@ -141,14 +137,12 @@ class Tracker:
         }
         return TrackerState(header, to_arrays(self._table, self._memory, self._camera, self._learned()))
 
-    def _learned(self) -> dict[str, FollowingGain | Foresight | MotionNoise | BoxShapes | Picture]:
+    def _learned(self) -> dict[str, FollowingGain | Foresight | MotionNoise]:
         """What this scene has taught, by the name it has in a state."""
         return {
             "following": self._following,
             "foresight": self._foresight,
             "motion_noise": self._noise,
-            "box_shapes": self._shapes,
-            "picture": self._picture,
         }
 
     @classmethod
@@ -213,9 +207,7 @@ class Tracker:
             The confirmed rows in input order, with their measured boxes: ``tracker_id`` is the identity,
             ``data["tracklet"]`` the unbroken piece of motion, ``data["smooth_xyxy"]`` float32 [N, 4] the boxes
             without the detector's jitter (the filter's centre, the size of the last moments), which lie closer to the
-            truth, ``data["whole_xyxy"]`` the same for the whole person where an edge of the picture hides a part (only
-            where pictures are given), ``data["perhaps"]`` whom a newcomer looks like until a second look says so (0:
-            nobody).
+            truth, ``data["perhaps"]`` whom a newcomer looks like until a second look says so (0: nobody).
 
         Raises
         ------
@@ -235,12 +227,8 @@ class Tracker:
         first = self.time is None
         seconds = self._advance(timestamp)
         self._notes.look(frame.xyxy, frame.confidence, 0.0 if first else seconds, self.frame_rate)
-        frame.confidence = self._shapes.judge(
-            frame.xyxy, frame.confidence, frame.class_id, self.settings.new_confidence
-        )
         self._expire()
         self._who.release(self._now)
-        self._picture.look(image)
         boxes = self._predict(seconds, frame, image)
         # Under a moving camera a person at an edge need not have come over it.
         stands = self._camera.stands or not self._following.worth or not self.settings.camera_motion
@@ -273,7 +261,7 @@ class Tracker:
         -------
         supervision.Detections
             Boxes by the filters, at the time of the last `update`, with ``tracker_id``, ``class_id``,
-            ``data["tracklet"]``, ``data["smooth_xyxy"]`` and ``data["whole_xyxy"]``; their confidence is 0.
+            ``data["tracklet"]`` and ``data["smooth_xyxy"]``; their confidence is 0.
         """
         table = self._table
         if self.time is None:
@@ -283,14 +271,14 @@ class Tracker:
         missed &= table.last_seen - table.born >= ESTABLISHED_SECONDS - 1e-6
         boxes = self._smooth_boxes(np.arange(len(table)))
         if size is not None:
-            missed &= ~at_edge(boxes, size)
+            missed &= ~at_edge(boxes, *size)
         rows = np.flatnonzero(missed)
         return sv.Detections(
             xyxy=boxes[rows],
             confidence=np.zeros(len(rows)),
             class_id=table.class_id[rows],
             tracker_id=table.identity[rows],
-            data={"tracklet": table.tracklet[rows], "smooth_xyxy": boxes[rows], "whole_xyxy": boxes[rows]},
+            data={"tracklet": table.tracklet[rows], "smooth_xyxy": boxes[rows]},
         )
 
     def certain(
@@ -317,7 +305,7 @@ class Tracker:
         if self.time is None or not len(table):
             return certain
         frame, now = FrameArrays(detections), self._next_time(timestamp)
-        boxes = self._picture.shown(kalman.boxes(kalman.move(table.mean, now - self.time)).astype(np.float32))
+        boxes = kalman.boxes(kalman.move(table.mean, now - self.time)).astype(np.float32)
         i, j = costs.overlapping(boxes, frame.xyxy)
         alone = (np.bincount(i, minlength=len(table))[i] == 1) & (np.bincount(j, minlength=len(frame.xyxy))[j] == 1)
         i, j = i[alone], j[alone]
@@ -383,7 +371,7 @@ class Tracker:
         if self.settings.camera_motion and image is not None:
             self._follow_camera(seconds, frame, image)
         boxes: np.ndarray = kalman.boxes(table.mean).astype(np.float32)
-        return self._picture.shown(boxes)
+        return boxes
 
     def _follow_camera(self, seconds: float, frame: FrameArrays, image: np.ndarray) -> None:
         """Move the tracks with the camera, as the picture shows its motion."""
@@ -413,7 +401,7 @@ class Tracker:
         rows = np.flatnonzero(detection_of != UNMATCHED)
         columns = detection_of[rows]
         weight = kalman.trust(frame.confidence[columns])
-        measurement = self._picture.whole(frame.xyxy[columns], frame.measurement[columns], table.size[rows])
+        measurement = frame.measurement[columns]
         steady = (table.sightings[rows] >= SETTLED_SIGHTINGS) & (table.last_seen[rows] >= self._now - self._step - 1e-6)
         surprise = kalman.innovation(table.mean[rows], table.covariance[rows], measurement, weight)
         self._noise.learn(*(each[steady, :2] for each in surprise))
@@ -536,8 +524,7 @@ class Tracker:
         reported.tracker_id = table.identity[rows]
         reported.data["tracklet"] = table.tracklet[rows]
         reported.data["perhaps"] = self._who.perhaps(rows, self._now)
-        whole = self._smooth_boxes(rows)
-        reported.data["smooth_xyxy"], reported.data["whole_xyxy"] = self._picture.shown(whole), whole
+        reported.data["smooth_xyxy"] = self._smooth_boxes(rows)
         return reported
 
     def _smooth_boxes(self, rows: np.ndarray) -> np.ndarray:

@@ -70,9 +70,6 @@ class Sink(Protocol):
 class MotSink:
     """MOTChallenge result text: ``frame,id,left,top,width,height,conf,-1,-1,-1``, frames counted from 1.
 
-    People whom an edge of the picture cuts off have the box of the whole person where the tracks tell it
-    (``data["whole_xyxy"]``), as in MOTChallenge's ground truth.
-
     Parameters
     ----------
     path : Path
@@ -92,7 +89,7 @@ class MotSink:
         """Append the rows of one frame."""
         tracks = result.tracks
         scores = np.ones(len(tracks)) if tracks.confidence is None else tracks.confidence
-        rows = zip(_identities(tracks), tracks.data.get("whole_xyxy", tracks.xyxy), scores, strict=True)
+        rows = zip(_identities(tracks), tracks.xyxy, scores, strict=True)
         self._file.append("".join(format_row(result.frame.index + 1, *row) for row in rows))
         self.last_frame = result.frame.index + 1
 
