@@ -78,13 +78,25 @@ def test_the_page(browser, address):
     assert "in view" in find("#summary")[0].text and "fps" in find("figcaption")[0].text
 
     # A name by keyboard alone, from whichever row has the standing person.
+    browser.execute_script(
+        "const plain = window.fetch; window.loads = 0; let go; const held = new Promise((done) => { go = done; });"
+        "window.release = () => { window.fetch = plain; go(); };"
+        "window.fetch = async (path, rest) => { window.loads += 1; if (rest) await held;"
+        "const answer = await plain(path, rest); window.saved = Boolean(rest); return answer; };"
+    )
     row = find("#seen tr")[-1]
     number = row.get_attribute("data-person")
     browser.execute_script("arguments[0].focus()", row.find_element(By.CSS_SELECTOR, "button.name"))
     press(Keys.ENTER)
     press("Ada <b>Lovelace</b>", Keys.ENTER)
     name = f"#seen tr[data-person='{number}'] button.name"
+    loads = browser.execute_script("return window.loads")
+    wait_until(
+        lambda: browser.execute_script("return window.loads") > loads + 1
+    )  # saving takes long: the table is older
     assert find(name)[0].text == "Ada <b>Lovelace</b>"
+    browser.execute_script("window.release()")
+    wait_until(lambda: browser.execute_script("return window.saved"))
     press(Keys.ENTER)
     press("somebody else", Keys.ESCAPE)  # thought better of
     if folder := os.environ.get("REID_TRACKER_SCREENSHOTS"):

@@ -27,6 +27,7 @@ function duration(seconds) {
 }
 
 const clock = (seconds) => new Date(1000 * seconds).toLocaleTimeString();
+const saving = new Map(); // names on their way to the server, by number: what it tells meanwhile is older
 const nameOf = (person) => person.name || `#${person.person}`;
 
 // Pictures
@@ -140,8 +141,9 @@ function nameButton() {
 
 function fillName(row, person) {
   const button = row.querySelector("button.name");
-  button.dataset.name = person.name;
-  set(button, nameOf(person));
+  const name = saving.get(String(person.person)) ?? person.name;
+  button.dataset.name = name;
+  set(button, name || `#${person.person}`);
 }
 
 function fillCrop(row, person) {
@@ -216,7 +218,7 @@ async function send(path, body) {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
   }).catch(() => null);
   set(byId("message"), answer && answer.ok ? "" : (answer && (await answer.json().catch(() => ({}))).error) || "not saved");
-  loadPeople();
+  await loadPeople();
 }
 
 function edit(button) {
@@ -231,7 +233,10 @@ function edit(button) {
     if (save && text !== button.dataset.name) {
       button.dataset.name = text;
       set(button, text || `#${number}`);
-      send(`people/${number}/name`, { name: text });
+      saving.set(number, text);
+      send(`people/${number}/name`, { name: text }).finally(() => {
+        if (saving.get(number) === text) saving.delete(number);
+      });
     }
     const focused = document.activeElement === input;
     input.replaceWith(button);
