@@ -140,10 +140,10 @@ def write_crops(folder: Path) -> None:
     rows = [("path", "identity", "camera", "split")]
     for number in range(TRAIN + TEST):
         vehicle, rng = Vehicle(number), np.random.default_rng(number)
-        place_of = folder / ("train" if number < TRAIN else "test") / f"{number:03d}"
-        place_of.mkdir(parents=True, exist_ok=True)
+        home = folder / ("train" if number < TRAIN else "test") / f"{number:03d}"
+        home.mkdir(parents=True, exist_ok=True)
         for shot in range(CROPS):
-            file = place_of / f"{shot:02d}.jpg"
+            file = home / f"{shot:02d}.jpg"
             cv2.imwrite(str(file), crop(vehicle, shot % 2, rng))
             if number >= TRAIN:
                 split = "query" if shot < 2 else "gallery"
@@ -156,7 +156,7 @@ def write_road(folder: Path) -> None:
     """Write the road's video, what a detector would see in it, and the truth."""
     rng = np.random.default_rng(7)
     background = scenery(rng, WIDTH, HEIGHT)
-    drives = []  # vehicle, start, speed px/s, to the right, bottom, scale
+    drives = []  # number, vehicle, start, speed px/s, to the right, bottom, scale
     for each in range(ROAD):
         vehicle, start = Vehicle(TRAIN + TEST + each), 2.6 * each + rng.uniform(0, 1)
         drives.append((each + 1, vehicle, start, rng.uniform(130, 160), True, rng.uniform(255, 300), 0.75))

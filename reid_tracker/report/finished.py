@@ -95,8 +95,6 @@ def report(
     with claim(
         files, Inputs({"results": [results], "video": [video], "places": [places]}), of, overwrite, private=True
     ) as claimed:
-        if source is not None and source.width:
-            tracks = tracks.within(source.width, source.height)  # feet beyond the picture are in no zone of it
         for frame, here in replay(tracks, source, fps):
             if counter is not None:
                 counter.update(measured(here), frame.timestamp)
