@@ -82,7 +82,7 @@ def test_the_page(browser, address):
         "const plain = window.fetch; window.loads = 0; let go; const held = new Promise((done) => { go = done; });"
         "window.release = () => { window.fetch = plain; go(); };"
         "window.fetch = async (path, rest) => { window.loads += 1; if (rest) await held;"
-        "const answer = await plain(path, rest); window.saved = Boolean(rest); return answer; };"
+        "const answer = await plain(path, rest); if (rest) window.saved = true; return answer; };"
     )
     row = find("#seen tr")[-1]
     number = row.get_attribute("data-person")
@@ -91,9 +91,8 @@ def test_the_page(browser, address):
     press("Ada <b>Lovelace</b>", Keys.ENTER)
     name = f"#seen tr[data-person='{number}'] button.name"
     loads = browser.execute_script("return window.loads")
-    wait_until(
-        lambda: browser.execute_script("return window.loads") > loads + 1
-    )  # saving takes long: the table is older
+    # Saving takes long, and the table that is fetched meanwhile knows nothing of it.
+    wait_until(lambda: browser.execute_script("return window.loads") > loads + 1)
     assert find(name)[0].text == "Ada <b>Lovelace</b>"
     browser.execute_script("window.release()")
     wait_until(lambda: browser.execute_script("return window.saved"))
