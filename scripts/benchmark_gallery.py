@@ -21,7 +21,8 @@ from reid_tracker import TrackConfig, track
 from reid_tracker.gallery.opening import open_gallery
 from reid_tracker.gallery.postgres_store import NEAR
 from reid_tracker.gallery.recorder import GalleryMemory
-from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
+from reid_tracker.gallery.sqlite_file import FILE
+from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Gallery, Model, Sighting, View
 from reid_tracker.motchallenge import FRAME, HEIGHT, IDENTITY, LEFT, read_rows
 from reid_tracker.tracking.costs import iou

@@ -31,7 +31,8 @@ from safetensors.numpy import load_file, save_file
 
 from reid_tracker import Embedder, RecordedDetections, Tracker, UserError, open_source
 from reid_tracker.config import TrackConfig, load
-from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
+from reid_tracker.gallery.sqlite_file import FILE
+from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View
 from reid_tracker.live.events import EventLog
 from reid_tracker.live.people import People

@@ -1,6 +1,7 @@
 """``reid-tracker gallery``, as a user calls it."""
 
 import json
+import sqlite3
 import sys
 import time
 from contextlib import closing
@@ -12,6 +13,7 @@ from test_store import looks
 
 from reid_tracker.appearance.embedder import Embedder
 from reid_tracker.cli import main
+from reid_tracker.gallery.sqlite_file import FILE
 from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View
 
@@ -172,7 +174,7 @@ def test_re_describe_lets_an_old_gallery_go_on_with_another_network(run, tmp_pat
     assert found[0]["number"] == 2 and found[0]["cosine"] > 0.6  # by its JPEG
     folder = next((tmp_path / "old" / "crops" / "000002").iterdir())
     folder.write_bytes(b"no picture")
-    with closing(SqliteGallery(tmp_path / "old")) as changed:
-        changed._connection.execute("UPDATE header SET value = json_replace(value, '$.hash', 'x') WHERE key = 'model'")
+    with closing(sqlite3.connect(tmp_path / "old" / FILE, isolation_level=None)) as changed:
+        changed.execute("UPDATE header SET value = json_replace(value, '$.hash', 'x') WHERE key = 'model'")
     status, _, error = run("re-describe", folder="old")
     assert status == 2 and "not a picture any more" in error

@@ -12,7 +12,8 @@ from test_store import MODEL, WHO, gallery, looks, opened, sighting  # noqa: F40
 
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.link import apply_links, find_links, undo_links
-from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
+from reid_tracker.gallery.sqlite_file import FILE
+from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Sighting
 from reid_tracker.gallery.views import a_few
 from reid_tracker.tracking.memory import VIEWS

@@ -13,7 +13,8 @@ from test_store import MODEL, WHO, looks, sighting
 
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.opening import export, open_gallery
-from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
+from reid_tracker.gallery.sqlite_file import FILE
+from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Sighting, View
 
 WRITER = """
@@ -75,7 +76,7 @@ def test_nothing_of_the_forgotten_is_left_in_any_file(folder, gallery):
 
 
 def test_a_reader_that_goes_on_and_on_is_named_and_the_next_opening_finishes(folder, monkeypatch):
-    monkeypatch.setattr("reid_tracker.gallery.sqlite_store.WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("reid_tracker.gallery.sqlite_file.WAIT_SECONDS", 0.2)
     gallery = SqliteGallery(folder, MODEL)
     gallery.enrol({1: sighting(0), 2: sighting(1)})
     trace = looks(0)[0].vector.tobytes()

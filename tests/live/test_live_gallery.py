@@ -11,9 +11,10 @@ from tracking_world import detections, person, unit_vectors
 
 from reid_tracker.config import LiveConfig, load
 from reid_tracker.errors import UserError
-from reid_tracker.gallery import sqlite_store
+from reid_tracker.gallery import sqlite_file
 from reid_tracker.gallery.recorder import GalleryMemory
-from reid_tracker.gallery.sqlite_store import FILE, SqliteGallery
+from reid_tracker.gallery.sqlite_file import FILE
+from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View
 from reid_tracker.live import gallery as live_gallery
 from reid_tracker.live.gallery import LiveGallery
@@ -52,7 +53,7 @@ class Run:
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(sqlite_store, "WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(sqlite_file, "WAIT_SECONDS", 0.5)
     monkeypatch.setattr(live_gallery, "CHECK_SECONDS", 0.05)
     monkeypatch.setattr(live_gallery, "GRANT_SECONDS", 0.2)
 
