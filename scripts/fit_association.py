@@ -1,4 +1,4 @@
-"""Choose association's settings on all groups of sequences but one, and measure on the one left out.
+"""Choose association's settings on all groups of sequences but one, and measure on the one held out.
 
     REID_TRACKER_DATA=... python scripts/fit_association.py [--cache DIR] [--copies 2] [--choose] [--json figures.json]
         [--set memory_seconds=0]
@@ -203,7 +203,7 @@ def main() -> None:
     for settings, figures in zip(variants, measured, strict=True):
         means = [100 * np.mean([of_group(figures, group, name) for group in GROUPS]) for name in ("HOTA", "IDF1")]
         print(f"{settings or 'defaults'}: HOTA {means[0]:.2f}  IDF1 {means[1]:.2f}, mean over groups")
-    print(f"\n{'left out':<28}{'HOTA':>7}{'MOTA':>7}{'IDF1':>7}{'switches':>10}   chosen on the others")
+    print(f"\n{'held out':<28}{'HOTA':>7}{'MOTA':>7}{'IDF1':>7}{'switches':>10}   chosen on the others")
     rows = []
     for group, sequences in GROUPS.items():
         others = [each for each in GROUPS if each != group]

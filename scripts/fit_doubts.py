@@ -1,4 +1,4 @@
-"""Learn which decisions of finished tracks are likely wrong (`reid_tracker.review.doubts`), and measure it left out.
+"""Learn which decisions of finished tracks are likely wrong (`reid_tracker.review.doubts`), and measure it held out.
 
     REID_TRACKER_DATA=... python scripts/fit_doubts.py [--cache DIR]
 
@@ -120,7 +120,7 @@ def main() -> None:
         tasks = [(each, settings, data, arguments.cache) for settings in SETTINGS for each in sequences]
         found = pool.map(judge, tasks, 1)
     kinds = (GAP, CROSSING, NEWCOMER)
-    print(f"{'left out':<18}{'decisions':>10}{'wrong':>7}{f'among the {MOST_DOUBTFUL}':>15}")
+    print(f"{'held out':<18}{'decisions':>10}{'wrong':>7}{f'among the {MOST_DOUBTFUL}':>15}")
     for group in GROUPS.values():
         others = [each for sequence, judged in found if sequence not in group for each in judged]
         weights = {kind: learn(others, kind) for kind in kinds}

@@ -21,7 +21,7 @@ from reid_tracker.tracking.calibration import CosineStatistics, return_chance, r
 # would be that visit.
 PRIOR_VISITS = 1
 # Views so close in time, s, of one video are of people seen at once.
-AT_ONCE = 0.25
+SEEN_TOGETHER = 0.25
 NEIGHBOURS = 40  # the most alike, with which each number is compared
 # Of more numbers an index (HNSW, Malkov & Yashunin 2018) names the most alike: few are missed.
 EXACT_UP_TO = 100_000
@@ -164,7 +164,7 @@ def _seen_at_once(numbers: np.ndarray, sources: list[str], times: np.ndarray) ->
     step = 1
     while True:
         first, second = order[:-step], order[step:]
-        near = (where[first] == where[second]) & (times[second] - times[first] <= AT_ONCE)
+        near = (where[first] == where[second]) & (times[second] - times[first] <= SEEN_TOGETHER)
         if not near.any():
             return found
         pairs = np.sort(np.stack([numbers[first[near]], numbers[second[near]]]), axis=0)
