@@ -71,6 +71,13 @@ def pick_device(name: str) -> "torch.device":
     return device
 
 
+def bring(batch: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """Take a batch to the device; on CUDA the copy runs beside the work before it."""
+    if device.type != "cuda":
+        return batch.to(device)
+    return batch.pin_memory().to(device, non_blocking=True)
+
+
 def autocast(device: "torch.device", kind: "torch.dtype", wanted: bool, width: int) -> "torch.autocast":
     """Half precision where it is wanted and right.
 

@@ -24,8 +24,9 @@ from reid_tracker.inputs import Inputs
 from reid_tracker.ownership import claim, part_of
 from reid_tracker.training.curves import LOG, PICTURE, is_log
 from reid_tracker.training.distributed import leave_processes, rank, wait
+from reid_tracker.training.lessons import MIXTURES, TEACHER
 from reid_tracker.training.measure import measure
-from reid_tracker.training.trainer import MIXTURES, MODEL, STATE, TEACHER, TRIPLETS, Trainer
+from reid_tracker.training.trainer import MODEL, STATE, TRIPLETS, Trainer
 from reid_tracker.weights import APPEARANCE
 from reid_tracker.writing import check_writable
 

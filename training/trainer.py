@@ -19,21 +19,14 @@ from reid_tracker.appearance.checkpoint import save_checkpoint
 from reid_tracker.appearance.embedder import embed_crops
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.config import TrainConfig
-from reid_tracker.crop_sets.crops import CropSet, can_score, join_crops, load_images, split_identities
-from reid_tracker.crop_sets.layouts import read_pictures
+from reid_tracker.crop_sets.crops import CropSet, can_score, load_images, split_identities
 from reid_tracker.cropping import normalise
-from reid_tracker.device import autocast, pick_device
+from reid_tracker.device import autocast, bring, pick_device
 from reid_tracker.errors import UserError
 from reid_tracker.training.augment import augment
 from reid_tracker.training.collapse import CollapseAlarm, Spread, measure_spread
 from reid_tracker.training.curves import Curves
-from reid_tracker.training.distillation import (
-    FreshMixtures,
-    distillation_loss,
-    fit_dimension,
-    teach,
-    teach_mixtures,
-)
+from reid_tracker.training.distillation import distillation_loss
 from reid_tracker.training.distributed import (
     gather,
     join_processes,
@@ -47,6 +40,7 @@ from reid_tracker.training.distributed import (
 )
 from reid_tracker.training.fast_convolutions import use_fast_convolutions
 from reid_tracker.training.hierarchical import ClassTree, build_class_tree
+from reid_tracker.training.lessons import Lessons
 from reid_tracker.training.losses import fixed_centroids
 from reid_tracker.training.measure import measure
 from reid_tracker.training.mining import Triplets
@@ -60,7 +54,6 @@ _log = logging.getLogger(__name__)
 
 _PLACE = ("epoch", "begun", "latest", "best", "looks_since_best")  # of a run, kept beside its networks
 MODEL, STATE, TRIPLETS = "appearance.safetensors", "last.pt", "triplets.npz"
-TEACHER, MIXTURES = "teacher.npz", "mixtures.npz"
 
 
 class Trainer:
@@ -116,7 +109,7 @@ class Trainer:
 
         torch.manual_seed(seed)
         self.network = self._build_network(start)
-        self.targets = self._be_taught(training, device)
+        self.lessons = Lessons(config, training, self.output, self.network.dimension, device, self.device)
         self.classifier = nn.Linear(self.network.dimension, self.identities, bias=False, device=self.device)
         nn.init.normal_(self.classifier.weight, std=0.001)
         start_alike(self.network, self.classifier)  # what one process alone did before drew random numbers there
@@ -145,42 +138,6 @@ class Trainer:
         for parameter in network.backbone[: settings.frozen_blocks].parameters():
             parameter.requires_grad_(False)
         return network.to(self.device).to(memory_format=torch.channels_last)
-
-    def _be_taught(self, crops: CropSet, device: str) -> Tensor | None:
-        """Targets of the training crops, [N, D], where there is a teacher; synthetic people too, where asked for."""
-        settings, network = self.config.distillation, self.config.network
-        self.mixtures, self.mixture_targets = torch.empty(0), torch.empty(0)
-        self.fresh_mixtures: FreshMixtures | None = None
-        if not settings.teacher:
-            if settings.mixtures or settings.fresh_mixtures or settings.pictures:
-                raise UserError("synthetic people need a teacher to describe them; name distillation.teacher.")
-            return None
-        taught = [torch.empty(0)] * 3
-        turning = None
-        if settings.pictures and not (settings.mixtures or settings.fresh_mixtures):
-            raise UserError("distillation.pictures serve to make up people; set distillation.mixtures, to 60000 say.")
-        sets = [crops, *(read_pictures(each) for each in settings.pictures)]
-        if rank() == 0:
-            vectors = teach(settings.teacher, crops, self.output / TEACHER, device)
-            turning = fit_dimension(vectors, self.network.dimension)
-            taught[0] = turning(vectors)
-            if settings.mixtures:
-                taught[1], described = teach_mixtures(
-                    settings.teacher,
-                    sets,
-                    settings.mixtures,
-                    network.input_size,
-                    self.output / MIXTURES,
-                    self.config.compute.seed,
-                    device,
-                )
-                taught[2] = turning(described)
-        (targets, self.mixtures, self.mixture_targets), turning = share((taught, turning))
-        if settings.fresh_mixtures:
-            self.fresh_mixtures = FreshMixtures(
-                settings.teacher, join_crops(sets), turning, network.input_size, self.device
-            )
-        return cast(Tensor, targets)
 
     def _build_optimizer(self) -> torch.optim.Optimizer:
         learned = [p for p in self.network.parameters() if p.requires_grad]
@@ -212,7 +169,7 @@ class Trainer:
             self.epoch += 1
             rate = self.identities * self.config.batch.images / (time.monotonic() - began)
             figures = dict(zip(("metric", "classifier", "teacher"), map(float, losses), strict=True))
-            if self.targets is None:
+            if self.lessons.targets is None:
                 del figures["teacher"]
             message = f"epoch {self.epoch}/{self.config.schedule.epochs}"
             message += "".join(f"  {name} {value:.3f}" for name, value in figures.items())
@@ -302,7 +259,8 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
             place = own_share(rows)
-            pictures, targets = self._with_mixtures(rows[place], changing)
+            pictures = bring(self.images[rows[place]], self.device)
+            pictures, targets = self.lessons.extend(rows[place], pictures, changing)
             crops = augment(pictures, changing, config.augment)
             inputs = normalise(crops, config.network.mean, config.network.std)
             labels = torch.from_numpy(self.labels[rows]).to(self.device)
@@ -321,30 +279,6 @@ class Trainer:
             )
         spread = measure_spread(embeddings, distance, labels, config.loss.margin)
         return (total / len(batches)).numpy(), spread
-
-    def _with_mixtures(self, rows: np.ndarray, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Take crops and their targets, and those of synthetic people after them, on the device."""
-        pictures = [self._bring(self.images[rows])]
-        if self.targets is None:
-            return pictures[0], None
-        targets = [self._bring(self.targets[rows])]
-        if len(self.mixtures):
-            count = round(self.config.distillation.mixtures_per_crop * len(rows))
-            drawn = torch.randint(len(self.mixtures), (count,), generator=random, device=self.device).cpu()
-            pictures.append(self._bring(self.mixtures[drawn]))
-            targets.append(self._bring(self.mixture_targets[drawn]))
-        count = round(self.config.distillation.fresh_mixtures * len(rows))
-        if self.fresh_mixtures and count:
-            made = self.fresh_mixtures.make(count, random)
-            for whole, part in zip((pictures, targets), made, strict=True):
-                whole.append(part)
-        return torch.cat(pictures), torch.cat(targets)
-
-    def _bring(self, batch: Tensor) -> Tensor:
-        """Take a batch to the device; on CUDA the copy runs beside the work before it."""
-        if self.device.type != "cuda":
-            return batch.to(self.device)
-        return batch.pin_memory().to(self.device, non_blocking=True)
 
     def _batches(
         self, miner: str, since: int, random: np.random.Generator, tree: ClassTree | None
@@ -400,7 +334,7 @@ class Trainer:
         Parameters
         ----------
         inputs : Tensor [b + k, 3, H, W]
-            This process's share of the batch, normalised, and what only the teacher has a word on.
+            This process's share of the batch, normalised, and the crops that have only a distillation target.
         labels : Tensor, int [B]
             Of the whole batch.
         place : slice
