@@ -1,11 +1,12 @@
 # make demo: make a clip of known truth, track it and measure.   make test: lint, types, tests.   make docs: the site.
-# All set up what is missing.
+# make bench: every measurement, or one of them: make bench RUN="benchmark_association --people 100".
+# All set up what is missing. PyTorch for the CPU alone, where an index has it: make TORCH_INDEX=URL demo.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check docs bench clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/reid-tracker demo
@@ -25,6 +26,9 @@ docs: $(VENV)/.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "build/docs/index.html"
 
+bench: $(VENV)/.ready
+	@$(BIN)/python scripts/run.py $(RUN)
+
 # OpenCV needs libGL and GLib from the system; they are installed only where it cannot be imported without.
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -32,6 +36,7 @@ $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		{ $(ROOT) apt-get update -q && $(ROOT) apt-get install -qy python3-venv; }
 	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --index-url $(TORCH_INDEX) torch torchvision)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,export,live,ray]'
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || \
 		{ $(ROOT) apt-get update -q && $(ROOT) apt-get install -qy libgl1 libglib2.0-0; }

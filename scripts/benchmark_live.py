@@ -23,7 +23,7 @@ import numpy as np
 from websockets.sync.client import connect
 
 from reid_tracker.config import LiveConfig, load
-from reid_tracker.live.run import live
+from reid_tracker.live.run import run_live
 from reid_tracker.pipeline.models import Models
 from reid_tracker.video.sources import open_source
 
@@ -134,7 +134,7 @@ def main() -> None:
         threading.Thread(target=work, daemon=True).start()
 
     try:
-        loop = live([url], config, stopping=stopping, started=watch)
+        loop = run_live([url], config, stopping=stopping, started=watch)
     finally:
         camera.kill()
     taken, source = loop.meters[0], loop.cameras[0]

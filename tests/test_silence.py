@@ -113,14 +113,14 @@ def test_other_commands(tmp_path, command):
 LIVE = """
 import threading
 from reid_tracker import config
-from reid_tracker.live.run import live
+from reid_tracker.live.run import run_live
 import pathlib
 stopping = threading.Event()
 def started(address):
     print("PAGE", address, flush=True)
     threading.Timer(3, stopping.set).start()
 settings = config.load(config.LiveConfig, None, {"gallery.where": sys.argv[2], "output.record": sys.argv[3]})
-live([sys.argv[1]], settings, realtime=True, stopping=stopping, started=started)
+run_live([sys.argv[1]], settings, realtime=True, stopping=stopping, started=started)
 """
 
 

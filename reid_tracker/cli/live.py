@@ -59,7 +59,7 @@ def live(
     Recordings are named by camera and time; a second run adds to them, and none replaces a file.
     """
     from reid_tracker.config import NO_PAGE, LiveConfig, load
-    from reid_tracker.live.run import live as run
+    from reid_tracker.live.run import run_live
 
     overrides: dict[str, Any] = {
         "device": device,
@@ -80,7 +80,7 @@ def live(
     def started(address: str | None) -> None:
         print(f"The page is at {address}" if address else "Running.", flush=True)
 
-    loop = run(source, chosen, realtime=realtime, token=token, started=started)
+    loop = run_live(source, chosen, realtime=realtime, token=token, started=started)
     table = new_table("source", "received", "tracked", "dropped", "reconnects", "delay ms")
     for camera, meter in zip(loop.cameras, loop.meters, strict=True):
         figures = (camera.received, meter.frames, camera.dropped, camera.reconnects, round(1000 * meter.delay()))

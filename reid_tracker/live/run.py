@@ -43,7 +43,7 @@ RESERVE = 32  # numbers for newcomers who come while the gallery cannot be writt
 SETTLE_SECONDS = 2.0  # after which newcomers are announced; what turns out later is told as a correction
 
 
-def live(
+def run_live(
     sources: Sequence[str],
     config: LiveConfig | None = None,
     *,

@@ -18,7 +18,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.people import People
 from reid_tracker.live.places import of_cameras
-from reid_tracker.live.run import live
+from reid_tracker.live.run import run_live
 from reid_tracker.places.files import parse
 
 # Red walks from 20 to the right and blue from 290 to the left; both pass the door, and red the yard.
@@ -122,7 +122,7 @@ def test_the_page_s_metrics_and_state_say_what_was_counted(serve, tmp_path):
     stopping, started, told = threading.Event(), threading.Event(), []
     settings = {"output.serve": f"127.0.0.1:{free_port()}", "count.places": [f"hall={tmp_path / 'door.yaml'}"]}
     thread = threading.Thread(
-        target=live,
+        target=run_live,
         daemon=True,
         args=([f"hall={serve('mjpeg').url}"], load(LiveConfig, None, settings)),
         kwargs={

@@ -15,7 +15,7 @@ from reid_tracker.config import LiveConfig, load
 from reid_tracker.gallery.opening import open_gallery
 from reid_tracker.live.loop import LiveLoop
 from reid_tracker.live.people import People
-from reid_tracker.live.run import live
+from reid_tracker.live.run import run_live
 from reid_tracker.video.frames import Frame
 
 
@@ -83,7 +83,7 @@ def test_a_gallery_knows_people_and_their_names_in_the_next_run(serve, tmp_path)
         options = {"detector": ColorDetector(), "embedder": ColorEmbedder(), "stopping": stopping}
         options["started"] = lambda address: started.set()
         thread = threading.Thread(
-            target=live, args=([url], load(LiveConfig, None, settings)), kwargs=options, daemon=True
+            target=run_live, args=([url], load(LiveConfig, None, settings)), kwargs=options, daemon=True
         )
         thread.start()
         assert started.wait(60)

@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from reid_tracker.config import LiveConfig, load
-from reid_tracker.live.run import live
+from reid_tracker.live.run import run_live
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def address(serve, tmp_path):
     settings = {"output.serve": f"127.0.0.1:{free_port()}", "tracker.memory_seconds": 0}
     config = load(LiveConfig, None, settings)
     thread = threading.Thread(
-        target=live,
+        target=run_live,
         daemon=True,
         args=([serve("mjpeg").url], config),
         kwargs={

@@ -17,16 +17,16 @@ from reid_tracker.cli import main
 from reid_tracker.config import LiveConfig, load
 from reid_tracker.errors import UserError
 from reid_tracker.live import run as run_module
-from reid_tracker.live.run import live
+from reid_tracker.live.run import run_live
 from reid_tracker.video.sources import open_source
 
 PROGRAM = """
 import sys
 from live_world import ColorDetector, ColorEmbedder
 from reid_tracker.config import LiveConfig, load
-from reid_tracker.live.run import live
+from reid_tracker.live.run import run_live
 config = load(LiveConfig, None, {"output.record": sys.argv[2], "output.serve": "none"})
-live([sys.argv[1]], config, detector=ColorDetector(), embedder=ColorEmbedder(),
+run_live([sys.argv[1]], config, detector=ColorDetector(), embedder=ColorEmbedder(),
      started=lambda address: print("running", address, flush=True))
 print("ended", flush=True)
 """
@@ -88,7 +88,7 @@ def start(sources, **settings):
     options = {"detector": ColorDetector(), "embedder": ColorEmbedder(), "stopping": stopping, "realtime": True}
 
     def work():
-        loops.append(live(sources, config, started=lambda address: started.set(), **options))
+        loops.append(run_live(sources, config, started=lambda address: started.set(), **options))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -123,14 +123,14 @@ def test_another_address_gets_a_token_of_its_own(walkers):
     config = load(LiveConfig, None, {"output.serve": f"0.0.0.0:{port}"})
     options = {"detector": ColorDetector(), "embedder": ColorEmbedder(), "stopping": stopping, "realtime": True}
     for _ in range(2):
-        live([str(walkers)], config, started=told.append, **options)
+        run_live([str(walkers)], config, started=told.append, **options)
     tokens = [address.partition("?token=")[2] for address in told]
     assert tokens[0] != tokens[1] and all(len(token) > 20 for token in tokens)
 
 
 def test_recorded_detections_are_no_live_detector(walkers):
     with pytest.raises(UserError, match="live sources need a detector"):
-        live([str(walkers)], load(LiveConfig, None, {"detector.recorded": "det.txt"}), realtime=True)
+        run_live([str(walkers)], load(LiveConfig, None, {"detector.recorded": "det.txt"}), realtime=True)
 
 
 def test_one_camera_of_two_may_be_off_at_the_start(serve):
@@ -146,14 +146,16 @@ def test_the_page_is_served_beside_other_outputs_and_says_where(walkers, tmp_pat
     stopping.set()
     options = {"detector": ColorDetector(), "embedder": ColorEmbedder(), "stopping": stopping, "realtime": True}
     for settings in ({"output.record": str(tmp_path)}, {"output.record": str(tmp_path), "output.serve": "none"}):
-        live([str(walkers)], load(LiveConfig, None, settings), started=told.append, **options)
+        run_live([str(walkers)], load(LiveConfig, None, settings), started=told.append, **options)
     assert told[0].startswith("http://127.0.0.1:") and told[1] is None
     port = free_port()
-    live([str(walkers)], load(LiveConfig, None, {"output.serve": f"0.0.0.0:{port}"}), started=told.append, **options)
+    run_live(
+        [str(walkers)], load(LiveConfig, None, {"output.serve": f"0.0.0.0:{port}"}), started=told.append, **options
+    )
     assert told[2].startswith(f"http://{socket.gethostname()}:{port}/?token=")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkey = pytest.MonkeyPatch()
         monkey.setattr(run_module, "DEFAULT_PAGE", f"127.0.0.1:{taken.getsockname()[1]}")
-        live([str(walkers)], LiveConfig(), started=told.append, **options)
+        run_live([str(walkers)], LiveConfig(), started=told.append, **options)
         monkey.undo()
     assert told[3].startswith("http://127.0.0.1:")
