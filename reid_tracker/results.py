@@ -1,7 +1,7 @@
 """What a run writes: which files, the sinks that fill them, the reports made at the end, and how it all ends."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -142,8 +142,9 @@ def open_sinks(
     counter: PassageCounter | None = None,
     recorder: GallerySink | None = None,
     made: Reports | None = None,
+    settled: Callable[[Sink], Sink] = lambda sink: sink,
 ) -> dict[Path, Sink]:
-    """A sink for each of the outputs; it writes where the claim says."""
+    """A sink for each of the outputs; it writes where the claim says. Those of boxes are ``settled``."""
     from reid_tracker.video.annotate import Annotator
 
     sinks: dict[Path, Sink] = {}
@@ -159,11 +160,11 @@ def open_sinks(
                 assert counter is not None and made is not None and made.log is not None
                 sinks[file] = CountsSink(place, counter, partial(told_visits, made.log, made.loitering))
             elif kind == "jsonl":
-                sinks[file] = JsonLinesSink(place, recorder.name) if recorder else JsonLinesSink(place)
-            elif kind == "parquet":
-                sinks[file] = ParquetSink(place)
-            elif kind in ("mot", "crops"):
-                sinks[file] = {"mot": MotSink, "crops": CropSink}[kind](place)
+                sinks[file] = settled(JsonLinesSink(place, recorder.name) if recorder else JsonLinesSink(place))
+            elif kind in ("mot", "parquet"):
+                sinks[file] = settled(MotSink(place) if kind == "mot" else ParquetSink(place))
+            elif kind == "crops":
+                sinks[file] = CropSink(place)
             else:
                 assert made is not None
                 sinks[file] = ReportSink(place, partial(made.make, kind))

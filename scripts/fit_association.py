@@ -1,13 +1,15 @@
 """Choose association's settings on all groups of sequences but one, and measure on the one held out.
 
     REID_TRACKER_DATA=... python scripts/fit_association.py [--cache DIR] [--copies 2] [--choose] [--json figures.json]
-        [--set memory_seconds=0]
+        [--set memory_seconds=0] [--files]
 
 Pixels are what the bundled detector and network see in PETS09-S2L1, TUD-Campus and MOT17-11 (kept in `--cache`, so that
 every variant and every other tracker gets the same input: `scripts/peers.py` reads these files); the other sequences
 have public boxes only, and no vectors. Each sequence is measured as it is and on `--copies` jittered copies
 (`jittered`), since one result is partly luck. Without `--choose` the defaults are measured. With it, for
-every group that variant is taken which has the highest mean of HOTA and IDF1 over the other groups.
+every group that variant is taken which has the highest mean of HOTA and IDF1 over the other groups. `--files` measures
+what the files of recorded video say, a moment later (`reid_tracker.video.settling`); without it each frame is as it is
+known at that moment.
 """
 
 import argparse
@@ -25,9 +27,11 @@ import supervision as sv
 from reid_tracker import Embedder, RecordedDetections, Tracker, TrackerSettings, YoloDetector, evaluate_mot, open_source
 from reid_tracker.backends import appearance_form, detector_form
 from reid_tracker.config import OutputSettings
-from reid_tracker.motchallenge import format_row
 from reid_tracker.pipeline.vectors import needs_vector
 from reid_tracker.tracking.bridge import Bridge
+from reid_tracker.video.frames import Frame
+from reid_tracker.video.settling import Settling
+from reid_tracker.video.sinks import FrameResult, MotSink, Sink
 
 # Group: its sequences. What was filmed alike, or with one camera, is left out together.
 GROUPS = {
@@ -65,6 +69,7 @@ VARIANTS: tuple[dict[str, Any], ...] = (
 
 
 BRIDGE_SECONDS, SMOOTH = OutputSettings().bridge_seconds, True
+FILES = False
 
 
 def see(video: Path, kept: Path) -> None:
@@ -147,21 +152,21 @@ def tracks_of(
             found.data["embedding"] = vectors
         tracks = tracker.update(found, now, image)
         if SMOOTH:
-            tracks.xyxy = tracks.data["smooth_xyxy"]
+            tracks.data["measured_xyxy"], tracks.xyxy = tracks.xyxy, tracks.data["smooth_xyxy"]
         yield number, bridge(tracks, tracker, size)
 
 
 def follow(task: tuple[str, dict[str, Any], int, Path, Path]) -> tuple[str, dict[str, float]]:
     """Figures of a sequence, tracked as `tracks_of` does."""
-    sequence, _, _, data, _ = task
-    lines = [
-        format_row(number, *row, 1.0)
-        for number, shown in tracks_of(*task)
-        for row in zip(shown.tracker_id.tolist(), shown.xyxy, strict=True)
-    ]
+    sequence, _, _, data, cache = task
+    rate = float(read(sequence, data, cache)[1]["frameRate"])
     with tempfile.TemporaryDirectory() as work:
         result = Path(work) / f"{Path(sequence).name}.txt"
-        result.write_text("".join(lines))
+        sink: Sink = MotSink(result)
+        sink = Settling(sink, BRIDGE_SECONDS) if FILES else sink
+        for number, tracks in tracks_of(*task):
+            sink.write(FrameResult(Frame(None, number - 1, number / rate), tracks, tracks))
+        sink.close()
         figures = evaluate_mot(data / sequence, result)
     return sequence, next(iter(figures.values()))
 
@@ -191,7 +196,10 @@ def main() -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a tracker setting of all runs"
     )
     parser.add_argument("--json", type=Path, help="write all figures")
+    parser.add_argument("--files", action="store_true", help="what the files of recorded video say")
     arguments = parser.parse_args()
+    global FILES
+    FILES = arguments.files
     if "REID_TRACKER_DATA" not in os.environ:
         parser.error("set REID_TRACKER_DATA to the folder of evaluation data.")
     data = Path(os.environ["REID_TRACKER_DATA"]).resolve()

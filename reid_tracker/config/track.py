@@ -153,11 +153,16 @@ class ShownSettings(Settings):
 
     private: bool = setting(True, "true = only this user may read what is written; false = as the umask says.")
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in every picture.")
-    smooth_boxes: bool = setting(True, "true = boxes without the detector's jitter; false = as detected.")
+    smooth_boxes: bool = setting(
+        True,
+        "true = boxes without the detector's jitter, in text and tables of recorded video smoothed from both sides; "
+        "false = as detected.",
+    )
     bridge_seconds: float = setting(
         1.0,
         "People missed for no longer than this are still shown and written, where expected, with confidence 0; less "
-        "where people are hard to foresee; 0 = only what is detected.",
+        "where people are hard to foresee. In text and tables of recorded video they are on the straight line to where "
+        "they are seen again. 0 = only what is detected.",
         ge=0,
     )
     trail_seconds: float = setting(2.0, "Length of the trail behind each person, s; 0 = none.", ge=0)

@@ -1,5 +1,6 @@
 """What happens to each frame: those inside the region get vectors and identities, the missed are added."""
 
+from collections.abc import Callable
 from functools import partial
 
 import cv2
@@ -38,8 +39,7 @@ class Follower:
         self._embedder, self._tracker, self._polygon = embedder, tracker, polygon
         self._config, self._summary = config, summary
         self._before, self._step, self.shift = tracker.time, 1 / source.frame_rate, 0.0
-        inside = None if polygon is None else partial(_feet_inside, polygon=polygon)
-        self._bridge = Bridge(config.output.bridge_seconds, inside=inside)
+        self._bridge = Bridge(config.output.bridge_seconds, inside=inside_of(polygon))
         self._size = (source.width, source.height) if source.width else None
 
     def follow(self, frame: Frame, detections: sv.Detections) -> FrameResult:
@@ -55,7 +55,7 @@ class Follower:
         with self._summary.timed("associate"):
             tracks = tracker.update(inside, now, frame.image)
         if self._config.output.smooth_boxes:
-            tracks.xyxy = tracks.data["smooth_xyxy"]
+            tracks.data["measured_xyxy"], tracks.xyxy = tracks.xyxy, tracks.data["smooth_xyxy"]
         return FrameResult(frame, self._bridge(tracks, tracker, self._size), detections)
 
 
@@ -78,6 +78,11 @@ def parse_polygon(text: str) -> np.ndarray:
         If it is not that.
     """
     return parse_points(text, "roi", 3)
+
+
+def inside_of(polygon: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What tells which boxes [N, 4] have their foot point in a polygon; None where there is none."""
+    return None if polygon is None else partial(_feet_inside, polygon=polygon)
 
 
 def _feet_inside(xyxy: np.ndarray, polygon: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from reid_tracker.gallery.store import Gallery
 from reid_tracker.inputs import Inputs
 from reid_tracker.late_numbers import Corrections
 from reid_tracker.ownership import Claim, claim
-from reid_tracker.pipeline.follow import Follower
+from reid_tracker.pipeline.follow import Follower, inside_of
 from reid_tracker.pipeline.models import AppearanceModel, Models
 from reid_tracker.pipeline.plan import Job, claim_arguments
 from reid_tracker.places.files import Places
@@ -29,6 +30,7 @@ from reid_tracker.tracking.refine import History, Join
 from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.frames import Frame
+from reid_tracker.video.settling import Settling
 from reid_tracker.video.sinks import FrameResult, Sink
 from reid_tracker.video.sources import open_source
 from reid_tracker.video.video_sink import VideoSink
@@ -181,7 +183,9 @@ class SourceRun:
     def _follow(self, claimed: Claim, made: Reports, history: History | None) -> None:
         """Track from the first frame to the last, and write."""
         job, summary, recorder = self._job, self._summary, self._recorder
-        sinks = open_sinks(self._config.output, claimed, job.outputs, self._source, self._counter, recorder, made)
+        output, inside = self._config.output, inside_of(self._common.polygon)
+        settled = partial(Settling, fill_seconds=output.bridge_seconds, smooth=output.smooth_boxes, inside=inside)
+        sinks = open_sinks(output, claimed, job.outputs, self._source, self._counter, recorder, made, settled)
         others = [each for each in (recorder, history, made.log) if each is not None]
         corrections = Corrections()
         began = time.perf_counter()

@@ -55,22 +55,33 @@ class Bridge:
         missed = tracker.expected(self._seconds, size) if self._seconds else sv.Detections.empty()
         if self._inside is not None and len(missed):
             missed = missed[self._inside(missed.xyxy)]
-        count = len(missed)
-        if not count or tracks.tracker_id is None:
+        if not len(missed) or tracks.tracker_id is None:
             return tracks
-        classes = missed.class_id.tolist()
-        data = {"class_name": [self._names.get(each, "") for each in classes]} | missed.data
-        return sv.Detections(
-            xyxy=np.concatenate([tracks.xyxy, missed.xyxy]),
-            mask=_add(tracks.mask, None, count),
-            confidence=np.append(
-                np.ones(len(tracks)) if tracks.confidence is None else tracks.confidence, np.zeros(count)
-            ),
-            class_id=_add(tracks.class_id, classes, count),
-            tracker_id=np.append(tracks.tracker_id, [self._shown(each) for each in missed.tracker_id.tolist()]),
-            data={name: _add(np.asarray(column), data.get(name), count) for name, column in tracks.data.items()},
-            metadata=tracks.metadata,
-        )
+        missed.tracker_id = np.array([self._shown(each) for each in missed.tracker_id.tolist()])
+        missed.data["class_name"] = np.array([self._names.get(each, "") for each in missed.class_id.tolist()])
+        return add_missed(tracks, missed)
+
+
+def add_missed(tracks: sv.Detections, missed: sv.Detections) -> sv.Detections:
+    """Append people who were not seen to a frame's tracks, with confidence 0.
+
+    Parameters
+    ----------
+    tracks : supervision.Detections
+        With ``tracker_id``.
+    missed : supervision.Detections
+        With ``class_id`` and ``tracker_id``; what they lack of the tracks' ``data`` is NaN, empty or 0.
+    """
+    count = len(missed)
+    return sv.Detections(
+        xyxy=np.concatenate([tracks.xyxy, missed.xyxy]),
+        mask=_add(tracks.mask, None, count),
+        confidence=np.append(np.ones(len(tracks)) if tracks.confidence is None else tracks.confidence, np.zeros(count)),
+        class_id=_add(tracks.class_id, missed.class_id, count),
+        tracker_id=np.append(tracks.tracker_id, missed.tracker_id),
+        data={name: _add(np.asarray(column), missed.data.get(name), count) for name, column in tracks.data.items()},
+        metadata=tracks.metadata,
+    )
 
 
 def measured(tracks: sv.Detections) -> sv.Detections:

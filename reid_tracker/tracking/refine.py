@@ -5,7 +5,7 @@ The online pass gives people, some of them twice and some mixed up. Looking back
 1. *split*: whose appearance before and after some moment is that of two people is cut there;
 2. *link*: end to start, in passes of growing gaps; each pass is one exact assignment of all pieces (hierarchical
    association, Huang et al. 2008), and what it joined goes into the next as one piece with all its vectors;
-3. *fill*: short gaps are closed with straight lines, and boxes smoothed by local lines (Cleveland 1979).
+3. *fill*: short gaps are closed with straight lines, and boxes smoothed by local lines (`smoothing`).
 
 How alike one person's crops and strangers' are is learned from the video first: people in sight together are strangers.
 Without vectors nothing is split or linked: motion alone joins strangers as often as not.
@@ -26,6 +26,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.bridge import measured
+from reid_tracker.tracking.smoothing import SIZE_SMOOTHING, local_lines
 
 if TYPE_CHECKING:
     from reid_tracker.video.sinks import FrameResult
@@ -46,8 +47,6 @@ SPREAD, SPREAD_PER_SECOND = 0.25, 0.4
 MOTION_SECONDS = 3.0
 # Upper bounds of a person's speed (heights/s), jump (heights) and change of height (log ratio).
 WALKING_SPEED, SLACK, SAME_HEIGHT = 1.5, 0.5, 0.7
-# Sizes change more slowly than places: they are smoothed so many times as wide.
-SIZE_SMOOTHING = 4.0
 SAME_MOMENT = 0.01  # s, of a join in a report that was written with rounded times
 
 
@@ -397,34 +396,13 @@ def _path(
     centred = kalman.measure(boxes.xyxy[piece])
     filled = np.stack([np.interp(now, times, column) for column in centred.T], axis=1)
     if settings.smooth_seconds:
-        filled[:, :2] = _local_lines(now, filled[:, :2], settings.smooth_seconds)
-        filled[:, 2:] = _local_lines(now, filled[:, 2:], SIZE_SMOOTHING * settings.smooth_seconds)
+        filled[:, :2] = local_lines(now, filled[:, :2], settings.smooth_seconds)
+        filled[:, 2:] = local_lines(now, filled[:, 2:], SIZE_SMOOTHING * settings.smooth_seconds)
     half = np.maximum(filled[:, 2:], 1) / 2
     xyxy = np.concatenate([filled[:, :2] - half, filled[:, :2] + half], axis=1).astype(np.float32)
     row = np.minimum(np.searchsorted(seen, frame), len(piece) - 1)
     confidence = np.where(seen[row] == frame, boxes.confidence[piece[row]], 0)
     return frame, xyxy, confidence, boxes.class_id[piece[row]]
-
-
-def _local_lines(times: np.ndarray, values: np.ndarray, width: float) -> np.ndarray:
-    """Values [K, C] of the straight line through each one's neighbours, weighed by a Gaussian of ``width`` seconds."""
-    count, channels = values.shape
-    s0, s1, s2 = np.zeros((3, count))
-    v0, v1 = np.zeros((2, count, channels))
-    furthest = int((np.searchsorted(times, times + 3 * width, side="right") - np.arange(count)).max()) - 1
-    for shift in range(-furthest, furthest + 1):
-        here = np.arange(max(0, -shift), min(count, count - shift))
-        off = times[here + shift] - times[here]
-        weight = np.exp(-0.5 * (off / width) ** 2) * (np.abs(off) <= 3 * width)
-        s0[here] += weight
-        s1[here] += weight * off
-        s2[here] += weight * off**2
-        v0[here] += weight[:, None] * values[here + shift]
-        v1[here] += (weight * off)[:, None] * values[here + shift]
-    determinant = s0 * s2 - s1**2
-    lonely = determinant <= 1e-9 * width**2
-    smooth = (s2[:, None] * v0 - s1[:, None] * v1) / np.where(lonely, 1, determinant)[:, None]
-    return np.where(lonely[:, None], values, smooth)
 
 
 def _number(identity: np.ndarray, people: list[np.ndarray], new_numbers: NewNumbers | None) -> np.ndarray:

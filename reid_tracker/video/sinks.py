@@ -1,4 +1,4 @@
-"""Where results go: annotated video, MOTChallenge text, JSON lines, crops; each readable up to the moment of a kill."""
+"""Where results go: annotated video, MOTChallenge text, JSON lines, crops; after a kill each can be read."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,0 +1,193 @@
+"""Files of recorded video are written once the boxes around each frame are known."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import supervision as sv
+
+from reid_tracker.errors import UserError
+from reid_tracker.tracking.smoothing import local_lines
+from reid_tracker.video.frames import Frame
+from reid_tracker.video.settling import Settling
+from reid_tracker.video.sinks import FrameResult
+
+PLACE, SIZE = 0.1, 0.4  # s, widths of the smoothing
+
+
+class Kept:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.results: list[FrameResult] = []
+        self.last_frame, self.closed = 0, 0
+
+    def write(self, result: FrameResult) -> None:
+        self.results.append(result)
+        self.last_frame = result.frame.index + 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def rows(self) -> dict[tuple[int, int], tuple[np.ndarray, float]]:
+        """Box and confidence by frame and identity."""
+        return {
+            (each.frame.index, identity): (box, confidence)
+            for each in self.results
+            for identity, box, confidence in zip(
+                [] if each.tracks.tracker_id is None else each.tracks.tracker_id.tolist(),
+                each.tracks.xyxy,
+                [] if each.tracks.confidence is None else each.tracks.confidence.tolist(),
+                strict=True,
+            )
+        }
+
+
+def frame(index: int, time: float, boxes: dict[int, np.ndarray], expected: dict[int, np.ndarray] | None = None) -> Any:
+    """A frame's result: people seen, who are their own tracklets, and those expected."""
+    everyone = boxes | (expected or {})
+    count, numbers = len(everyone), np.array(list(everyone), dtype=int)
+    xyxy = np.array(list(everyone.values()), np.float32).reshape(count, 4)
+    tracks = sv.Detections(
+        xyxy + 1,  # as smoothed online
+        confidence=np.array([0.8 if each in boxes else 0.0 for each in everyone]),
+        class_id=np.zeros(count, int),
+        tracker_id=numbers,
+        data={"tracklet": numbers + 100, "class_name": np.full(count, "person"), "measured_xyxy": xyxy},
+    )
+    return FrameResult(Frame(np.zeros((4, 4, 3), np.uint8), index, time), tracks, tracks)
+
+
+def box(x: float, y: float = 50.0, width: float = 20.0, height: float = 60.0) -> np.ndarray:
+    return np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
+
+
+def centred(xyxy: np.ndarray) -> np.ndarray:
+    return np.concatenate([(xyxy[..., :2] + xyxy[..., 2:]) / 2, xyxy[..., 2:] - xyxy[..., :2]], axis=-1)
+
+
+def slowly(
+    seen: dict[int, dict[int, np.ndarray]], times: np.ndarray, fill: float, smooth: bool
+) -> dict[tuple[int, int], np.ndarray]:
+    """The obvious way: every person's whole path at once, centre and size."""
+    paths = {}
+    for who, boxes in seen.items():
+        frames = sorted(boxes)
+        wanted = set(frames)
+        for first, second in pairwise(frames):
+            if times[second] - times[first] <= fill + 1e-6:
+                wanted |= set(range(first, second))
+        rows = np.array(sorted(wanted))
+        values = centred(np.array([boxes[each] for each in frames]))
+        path = np.stack([np.interp(times[rows], times[frames], column) for column in values.T], axis=1)
+        if smooth:
+            path[:, :2] = local_lines(times[rows], path[:, :2], PLACE)
+            path[:, 2:] = local_lines(times[rows], path[:, 2:], SIZE)
+        paths |= {(int(row), who): each for row, each in zip(rows, path, strict=True)}
+    return paths
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+@pytest.mark.parametrize("fill", [1.0, 0.25, 3.0, 0.0])
+def test_frames_are_written_as_whole_paths_say(smooth: bool, fill: float) -> None:
+    random = np.random.default_rng(3)
+    times = 7 + np.cumsum(random.choice([0.02, 0.04, 0.3], 150, p=[0.3, 0.6, 0.1]))
+    seen: dict[int, dict[int, np.ndarray]] = {}
+    for who in range(1, 7):
+        first, last = sorted(random.choice(150, 2, replace=False).tolist())
+        places = np.cumsum(random.normal(2, 3, 150)), np.exp(random.normal(0, 0.1, 150))
+        shown = [at for at in range(first, last + 1) if random.random() < 0.6]
+        seen[who] = {at: box(places[0][at], 50 + who, 20 * places[1][at], 60 * places[1][at]) for at in shown}
+    seen = {who: boxes for who, boxes in seen.items() if boxes}
+    sink = Kept()
+    settling = Settling(sink, fill, smooth)
+    for index, time in enumerate(times):
+        settling.write(frame(index, time, {who: boxes[index] for who, boxes in seen.items() if index in boxes}))
+    settling.close()
+    assert [each.frame.index for each in sink.results] == list(range(150)) and sink.closed == 1
+    expected = slowly(seen, times, fill, smooth)
+    found = sink.rows()
+    assert found.keys() == expected.keys()
+    for (index, who), (xyxy, confidence) in found.items():
+        is_seen = index in seen[who]
+        assert (confidence > 0) == is_seen
+        if smooth or not is_seen:
+            np.testing.assert_allclose(centred(xyxy), expected[index, who], atol=2e-3)
+        else:
+            np.testing.assert_allclose(xyxy, seen[who][index] + 1, atol=1e-3)  # as it came
+
+
+def test_who_is_expected_stays_there_until_seen_again_in_time() -> None:
+    sink = Kept()
+    settling = Settling(sink, 1.0)
+    for index in range(60):
+        is_seen = index < 10 or 15 <= index < 20
+        settling.write(
+            frame(index, index / 10, {1: box(10 * index)} if is_seen else {}, {} if is_seen else {1: box(500)})
+        )
+    settling.close()
+    centre = {index: centred(xyxy)[0] for (index, _), (xyxy, _) in sink.rows().items()}
+    assert centre[12] == pytest.approx(120, abs=1)  # between the two sightings
+    assert centre[30] == pytest.approx(501, abs=1)  # nobody came back
+
+
+def test_frames_wait_no_longer_than_they_must_and_without_their_pictures() -> None:
+    sink = Kept()
+    settling = Settling(sink, 1.0)
+    for index in range(100):
+        settling.write(frame(index, index / 10, {1: box(index)}))
+        assert len(sink.results) == max(0, index - 21)  # 1.2 s for smoothing, and 1 s for gaps
+    assert all(each.frame.image is None for each in sink.results)
+    assert len(settling._moments) < 40
+    settling.close()
+    assert len(sink.results) == 100 and settling.last_frame == 100
+
+
+def test_nobody_is_added_outside_the_region_or_beside_themselves() -> None:
+    def left(xyxy: np.ndarray) -> np.ndarray:
+        return xyxy[:, 0] < 100
+
+    def run(inside: Callable[[np.ndarray], np.ndarray] | None) -> dict[tuple[int, int], tuple[np.ndarray, float]]:
+        sink = Kept()
+        settling = Settling(sink, 1.0, inside=inside)
+        for index, place in enumerate((40, 60, None, None, 180, 200)):
+            others = {2: box(5 * index)}
+            settling.write(frame(index, index / 10, others | ({1: box(place)} if place is not None else {})))
+        settling.close()
+        return sink.rows()
+
+    assert {each for each in run(None) if each[1] == 1} == {(index, 1) for index in range(6)}
+    assert {each for each in run(left) if each[1] == 1} == {(index, 1) for index in (0, 1, 2, 4, 5)}
+
+
+def test_what_others_were_given_is_left_as_it_was() -> None:
+    settling = Settling(Kept(), 1.0)
+    results = [frame(index, index / 10, {1: box(10 * index)}) for index in range(30)]
+    before = [each.tracks.xyxy.copy() for each in results]
+    for each in results:
+        settling.write(each)
+    settling.close()
+    assert all(np.array_equal(each.tracks.xyxy, was) for each, was in zip(results, before, strict=True))
+
+
+def test_after_a_failure_nothing_more_is_written() -> None:
+    class Full(Kept):
+        def write(self, result: FrameResult) -> None:
+            if result.frame.index == 3:
+                raise UserError("the disk is full.")
+            super().write(result)
+
+    sink = Full()
+    settling = Settling(sink, 1.0)
+    with pytest.raises(UserError, match="full"):
+        for index in range(30):
+            settling.write(frame(index, index / 10, {1: box(index)}))
+    settling.close()
+    assert settling.last_frame == 3 and sink.closed == 1
+    empty = Settling(Kept(), 1.0)
+    empty.close()
+    for index in range(3):
+        empty.write(FrameResult(Frame(None, index, index / 10), sv.Detections.empty(), sv.Detections.empty()))
+    empty.close()
