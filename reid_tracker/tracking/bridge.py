@@ -68,7 +68,7 @@ def add_missed(tracks: sv.Detections, missed: sv.Detections) -> sv.Detections:
     Parameters
     ----------
     tracks : supervision.Detections
-        With ``tracker_id``.
+        With ``tracker_id``, or nobody.
     missed : supervision.Detections
         With ``class_id`` and ``tracker_id``; what they lack of the tracks' ``data`` is NaN, empty or 0.
     """
@@ -78,7 +78,7 @@ def add_missed(tracks: sv.Detections, missed: sv.Detections) -> sv.Detections:
         mask=_add(tracks.mask, None, count),
         confidence=np.append(np.ones(len(tracks)) if tracks.confidence is None else tracks.confidence, np.zeros(count)),
         class_id=_add(tracks.class_id, missed.class_id, count),
-        tracker_id=np.append(tracks.tracker_id, missed.tracker_id),
+        tracker_id=missed.tracker_id if tracks.tracker_id is None else np.append(tracks.tracker_id, missed.tracker_id),
         data={name: _add(np.asarray(column), missed.data.get(name), count) for name, column in tracks.data.items()},
         metadata=tracks.metadata,
     )

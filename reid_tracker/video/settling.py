@@ -132,11 +132,13 @@ class Settling:
         half = np.maximum(boxes[:, 2:], 1) / 2
         xyxy = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1).astype(np.float32)
         place = dict(zip(moment.tracklet.tolist(), xyxy, strict=True))
-        tracks = moment.result.tracks[:]  # a copy: others have the original
+        tracks = moment.result.tracks
+        settled = tracks.xyxy.copy()  # others have the original
         seen = np.ones(len(tracks), bool) if tracks.confidence is None else tracks.confidence > 0
         for row, tracklet in enumerate(np.asarray(tracks.data.get("tracklet", ())).tolist()):
             if tracklet in place and (self._smooth or not seen[row]):
-                tracks.xyxy[row] = place[tracklet]
+                settled[row] = place[tracklet]
+        tracks = replace(tracks, xyxy=settled)
         there = set() if tracks.tracker_id is None else set(tracks.tracker_id.tolist())
         for tracklet, who in moment.missed.items():
             box = place[tracklet][None]

@@ -186,8 +186,14 @@ def test_after_a_failure_nothing_more_is_written() -> None:
             settling.write(frame(index, index / 10, {1: box(index)}))
     settling.close()
     assert settling.last_frame == 3 and sink.closed == 1
-    empty = Settling(Kept(), 1.0)
-    empty.close()
-    for index in range(3):
-        empty.write(FrameResult(Frame(None, index, index / 10), sv.Detections.empty(), sv.Detections.empty()))
-    empty.close()
+
+
+def test_whoever_is_missed_by_all_stands_alone_in_a_frame() -> None:
+    sink, nothing = Kept(), sv.Detections.empty()
+    settling = Settling(sink, 1.0)
+    for index in range(12):
+        alone = frame(index, index / 10, {1: box(10 * index)})
+        settling.write(FrameResult(alone.frame, nothing, nothing) if index == 5 else alone)
+    settling.close()
+    assert sink.rows()[5, 1][1] == 0 and centred(sink.rows()[5, 1][0])[0] == pytest.approx(50, abs=0.1)
+    settling.close()
