@@ -1,5 +1,6 @@
 """The command line as a user calls it."""
 
+import importlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from reid_tracker.cli import main
+from reid_tracker.config import LiveConfig, TrackConfig
 from reid_tracker.motchallenge import read_rows
 from reid_tracker.video.sources import open_source
 
@@ -453,3 +455,15 @@ def test_any_file_name_works_and_is_shown_harmless(clip, tmp_path, name):
     assert b"\x1b[31m" not in done.stdout + done.stderr and b"\x07" not in done.stdout + done.stderr
     assert (name.strip("\x1b\x07").encode("ascii", "backslashreplace")[-4:]) in done.stdout
     assert {each.name for each in (tmp_path / "out").iterdir()} >= {f"{name}.txt", f"{name}.jsonl"}
+
+
+@pytest.mark.parametrize(("command", "model"), [("track", TrackConfig), ("live", LiveConfig)])
+def test_every_option_that_is_a_setting_sets_one_that_there_is(command, model):
+    flags = importlib.import_module(f"reid_tracker.cli.{command}").FLAGS
+    for flag in flags:
+        settings = model
+        *groups, name = flag.setting.split(".")
+        for group in groups:
+            settings = settings.model_fields[group].annotation
+        assert name in settings.model_fields, flag.setting
+    assert len({flag.setting for flag in flags}) == len(flags) > 8

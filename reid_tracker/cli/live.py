@@ -5,9 +5,45 @@ from typing import Annotated, Any
 
 import typer
 
+from reid_tracker.cli.options import (
+    ADVANCED,
+    APPEARANCE,
+    BACKEND,
+    BLUR_PEOPLE,
+    DETECTOR,
+    DEVICE,
+    EMBEDDER,
+    GALLERY,
+    PLACES,
+    RESULTS,
+    Flag,
+    takes,
+)
 from reid_tracker.cli.shared import new_table, parse_settings, print_table, styled_name
 
+FLAGS = (
+    Flag("--show", "output.show", RESULTS, "A window on this screen; q ends.", bool),
+    Flag("--record", "output.record", RESULTS, "Folder for annotated videos, in segments.", Path, read=str),
+    Flag("--webhook", "output.webhooks", RESULTS, "Post events to this URL (repeatable).", list[str]),
+    BLUR_PEOPLE._replace(help="Blur everyone, keep no crops."),
+    Flag(
+        "--places",
+        "count.places",
+        PLACES,
+        "Count at the lines and zones of this file (repeatable).",
+        list[str],
+        "[CAMERA=]FILE",
+    ),
+    GALLERY,
+    EMBEDDER,
+    APPEARANCE,
+    DETECTOR,
+    DEVICE,
+    BACKEND,
+)
 
+
+@takes(*FLAGS)
 def live(
     source: Annotated[
         list[str],
@@ -31,27 +67,14 @@ def live(
             envvar="REID_TRACKER_TOKEN", help="What the page asks for; made up where HOST is not this machine only."
         ),
     ] = None,
-    show: Annotated[bool | None, typer.Option("--show", help="A window on this screen; q ends.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Folder for annotated videos, in segments.")] = None,
-    places: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[CAMERA=]FILE", help="Count at the lines and zones of this file (repeatable)."),
-    ] = None,
-    gallery: Annotated[
-        str | None, typer.Option(help="Recognise and enrol people: a folder, or a postgresql:// URL.")
-    ] = None,
-    webhook: Annotated[list[str] | None, typer.Option(help="Post events to this URL (repeatable).")] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play files at their own pace.")] = False,
-    detector: Annotated[str | None, typer.Option(help="A YOLO: a path, or a name to download \\[bundled].")] = None,
-    embedder: Annotated[str | None, typer.Option(help="Appearance network \\[bundled].")] = None,
-    appearance: Annotated[
-        bool | None, typer.Option("--appearance/--no-appearance", help="Use appearance, or motion only.")
-    ] = None,
-    blur_people: Annotated[bool | None, typer.Option("--blur-people", help="Blur everyone, keep no crops.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
-    backend: Annotated[str | None, typer.Option(help="What runs the networks: auto, torch, onnx, openvino.")] = None,
+    *,
+    overrides: dict[str, Any],
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting: --set people.left_seconds=5")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any setting: --set people.left_seconds=5", rich_help_panel=ADVANCED
+        ),
     ] = None,
 ) -> None:
     """Track cameras and streams as they run, with a page to watch, until Ctrl-C, SIGTERM or SIGHUP.
@@ -61,20 +84,7 @@ def live(
     from reid_tracker.config import NO_PAGE, LiveConfig, load
     from reid_tracker.live.run import run_live
 
-    overrides: dict[str, Any] = {
-        "device": device,
-        "backend": backend,
-        "detector.model": detector,
-        "embedder.model": embedder,
-        "embedder.enabled": appearance,
-        "output.serve": NO_PAGE if no_serve else serve,
-        "output.show": show,
-        "output.record": str(record) if record else None,
-        "output.webhooks": webhook,
-        "gallery.where": gallery,
-        "count.places": places or None,
-        "output.blur_people": blur_people,
-    }
+    overrides["output.serve"] = NO_PAGE if no_serve else serve
     chosen = load(LiveConfig, config, {**overrides, **parse_settings(settings or [])})
 
     def started(address: str | None) -> None:

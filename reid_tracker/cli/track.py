@@ -6,19 +6,139 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reid_tracker.cli.options import (
+    ADVANCED,
+    APPEARANCE,
+    BACKEND,
+    BLUR_PEOPLE,
+    DETECTION,
+    DETECTOR,
+    DEVICE,
+    EMBEDDER,
+    GALLERY,
+    INPUT,
+    PEOPLE,
+    PLACES,
+    RESULTS,
+    WORKERS,
+    Flag,
+    takes,
+)
 from reid_tracker.cli.shared import INTERRUPTED, new_table, parse_settings, print_table, styled_name
 from reid_tracker.writing import printable
 
 if TYPE_CHECKING:
     from reid_tracker.results import RunSummary
 
-# How the options of `track` are grouped in its help.
-INPUT, DETECTION, PEOPLE = "Input", "Detection", "People and identities"
+FLAGS = (
+    DETECTOR,
+    Flag(
+        "--detections",
+        "detector.recorded",
+        INPUT,
+        "Recorded detections instead (MOT det.txt or .npz); {source} and {name} stand for each source's path and name.",
+    ),
+    Flag(
+        "--classes",
+        "detector.classes",
+        DETECTION,
+        "Class names or numbers, comma-separated, or 'all'. Default: person.",
+        read=lambda text: text.split(",") if text else None,
+    ),
+    Flag("--conf", "detector.confidence", DETECTION, "Drop boxes below this confidence.", float),
+    Flag("--imgsz", "detector.image_size", DETECTION, "Longer side that the detector sees, px \\[chosen].", int),
+    Flag("--speed", "detector.speed", DETECTION, "Sizes the detector chooses from: auto, fast, accurate."),
+    EMBEDDER,
+    APPEARANCE,
+    Flag("--start", "source.start", INPUT, "First frame: a number from 1, or a time: 12.5s, 1:30."),
+    Flag("--end", "source.end", INPUT, "Last frame, the same way."),
+    Flag("--stride", "source.stride", INPUT, "Take every n-th frame.", int),
+    Flag("--fps", "source.fps", INPUT, "Frames per second, instead of the source's own clock.", float),
+    Flag(
+        "--clock",
+        "source.clock",
+        INPUT,
+        "When the video began, for a report's times: '2026-11-29 14:00:05', or file.",
+    ),
+    Flag("--roi", "source.roi", INPUT, 'Track only inside this polygon: "x1,y1 x2,y2 x3,y3".'),
+    Flag(
+        "--line",
+        "count.lines",
+        PLACES,
+        'Count who crosses it: "NAME=x1,y1 x2,y2"; in is to its left. Repeatable.',
+        list[str],
+    ),
+    Flag("--zone", "count.zones", PLACES, 'Count who enters it: "NAME=x1,y1 x2,y2 x3,y3". Repeatable.', list[str]),
+    Flag(
+        "--places", "count.places", PLACES, "File of lines and zones, drawn with 'reid-tracker places'.", Path, read=str
+    ),
+    Flag(
+        "--output -o",
+        "output.folder",
+        RESULTS,
+        "Folder of the results \\[runs], or a URL: s3://...",
+        read=lambda text: text or None,
+    ),
+    Flag("--overwrite", "output.overwrite", RESULTS, "Replace existing files of any origin, but never an input.", bool),
+    Flag(
+        "--save-state",
+        "output.save_state",
+        RESULTS,
+        "Save what is known of people, and counts, at the end.",
+        Path,
+        read=str,
+    ),
+    Flag(
+        "--resume",
+        "source.resume",
+        INPUT,
+        "Go on from a saved state: this video follows on that one.",
+        Path,
+        read=str,
+    ),
+    Flag("--video", "output.video", RESULTS, "Write an annotated mp4.", bool),
+    Flag("--mot", "output.mot", RESULTS, "Write MOTChallenge text.", bool),
+    Flag("--jsonl", "output.jsonl", RESULTS, "Write JSON lines, one object a frame.", bool),
+    Flag("--parquet", "output.parquet", RESULTS, "Write all boxes as a table for data frames.", bool),
+    Flag("--crops", "output.crops", RESULTS, "Write crops per identity.", bool),
+    Flag(
+        "--report",
+        "output.report",
+        RESULTS,
+        "Write who was there, when, how long, where: tables and a page.",
+        bool,
+    ),
+    BLUR_PEOPLE,
+    Flag("--refine", "refine.enabled", PEOPLE, "Look back after the run: also write <name>_refined.*", bool),
+    GALLERY,
+    Flag(
+        "--retention",
+        "gallery.retention_days",
+        PEOPLE,
+        "First forget people unseen by all runs for so long.",
+        float,
+        "DAYS",
+    ),
+    Flag("--class-agnostic", "tracker.class_agnostic", ADVANCED, "Let a track change its class.", bool),
+    Flag(
+        "--camera-motion/--no-camera-motion",
+        "tracker.camera_motion",
+        ADVANCED,
+        "Follow the camera's own motion.",
+        bool,
+    ),
+    DEVICE,
+    BACKEND,
+    Flag("--workers", "workers.count", WORKERS, "Sources tracked at a time, in processes of their own.", int, least=1),
+    Flag("--ray", "workers.ray", WORKERS, "Spread the sources over this Ray cluster (or auto).", str, "ADDRESS"),
+    Flag(
+        "--timeout", "workers.timeout", WORKERS, "With workers: give up a source that takes longer.", float, "SECONDS"
+    ),
+    Flag("--again", "workers.again", WORKERS, "With workers: also what was finished before.", bool),
+)
 
 
-PLACES, RESULTS, WORKERS, ADVANCED = "Places", "Results", "Many sources", "Advanced"
-
-
+@takes(*FLAGS)
 def track(
     sources: Annotated[
         list[str],
@@ -32,159 +152,8 @@ def track(
             help="Settings (YAML), see 'reid-tracker config track'; flags override it.", rich_help_panel=INPUT
         ),
     ] = None,
-    detector: Annotated[
-        str | None, typer.Option(help="A YOLO: a path, or a name to download \\[bundled].", rich_help_panel=DETECTION)
-    ] = None,
-    detections: Annotated[
-        str | None,
-        typer.Option(
-            help="Recorded detections instead (MOT det.txt or .npz); {source} and {name} stand for each "
-            "source's path and name.",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            help="Class names or numbers, comma-separated, or 'all'. Default: person.", rich_help_panel=DETECTION
-        ),
-    ] = None,
-    conf: Annotated[
-        float | None, typer.Option(help="Drop boxes below this confidence.", rich_help_panel=DETECTION)
-    ] = None,
-    imgsz: Annotated[
-        int | None, typer.Option(help="Longer side that the detector sees, px \\[chosen].", rich_help_panel=DETECTION)
-    ] = None,
-    speed: Annotated[
-        str | None,
-        typer.Option(help="Sizes the detector chooses from: auto, fast, accurate.", rich_help_panel=DETECTION),
-    ] = None,
-    embedder: Annotated[
-        str | None, typer.Option(help="Appearance network \\[bundled].", rich_help_panel=PEOPLE)
-    ] = None,
-    appearance: Annotated[
-        bool | None,
-        typer.Option("--appearance/--no-appearance", help="Use appearance, or motion only.", rich_help_panel=PEOPLE),
-    ] = None,
-    start: Annotated[
-        str | None, typer.Option(help="First frame: a number from 1, or a time: 12.5s, 1:30.", rich_help_panel=INPUT)
-    ] = None,
-    end: Annotated[str | None, typer.Option(help="Last frame, the same way.", rich_help_panel=INPUT)] = None,
-    stride: Annotated[int | None, typer.Option(help="Take every n-th frame.", rich_help_panel=INPUT)] = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames per second, instead of the source's own clock.", rich_help_panel=INPUT)
-    ] = None,
-    clock: Annotated[
-        str | None,
-        typer.Option(
-            help="When the video began, for a report's times: '2026-11-29 14:00:05', or file.", rich_help_panel=INPUT
-        ),
-    ] = None,
-    roi: Annotated[
-        str | None, typer.Option(help='Track only inside this polygon: "x1,y1 x2,y2 x3,y3".', rich_help_panel=INPUT)
-    ] = None,
-    line: Annotated[
-        list[str] | None,
-        typer.Option(
-            help='Count who crosses it: "NAME=x1,y1 x2,y2"; in is to its left. Repeatable.', rich_help_panel=PLACES
-        ),
-    ] = None,
-    zone: Annotated[
-        list[str] | None,
-        typer.Option(help='Count who enters it: "NAME=x1,y1 x2,y2 x3,y3". Repeatable.', rich_help_panel=PLACES),
-    ] = None,
-    places: Annotated[
-        Path | None,
-        typer.Option(help="File of lines and zones, drawn with 'reid-tracker places'.", rich_help_panel=PLACES),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", help="Folder of the results \\[runs], or a URL: s3://...", rich_help_panel=RESULTS
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool | None,
-        typer.Option(
-            "--overwrite",
-            help="Replace existing files of any origin, but never an input.",
-            rich_help_panel=RESULTS,
-        ),
-    ] = None,
-    save_state: Annotated[
-        Path | None, typer.Option(help="Save what is known of people, and counts, at the end.", rich_help_panel=RESULTS)
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(help="Go on from a saved state: this video follows on that one.", rich_help_panel=INPUT),
-    ] = None,
-    video: Annotated[
-        bool | None, typer.Option("--video", help="Write an annotated mp4.", rich_help_panel=RESULTS)
-    ] = None,
-    mot: Annotated[bool | None, typer.Option("--mot", help="Write MOTChallenge text.", rich_help_panel=RESULTS)] = None,
-    jsonl: Annotated[
-        bool | None, typer.Option("--jsonl", help="Write JSON lines, one object a frame.", rich_help_panel=RESULTS)
-    ] = None,
-    parquet: Annotated[
-        bool | None,
-        typer.Option("--parquet", help="Write all boxes as a table for data frames.", rich_help_panel=RESULTS),
-    ] = None,
-    crops: Annotated[
-        bool | None, typer.Option("--crops", help="Write crops per identity.", rich_help_panel=RESULTS)
-    ] = None,
-    report: Annotated[
-        bool | None,
-        typer.Option(
-            "--report", help="Write who was there, when, how long, where: tables and a page.", rich_help_panel=RESULTS
-        ),
-    ] = None,
-    blur_people: Annotated[
-        bool | None, typer.Option("--blur-people", help="Blur everyone in the video.", rich_help_panel=RESULTS)
-    ] = None,
-    refine: Annotated[
-        bool | None,
-        typer.Option("--refine", help="Look back after the run: also write <name>_refined.*", rich_help_panel=PEOPLE),
-    ] = None,
-    gallery: Annotated[
-        str | None,
-        typer.Option(help="Recognise and enrol people: a folder, or a postgresql:// URL.", rich_help_panel=PEOPLE),
-    ] = None,
-    retention: Annotated[
-        float | None,
-        typer.Option(
-            metavar="DAYS", help="First forget people unseen by all runs for so long.", rich_help_panel=PEOPLE
-        ),
-    ] = None,
-    class_agnostic: Annotated[
-        bool | None, typer.Option("--class-agnostic", help="Let a track change its class.", rich_help_panel=ADVANCED)
-    ] = None,
-    camera_motion: Annotated[
-        bool | None, typer.Option(help="Follow the camera's own motion.", rich_help_panel=ADVANCED)
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=ADVANCED)] = None,
-    backend: Annotated[
-        str | None, typer.Option(help="What runs the networks: auto, torch, onnx, openvino.", rich_help_panel=ADVANCED)
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Sources tracked at a time, in processes of their own.", rich_help_panel=WORKERS),
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Spread the sources over this Ray cluster (or auto).", rich_help_panel=WORKERS
-        ),
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", help="With workers: give up a source that takes longer.", rich_help_panel=WORKERS
-        ),
-    ] = None,
-    again: Annotated[
-        bool | None,
-        typer.Option("--again", help="With workers: also what was finished before.", rich_help_panel=WORKERS),
-    ] = None,
+    *,
+    overrides: dict[str, Any],
     timings: Annotated[
         bool, typer.Option("--timings", help="Print each stage's milliseconds a frame.", rich_help_panel=ADVANCED)
     ] = False,
@@ -206,47 +175,6 @@ run is broken off, the new ones are called NAME.part.*. Any other file that is t
     """
     from reid_tracker.config import TrackConfig, load
 
-    overrides: dict[str, Any] = {
-        "device": device,
-        "backend": backend,
-        "source.fps": fps,
-        "source.clock": clock,
-        "source.start": start,
-        "source.end": end,
-        "source.stride": stride,
-        "source.roi": roi,
-        "detector.model": detector,
-        "detector.recorded": detections,
-        "detector.classes": classes.split(",") if classes else None,
-        "detector.confidence": conf,
-        "detector.image_size": imgsz,
-        "detector.speed": speed,
-        "embedder.model": embedder,
-        "embedder.enabled": appearance,
-        "count.lines": line or None,
-        "count.zones": zone or None,
-        "count.places": str(places) if places else None,
-        "output.folder": output or None,
-        "output.overwrite": overwrite,
-        "output.save_state": str(save_state) if save_state else None,
-        "source.resume": str(resume) if resume else None,
-        "output.video": video,
-        "output.mot": mot,
-        "output.jsonl": jsonl,
-        "output.parquet": parquet,
-        "output.crops": crops,
-        "output.report": report,
-        "output.blur_people": blur_people,
-        "gallery.where": gallery,
-        "gallery.retention_days": retention,
-        "refine.enabled": refine,
-        "tracker.class_agnostic": class_agnostic,
-        "tracker.camera_motion": camera_motion,
-        "workers.count": workers,
-        "workers.ray": ray,
-        "workers.timeout": timeout,
-        "workers.again": again,
-    }
     chosen = load(TrackConfig, config, {**overrides, **parse_settings(settings or [])})
     run_track(sources, chosen, timings)
 
