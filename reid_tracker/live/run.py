@@ -84,7 +84,19 @@ def run_live(
         If a source is not there at the start, the address is taken, or something given cannot be used.
     """
     config = config or LiveConfig()
-    stopping, arrival, output = stopping or Event(), Event(), config.output
+    _check(config)
+    parsed = [LiveSource.parse(each, realtime) for each in dict.fromkeys(sources)]
+    with ExitStack() as stack:
+        run = _LiveRun(config, stack, stopping or Event())
+        run.listen(token)
+        run.connect(parsed)
+        run.load(detector, embedder)
+        run.recognise()
+        return run.follow(started)
+
+
+def _check(config: LiveConfig) -> None:
+    output = config.output
     if config.detector.recorded:
         raise UserError("Recorded detections belong to a video; live sources need a detector.")
     if output.blur_people and config.gallery.where:
@@ -93,84 +105,127 @@ def run_live(
         )
     if output.show:
         _check_screen()
-    parsed = [LiveSource.parse(each, realtime) for each in dict.fromkeys(sources)]
-    with ExitStack() as stack:
-        stack.enter_context(_signals(stopping, arrival))
-        listener = address = None
-        server = _server(output)
-        if server is not None:
-            from reid_tracker.web import guard  # needs what the server needs
 
-            host, port = guard.parse_address(output.serve or DEFAULT_PAGE)
-            token = guard.make_token(token, guard.is_local(host))
-            listener = stack.enter_context(guard.listen(host, port, or_any=output.serve is None))
-            shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-            address = f"http://{shown}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
-        events = EventLog()
-        hooks = [Webhook(url) for url in output.webhooks]
-        for hook in hooks:
-            events.listen(hook.put)
-            stack.callback(hook.close)
-        cameras = [Camera(each, config.capture, arrival) for each in parsed]
-        _name_apart(cameras)
-        names = [camera.name for camera in cameras]
-        places = of_cameras(config.count.places, names)
-        for camera in cameras:
-            stack.callback(camera.stop)
-        is_file = [each.kind == "file" for each in parsed]
-        _start([camera for camera, waits in zip(cameras, is_file, strict=True) if not waits])
-        models = Models(config, detector, embedder)
-        run_detector = models.detector()
-        run_embedder, statistics = models.embedder()
-        # Files only now, to be seen from the beginning.
-        _start([camera for camera, waits in zip(cameras, is_file, strict=True) if waits])
-        gallery, memory = None, IdentityMemory()
+
+class _LiveRun:
+    """What a live run is made of, in the order in which it is made; ``stack`` takes it down again.
+
+    A page that cannot be served ends the run before a camera is opened, a camera that is not there before the networks
+    are loaded, and files begin only then, to be seen from the beginning.
+    """
+
+    def __init__(self, config: LiveConfig, stack: ExitStack, stopping: Event) -> None:
+        self._config, self._stack, self._stopping, self._arrival = config, stack, stopping, Event()
+        stack.enter_context(_signals(stopping, self._arrival))
+
+    def listen(self, token: str | None) -> None:
+        """Take the page's address."""
+        self._listener: socket.socket | None = None
+        self._address: str | None = None
+        self._token, self._server = token or "", _server(self._config.output)
+        if self._server is None:
+            return
+        from reid_tracker.web import guard  # needs what the server needs
+
+        serve = self._config.output.serve
+        host, port = guard.parse_address(serve or DEFAULT_PAGE)
+        self._token = guard.make_token(token, guard.is_local(host)) or ""
+        self._listener = self._stack.enter_context(guard.listen(host, port, or_any=serve is None))
+        shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        query = f"?token={self._token}" if self._token else ""
+        self._address = f"http://{shown}:{self._listener.getsockname()[1]}/{query}"
+
+    def connect(self, sources: Sequence[LiveSource]) -> None:
+        """Open the webhooks and the cameras."""
+        self._events = EventLog()
+        self._hooks = [Webhook(url) for url in self._config.output.webhooks]
+        for hook in self._hooks:
+            self._events.listen(hook.put)
+            self._stack.callback(hook.close)
+        self._cameras = [Camera(each, self._config.capture, self._arrival) for each in sources]
+        _name_apart(self._cameras)
+        self._names = [camera.name for camera in self._cameras]
+        self._places = of_cameras(self._config.count.places, self._names)
+        for camera in self._cameras:
+            self._stack.callback(camera.stop)
+        self._files = [camera for camera, each in zip(self._cameras, sources, strict=True) if each.kind == "file"]
+        _start([camera for camera in self._cameras if camera not in self._files])
+
+    def load(self, detector: Detector | None, embedder: AppearanceModel | None) -> None:
+        """Load the networks."""
+        models = Models(self._config, detector, embedder)
+        self._detector = models.detector()
+        self._embedder, self._statistics = models.embedder()
+        _start(self._files)
+
+    def recognise(self) -> None:
+        """Open the gallery, and remember people."""
+        config = self._config
+        self._gallery: LiveGallery | None = None
+        self._memory = IdentityMemory()
         known: dict[int, str] = {}
         if config.gallery.where:
-            opened = open_gallery(config.gallery.where, model_of(run_embedder, config))
-            stack.callback(opened.close)
+            opened = open_gallery(config.gallery.where, model_of(self._embedder, config))
+            self._stack.callback(opened.close)
             if config.gallery.retention_days is not None:
                 forget_unseen(opened, config.gallery.retention_days)
-            memory = known_people = GalleryMemory(opened, RESERVE)
-            gallery = LiveGallery(opened, names, config, known_people)
+            self._memory = known_people = GalleryMemory(opened, RESERVE)
+            self._gallery = LiveGallery(opened, self._names, config, known_people)
             known = {person.number: person.name or "" for person in opened.people()}
-        people = People(
+        self._people = People(
             config.people,
             SETTLE_SECONDS,
-            events.add,
+            self._events.add,
             known,
-            gallery,
-            keeps_crops=not output.blur_people,
-            memory=memory,
+            self._gallery,
+            keeps_crops=not config.output.blur_people,
+            memory=self._memory,
         )
-        if gallery is not None:
-            gallery.follow(people.follow)
-        window = _Window(names, stopping) if output.show else None
+        if self._gallery is not None:
+            self._gallery.follow(self._people.follow)
+
+    def follow(self, started: Callable[[str | None], None]) -> LiveLoop:
+        """Track, show and write until told to stop."""
+        output = self._config.output
+        window = _Window(self._names, self._stopping) if output.show else None
         show: list[Show] = [window.show] if window else []
-        outputs = Outputs(names, output, people.label, show, gallery)
-        stack.callback(outputs.close)
+        outputs = Outputs(self._names, output, self._people.label, show, self._gallery)
+        self._stack.callback(outputs.close)
         loop = LiveLoop(
-            cameras, run_detector, run_embedder, config, people, outputs.put, statistics, memory, places=places
+            self._cameras,
+            self._detector,
+            self._embedder,
+            self._config,
+            self._people,
+            outputs.put,
+            self._statistics,
+            self._memory,
+            places=self._places,
         )
-        page = None
-        if server is not None and listener is not None:
-            page = server.Page(
-                listener,
-                token or "",
-                people,
-                events,
-                describe=lambda: _describe(loop),
-                metrics=lambda: _measure(outputs, hooks),
-                jpeg_quality=output.jpeg_quality,
-            )
-            stack.callback(page.close)
+        page = self._open_page(loop, outputs)
+        if page is not None:
             show.append(page.show)
-        for taken in filter(None, (camera.take() for camera in cameras)):
-            run_detector.detect(taken[0])  # a network's first look at a shape may take seconds
-        started(address)
-        loop.run(arrival, stopping, partial(_look_after, page, window))
-        people.tick(np.inf)  # everyone leaves
-    return loop
+        for taken in filter(None, (camera.take() for camera in self._cameras)):
+            self._detector.detect(taken[0])  # a network's first look at a shape may take seconds
+        started(self._address)
+        loop.run(self._arrival, self._stopping, partial(_look_after, page, window))
+        self._people.tick(np.inf)  # everyone leaves
+        return loop
+
+    def _open_page(self, loop: LiveLoop, outputs: Outputs) -> Any:
+        if self._server is None or self._listener is None:
+            return None
+        page = self._server.Page(
+            self._listener,
+            self._token,
+            self._people,
+            self._events,
+            describe=lambda: _describe(loop),
+            metrics=lambda: _measure(outputs, self._hooks),
+            jpeg_quality=self._config.output.jpeg_quality,
+        )
+        self._stack.callback(page.close)
+        return page
 
 
 def _server(output: LiveOutputSettings) -> ModuleType | None:
