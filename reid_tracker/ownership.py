@@ -26,6 +26,7 @@ from reid_tracker.writing import is_stream, write_whole
 
 FOLDER, RECORD, LOCK = ".reid_tracker", "files.json", "files.lock"
 RECORD_SECONDS = 30.0  # for another run to end its look at the record
+_FRESH = ".new"  # ends the names of what is written anew
 _EMPTY = "empty"  # mark of a file that is about to be made
 _MARKS = 2  # of one file: those before and after a rename, as a kill may come in between
 
@@ -134,6 +135,9 @@ class Claim:
                     self._made.append(folder)
         with _record(parent) as record:
             record["running"] = {key: name for key, name in record["running"].items() if _is_alive(parent, name)}
+            for fresh in own.glob(f"*{_FRESH}"):  # of a run that was killed meanwhile
+                if not _is_alive(parent, f"{fresh.name.partition('-')[0]}.lock"):
+                    fresh.unlink(missing_ok=True)
             for each in (each for output in outputs for each in (output, part_of(output))):
                 _check_free(each, record)
             lock = FileLock(own / f"{uuid.uuid4().hex}.lock", timeout=0, thread_local=False)
@@ -179,6 +183,10 @@ class Claim:
         """Where an output is now."""
         return self._places.get(Path(output), Path(output))
 
+    def folder(self, output: Path | str) -> Path:
+        """The folder beside an output in which this program keeps what is its own."""
+        return self.place(output).parent / FOLDER
+
     def rewrite(self, output: Path | str, change: Callable[[str], str]) -> None:
         """Put each line of a finished text through ``change``; the file is replaced once the new one is whole.
 
@@ -187,12 +195,28 @@ class Claim:
         OSError
             If that cannot be written; then the file is as it was.
         """
+        with (
+            self.renewed(output) as fresh,
+            self.place(output).open(encoding="utf-8", newline="") as old,
+            fresh.open("w", encoding="utf-8", newline="") as new,
+        ):
+            new.writelines(map(change, old))
+
+    @contextmanager
+    def renewed(self, output: Path | str) -> Iterator[Path]:
+        """Give a place to write a finished output anew; it replaces the old one if the block ends well.
+
+        Raises
+        ------
+        OSError
+            If it cannot be made or put there; then the file is as it was.
+        """
         place = self.place(output)
-        fresh = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}")
+        lock = Path(self._locks[place.parent].lock_file)
+        fresh = lock.with_name(f"{lock.stem}-{uuid.uuid4().hex[:8]}{_FRESH}")
         try:
             _make(fresh, self._private)
-            with place.open(encoding="utf-8", newline="") as old, fresh.open("w", encoding="utf-8", newline="") as new:
-                new.writelines(map(change, old))
+            yield fresh
             inode = fresh.stat().st_ino
             with _record(place.parent) as record:  # under both marks, as a kill may come in between
                 entry = record["files"].setdefault(_key(place), {"of": self._of, "marks": []})

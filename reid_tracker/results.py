@@ -22,6 +22,8 @@ from reid_tracker.video.video_sink import VideoSink
 if TYPE_CHECKING:
     import pandas as pd
 
+    from reid_tracker.video.annotate import Annotator
+
 STAGES = ("read", "detect", "embed", "associate", "write")
 
 
@@ -145,17 +147,12 @@ def open_sinks(
     settled: Callable[[Sink], Sink] = lambda sink: sink,
 ) -> dict[Path, Sink]:
     """A sink for each of the outputs; it writes where the claim says. Those of boxes are ``settled``."""
-    from reid_tracker.video.annotate import Annotator
-
     sinks: dict[Path, Sink] = {}
     try:
         for file, kind in outputs.items():
             place = claimed.begin(file, grows=kind in ("video", "mot", "jsonl", "crops"))
             if kind == "video":
-                named = {"label": recorder.label} if recorder else {}
-                shapes = counter.shapes if counter else None
-                annotator = Annotator(output.trail_seconds, output.blur_people, shapes, **named)
-                sinks[file] = VideoSink(place, source.frame_rate, annotator)
+                sinks[file] = VideoSink(place, source.frame_rate, annotator_of(output, counter, recorder))
             elif kind == "counts":
                 assert counter is not None and made is not None and made.log is not None
                 sinks[file] = CountsSink(place, counter, partial(told_visits, made.log, made.loitering))
@@ -175,6 +172,14 @@ def open_sinks(
     return sinks
 
 
+def annotator_of(output: OutputSettings, counter: PassageCounter | None, recorder: GallerySink | None) -> "Annotator":
+    """What draws the video."""
+    from reid_tracker.video.annotate import Annotator
+
+    named = {"label": recorder.label} if recorder else {}
+    return Annotator(output.trail_seconds, output.blur_people, counter.shapes if counter else None, **named)
+
+
 @contextmanager
 def ending(
     claimed: Claim,
@@ -183,10 +188,12 @@ def ending(
     before: str = "",
     others: Sequence[Sink] = (),
     corrected: tuple[Corrections, dict[Path, str]] | None = None,
+    draw_again: Callable[[Corrections], None] | None = None,
 ) -> Iterator[None]:
     """Finish every file, however the block ends; say what is left of a run that ends early.
 
-    What ``corrected`` has learned is put right in the outputs, of which it gives the kinds.
+    What ``corrected`` has learned is put right in the outputs, of which it gives the kinds; in the video of a run that
+    ends well, by drawing it again.
     """
     failure: UserError | None = None
     try:
@@ -212,10 +219,8 @@ def ending(
                 except UserError as error:
                     summary.notes.append(str(error))
                 if corrections and "video" in kinds.values():
-                    summary.notes.append(
-                        f"{summary.source}: {len(corrections)} recognised late; in the video they bear another number "
-                        "until then."
-                    )
+                    whole = failure is None and not summary.interrupted
+                    summary.notes.append(_drawn_again(corrections, summary, draw_again if whole else None))
     if failure is None and not summary.interrupted:
         summary.outputs += sinks
         claimed.complete()
@@ -224,6 +229,23 @@ def ending(
     summary.kept = before + kept if kept else f"{before}nothing is kept."
     if failure is not None:
         raise UserError(f"{failure} Stopped; {summary.kept}" if kept else str(failure)) from failure
+
+
+def _drawn_again(
+    corrections: Corrections, summary: RunSummary, draw_again: Callable[[Corrections], None] | None
+) -> str:
+    """Draw the video with the numbers found in the end; in words, what came of it."""
+    late = f"{summary.source}: {len(corrections)} recognised late"
+    as_it_is = f"{late}; in the video they bear another number until then"
+    if draw_again is None:
+        return f"{as_it_is}."
+    try:
+        draw_again(corrections)
+    except KeyboardInterrupt:
+        return f"{as_it_is}, as it was not drawn again to the end."
+    except (UserError, OSError) as error:
+        return f"{as_it_is}, as it could not be drawn again: {error}"
+    return f"{late}; the video was drawn again with the right numbers."
 
 
 def _keep(claimed: Claim, sinks: dict[Path, Sink], summary: RunSummary) -> str:

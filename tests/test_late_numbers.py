@@ -17,6 +17,9 @@ from reid_tracker.late_numbers import Corrections
 from reid_tracker.motchallenge import read_rows
 from reid_tracker.ownership import Claim
 from reid_tracker.pipeline.batch import track
+from reid_tracker.pipeline.source_run import Followed
+from reid_tracker.video.annotate import identity_color
+from reid_tracker.video.sources import open_source
 
 RATE, SIZE = 10, (640, 240)
 BACK = 80  # the frame in which the one who left comes back
@@ -85,6 +88,53 @@ def test_text_json_and_crops_bear_the_number_that_was_found_in_the_end(
         assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".") == [
             *("yard.jsonl", "yard.mp4", "yard.txt", "yard_crops")
         ]
+
+
+def nearest_colour(video: Path, frame: int, numbers: tuple[int, ...]) -> int:
+    """Whose colour the box of the one who came back has in a frame (from 0)."""
+    for at, picture in enumerate(open_source(video)):
+        if at == frame:
+            assert picture.image is not None
+            edge = picture.image[110:190, 430:450].reshape(-1, 3)[:, ::-1].astype(int)
+            return min(numbers, key=lambda each: np.abs(edge - identity_color(each)).sum(axis=1).min())
+    raise AssertionError(f"{video} has no frame {frame}")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_video_is_drawn_again_with_the_right_numbers(
+    clip: Path, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if fails:
+        monkeypatch.setattr("reid_tracker.pipeline.redraw.pickle.dump", full)
+    told: list[str] = []
+    more = {"output.crops": False, "output.mot": False, "output.jsonl": False}
+    (summary,) = track(
+        clip, configured(tmp_path, recorded, **more), progress=lambda source, done: told.append(source.name)
+    )
+    video = tmp_path / "out" / "yard.mp4"
+    assert list(summary.outputs) == [video] and sum(1 for _ in open_source(video)) == 140
+    assert nearest_colour(video, BACK + 50, (1, 2, 3)) == 2
+    before = BACK + 4  # confirmed, and not recognised yet
+    assert nearest_colour(video, before, (1, 2, 3)) == (3 if fails else 2)
+    note = next(each for each in summary.notes if "recognised late" in each)
+    assert ("No space left" in note) if fails else ("drawn again with the right numbers" in note)
+    assert ("yard, drawn again" in told) != fails
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."] == ["yard.mp4"]
+    assert not list((tmp_path / "out" / ".reid_tracker").glob("*.new"))
+
+
+def test_ctrl_c_while_it_is_drawn_again_leaves_the_first_drawing(clip: Path, recorded: Path, tmp_path: Path) -> None:
+    def stop(source: Followed, done: int) -> None:
+        if "again" in source.name and done == 20:
+            raise KeyboardInterrupt
+
+    (summary,) = track(clip, configured(tmp_path, recorded), progress=stop)
+    assert not summary.interrupted and any("not drawn again to the end" in note for note in summary.notes)
+    assert sum(1 for _ in open_source(tmp_path / "out" / "yard.mp4")) == 140
+    assert set(read_rows(tmp_path / "out" / "yard.txt")[:, 1]) == {1, 2}
 
 
 def test_nobody_is_written_twice_in_a_frame_for_having_been_expected_elsewhere(clip: Path, tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import supervision as sv
@@ -21,9 +21,10 @@ from reid_tracker.ownership import Claim, claim
 from reid_tracker.pipeline.follow import Follower, inside_of
 from reid_tracker.pipeline.models import AppearanceModel, Models
 from reid_tracker.pipeline.plan import Job, claim_arguments
+from reid_tracker.pipeline.redraw import Kept
 from reid_tracker.places.files import Places
 from reid_tracker.report.run import Reports, begin_reports
-from reid_tracker.results import RunSummary, ending, open_sinks, wanted_files
+from reid_tracker.results import RunSummary, annotator_of, ending, open_sinks, wanted_files
 from reid_tracker.stages import Behind, ahead
 from reid_tracker.tracking.bridge import measured
 from reid_tracker.tracking.refine import History, Join
@@ -50,6 +51,14 @@ class Followed(Protocol):
     @property
     def notes(self) -> list[str]:
         """Sentences for the user."""
+
+
+class Again(NamedTuple):
+    """A source that is read a second time, as `Progress` is told of it."""
+
+    name: str
+    frame_count: int | None
+    notes: list[str]
 
 
 class Progress(Protocol):
@@ -186,18 +195,43 @@ class SourceRun:
         output, inside = self._config.output, inside_of(self._common.polygon)
         settled = partial(Settling, fill_seconds=output.bridge_seconds, smooth=output.smooth_boxes, inside=inside)
         sinks = open_sinks(output, claimed, job.outputs, self._source, self._counter, recorder, made, settled)
-        others = [each for each in (recorder, history, made.log) if each is not None]
+        kept = self._keep_drawing(claimed)
+        others = [each for each in (recorder, history, made.log, kept and settled(kept)) if each is not None]
         corrections = Corrections()
+        again = partial(self._draw_again, kept, claimed) if kept else None
         began = time.perf_counter()
         try:
-            with ending(claimed, sinks, summary, others=others, corrected=(corrections, job.outputs)):
+            with ending(claimed, sinks, summary, others=others, corrected=(corrections, job.outputs), draw_again=again):
                 self._run([*sinks.values(), *others], corrections)
         finally:
+            if kept is not None:
+                kept.discard()
             summary.seconds = time.perf_counter() - began
         if recorder is not None:
             summary.recognised, summary.enrolled = len(recorder.recognised), len(recorder.new)
             summary.notes.append(recorder.summary())
         summary.notes += [each.note for each in sinks.values() if isinstance(each, VideoSink) and each.note]
+
+    def _keep_drawing(self, claimed: Claim) -> Kept | None:
+        """Something to draw the video again from, where people may be recognised late."""
+        may_return = self._config.tracker.memory_seconds > 0
+        video = next((output for output, kind in self._job.outputs.items() if kind == "video"), None)
+        return Kept(claimed.folder(video), self._config.output.blur_people) if video and may_return else None
+
+    def _draw_again(self, kept: Kept, claimed: Claim, corrections: Corrections) -> None:
+        """Read the video a second time, and draw it with the numbers found in the end."""
+        job, config, source, progress = self._job, self._config, self._source, self._common.progress
+        video = next(output for output, kind in job.outputs.items() if kind == "video")
+        again = Again(f"{source.name}, drawn again", source.frame_count, [])
+        with claimed.renewed(video) as place, closing(ahead(open_source(job.path, **config.source.frames()))) as frames:
+            sink = VideoSink(place, source.frame_rate, annotator_of(config.output, self._counter, self._recorder))
+            try:
+                for number, result in enumerate(kept.results(frames, corrections), 1):
+                    sink.write(result)
+                    if progress is not None:
+                        progress(again, number)
+            finally:
+                sink.close()
 
     def _run(self, sinks: list[Sink], corrections: Corrections) -> None:
         """The loop itself. Reading, detecting and writing have a thread each; embedding and association happen here."""
