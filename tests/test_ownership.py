@@ -276,6 +276,27 @@ def test_a_run_killed_while_it_made_a_file_stands_in_nobody_s_way(tmp_path: Path
     assert output.read_text() == "whole"
 
 
+def test_what_a_killed_run_was_writing_anew_goes_and_a_living_one_s_stays(tmp_path: Path) -> None:
+    one, other, third = (tmp_path / f"{name}.txt" for name in ("one", "other", "third"))
+    with claim([one]) as claimed:
+        claimed.begin(one).write_text("a\n")
+        with claimed.renewed(one) as fresh:
+            fresh.write_text("b\n")
+            of_the_killed = tmp_path / FOLDER / "0123456789abcdef0123456789abcdef-01234567.new"
+            of_the_killed.write_text("half")
+            with claim([other]):
+                assert not of_the_killed.exists() and fresh.read_text() == "b\n"
+        claimed.complete()
+    assert one.read_text() == "b\n"
+    with claim([third]) as claimed:
+        claimed.begin(third).write_text("a\n")
+        with pytest.raises(UserError, match="no"), claimed.renewed(third) as fresh:
+            fresh.write_text("b\n")
+            raise UserError("no")
+        claimed.complete()
+    assert third.read_text() == "a\n" and not list((tmp_path / FOLDER).glob("*.new"))
+
+
 def test_what_is_put_where_a_killed_run_began_is_the_user_s(tmp_path: Path) -> None:
     output = tmp_path / "day.txt"
     subprocess.run([sys.executable, "-c", DIES_AS_IT_BEGINS, str(output)])
