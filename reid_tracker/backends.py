@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 Backend = Literal["auto", "torch", "onnx", "openvino"]
 
+CHECKPOINT = ".safetensors"  # of an appearance network
 NAMES = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -72,7 +73,11 @@ def _form(
     made_for = _made_for(path)
     if backend == "auto":
         ready = _bundled(path, "openvino")
-        if ready is None or not is_cpu(device):
+        if not is_cpu(device):
+            return path
+        if ready is None:
+            if path.suffix == CHECKPOINT and path.is_file():
+                logger.warning("%s runs in PyTorch; --backend openvino is several times as fast here", path.name)
             return path
         if importlib.util.find_spec("openvino") is None:
             logger.warning("without OpenVINO this takes several times as long; pip install openvino")

@@ -16,6 +16,13 @@ MOST_PIXELS = 1 << 27  # 16384 x 8192
 SMALL, SIMPLE = 1 << 16, {".jpg", ".jpeg", ".png", ".bmp"}
 
 
+def unreadable(path: Path) -> str:
+    """Why a picture could not be read, and what to do."""
+    if not path.exists():
+        return "no such file; put it there, or take it out of the list of crops"
+    return "not a readable picture; remove it or copy it again"
+
+
 def read_picture(path: Path) -> np.ndarray | None:
     """Decode a picture, upright by its EXIF orientation.
 

@@ -41,6 +41,7 @@ def test_flags_override_the_file_and_none_does_not(tmp_path):
     ("text", "message"),
     [
         ("tracker: {lost_second: 3}", r"no setting tracker.lost_second; did you mean tracker.lost_seconds\?"),
+        ("tracker: {nonsense: 3}", r"no setting tracker.nonsense; tracker has high_confidence, .*, camera_motion\.$"),
         ("trackr: {}", r"no setting trackr; did you mean tracker\?"),
         ("tracker: {lost_seconds: -1}", "tracker.lost_seconds cannot be -1"),
         ("tracker: {confirm_sightings: many}", "tracker.confirm_sightings cannot be 'many'"),

@@ -109,6 +109,8 @@ def train(
             if rank() == 0:
                 for name, each in {**dict(zip(data, sets, strict=True)), **held_out}.items():
                     _log.info("%s: %s", name, _describe(each))
+                if not len(trainer.validation):
+                    _log.warning("nobody is held out to validate on: %d identities", trainer.identities)
             trainer.run(report)
         network, header = load_checkpoint(trainer.model, trainer.device)
         wait()  # all have read it before it is moved

@@ -6,11 +6,12 @@ from reid_tracker.config import ScheduleSettings
 
 
 def learning_rate(epoch: float, settings: ScheduleSettings, begun: int = 0) -> float:
-    """Linear warm-up to `learning_rate`, then half a cosine down to zero at the last epoch.
+    """Linear warm-up to `learning_rate`, for half of a short run, then half a cosine down to zero at the last epoch.
 
     Where epochs were added to a finished run, `begun` is how many it had: both begin anew from there.
     """
-    warm, epoch, epochs = settings.warm_up_epochs, epoch - begun, settings.epochs - begun
+    epoch, epochs = epoch - begun, settings.epochs - begun
+    warm = min(settings.warm_up_epochs, epochs / 2)
     if epoch < warm:
         return settings.learning_rate * (0.05 + 0.95 * epoch / warm)
     progress = (epoch - warm) / max(epochs - warm, 1e-9)

@@ -73,6 +73,8 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, An
     """
     try:
         state = torch.load(path, map_location=device, weights_only=True)  # tensors only: nothing is run from the file
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file of weights; the network of this package is called bundled.") from error
     except Exception as error:  # a file of another make raises one of a dozen kinds
         raise UserError(f"{path}: not a readable file of weights ({type(error).__name__}).") from error
     if not isinstance(state, dict):

@@ -453,6 +453,10 @@ class Trainer:
         if added:
             self.begun = self.epoch
         self.curves.go_on(self.epoch)
+        if rank() == 0 and self.finished:
+            _log.warning("the run is finished, after epoch %d; more epochs: --set schedule.epochs=...", self.epoch)
+        elif rank() == 0:
+            _log.info(f"goes on after epoch {self.epoch}")
 
     def _identity(self) -> dict[str, Any]:
         """What must be equal for a resumed run to be the same run, by dotted names."""

@@ -116,6 +116,8 @@ def _load_openvino(path: Path, threads: int, exact: bool) -> _Loaded:
         settings = openvino_settings(threads)
         compiled = core.compile_model(model, "CPU", settings | ({"INFERENCE_PRECISION_HINT": "f32"} if exact else {}))
     except RuntimeError as error:
+        if not path.with_suffix(".bin").is_file() and b"<net" in path.read_bytes()[:200]:
+            raise UserError(f"{path}: its weights, {path.with_suffix('.bin').name}, are not beside it.") from error
         raise UserError(f"{path}: not a readable OpenVINO model ({str(error).splitlines()[0]}).") from error
     header = model.get_rt_info(["reid_tracker"]).astype(str) if model.has_rt_info(["reid_tracker"]) else ""
     sides: list[Any] = [

@@ -12,7 +12,7 @@ from reid_tracker.errors import UserError
 def export(
     model: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
-    format: Annotated[str, typer.Option(help="onnx or openvino.")] = "onnx",
+    format: Annotated[str | None, typer.Option(help="onnx or openvino \\[by OUTPUT: .xml is openvino].")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="8-bit whole numbers; calibrated on --data.")] = False,
     data: Annotated[
         list[str] | None, typer.Option(help="Crops to calibrate int8 on: training data. May be repeated.")
@@ -25,7 +25,8 @@ def export(
     """
     from reid_tracker.appearance.export import export_model
 
-    print(export_model(model, output, format, int8, data or (), overwrite=overwrite))
+    chosen = format or ("openvino" if output.suffix == ".xml" else "onnx")
+    print(export_model(model, output, chosen, int8, data or (), overwrite=overwrite))
 
 
 def config(

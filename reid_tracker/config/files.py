@@ -63,7 +63,8 @@ def load(model: type[S], path: str | Path | None = None, overrides: dict[str, An
         settings._file = None if path is None else Path(path)
         return settings
     except ValidationError as error:
-        raise UserError(f"{where}: " + "; ".join(_complaint(model, each) for each in error.errors()) + ".") from error
+        text = "; ".join(_complaint(model, each) for each in error.errors())
+        raise UserError(f"{where}: {text}" + ("" if text.endswith("?") else ".")) from error
 
 
 def _complaint(model: type[Settings], error: Any) -> str:
@@ -75,8 +76,10 @@ def _complaint(model: type[Settings], error: Any) -> str:
         for part in location[:-1]:
             group = group.model_fields[part].annotation
         known = list(group.model_fields)
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.0)
-        return f"there is no setting {name}; did you mean {'.'.join([*location[:-1], *near])}?"
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
+        if near:
+            return f"there is no setting {name}; did you mean {'.'.join([*location[:-1], *near])}?"
+        return f"there is no setting {name}; {'.'.join(location[:-1]) or 'on top'} has {', '.join(known)}"
     message = str(error["msg"])
     return f"{name} cannot be {error['input']!r}: {message[0].lower()}{message[1:]}"
 

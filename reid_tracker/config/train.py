@@ -55,11 +55,13 @@ class BatchSettings(Settings):
 
 
 class ScheduleSettings(Settings):
-    """How long, how fast. An epoch shows every identity once."""
+    """How long, how fast. An epoch shows every identity once, but for one that would be left alone in a batch."""
 
     epochs: int = setting(120, "Epochs. The learning rate falls to zero at the last one.", ge=1)
     learning_rate: float = setting(5e-4, "Peak of the rate (AdamW). Higher learns faster until it diverges.", gt=0)
-    warm_up_epochs: float = setting(4, "Epochs of linear rise to the peak; half a cosine down follows.", ge=0)
+    warm_up_epochs: float = setting(
+        4, "Epochs of linear rise to the peak, at most half of the run; half a cosine down follows.", ge=0
+    )
     weight_decay: float = setting(
         0.02, "Pull of the layers' weights to zero. Higher: less overfitting, then underfitting.", ge=0
     )
@@ -74,8 +76,8 @@ class ScheduleSettings(Settings):
     )
     validation_identities: int | None = setting(
         None,
-        "Identities never trained on, to watch progress and to calibrate; null = a tenth, of few people up to five, at "
-        "most 40.",
+        "Identities never trained on, to watch progress and, without --test, to calibrate; null = a tenth, of few "
+        "people up to five, at most 40.",
         ge=0,
     )
     validate_every: int = setting(5, "Epochs from one look at them to the next.", ge=1)
@@ -189,7 +191,8 @@ class TrainConfig(Settings):
     network: NetworkSettings = Field(default_factory=NetworkSettings, description="What is trained.")
     batch: BatchSettings = Field(default_factory=BatchSettings, description="Which crops are learned from together.")
     schedule: ScheduleSettings = Field(
-        default_factory=ScheduleSettings, description="How long, how fast. An epoch shows every identity once."
+        default_factory=ScheduleSettings,
+        description="How long, how fast. An epoch shows every identity once, but for one that is left over.",
     )
     loss: LossSettings = Field(default_factory=LossSettings, description="What is asked of the network.")
     distillation: DistillationSettings = Field(

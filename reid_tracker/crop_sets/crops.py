@@ -7,7 +7,7 @@ import numpy as np
 
 from reid_tracker.cropping import clip_boxes, cut_crops
 from reid_tracker.errors import UserError
-from reid_tracker.pictures import read_picture
+from reid_tracker.pictures import read_picture, unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,9 @@ def split_identities(crops: CropSet, held_out: int | None, seed: int) -> tuple[C
     if held_out is None:
         held_out = min(max(len(people) // 10, min(5, len(people) // 4)), 40)
     if len(people) - held_out < 2:
-        raise UserError(f"{len(people)} identities cannot spare {held_out}; lower validation_identities.")
+        if len(people) < 2:
+            raise UserError(f"there is {len(people)} identity to train on; name crops of at least two.")
+        raise UserError(f"{len(people)} identities cannot spare {held_out}; lower schedule.validation_identities.")
     chosen = np.random.default_rng(seed).permutation(people)
     return crops.select(chosen[held_out:]), crops.select(chosen[:held_out])
 
@@ -127,7 +129,7 @@ def load_images(crops: CropSet, size: tuple[int, int]) -> np.ndarray:
     for path, rows in rows_of.items():
         picture = read_picture(path)
         if picture is None:
-            raise UserError(f"{path}: not a readable picture; remove it or copy it again.")
+            raise UserError(f"{path}: {unreadable(path)}.")
         height, width = picture.shape[:2]
         boxes = np.tile(np.array([0, 0, width, height], dtype=np.float32), (len(rows), 1))
         if crops.boxes is not None:

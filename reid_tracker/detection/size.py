@@ -109,7 +109,7 @@ class FittingSize:
         return [
             f"The detector looked at {video.used.most_common(1)[0][0]} px for pictures of {width}x{height}."
             for (height, width), video in self._videos.items()
-            if video.used
+            if video.used and video.used.most_common(1)[0][0] != max(height, width)  # as it is: nothing to tell
         ]
 
     def _of(self, height: int, width: int) -> _Video:

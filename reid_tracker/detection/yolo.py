@@ -289,6 +289,8 @@ def _select_classes(wanted: Sequence[str | int] | None, names: dict[int, str], m
     for item in wanted:
         if str(item).casefold() not in numbers:
             near = _nearest(str(item), names.values())
+            if len(names) == 1:
+                raise UserError(f"Class {item!r}: {model.name} finds {near} only; name another detector.")
             raise UserError(f"Class {item!r}: not one of the {len(names)} classes of {model.name} (nearest: {near}).")
     return {number: names[number] for number in (numbers[str(item).casefold()] for item in wanted)}
 

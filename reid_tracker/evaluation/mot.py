@@ -169,7 +169,7 @@ def _pair_files(truth: Path, results: Path, sequences: Sequence[str] | None) -> 
     if missing := [file.name for file in files.values() if not file.is_file()]:
         raise UserError(
             f"{results}: no result file {', '.join(missing)}; add what is missing (an empty file says that nothing was "
-            "found), or choose the sequences to evaluate."
+            "found), or choose the sequences to evaluate (--sequence)."
         )
     return files
 

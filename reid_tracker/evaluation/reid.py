@@ -15,7 +15,7 @@ from reid_tracker.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from reid_tracker.evaluation.reid_pictures import check_pictures, draw_embedding_map, draw_ranked_list
 from reid_tracker.evaluation.reranking import k_reciprocal_distances
 from reid_tracker.evaluation.retrieval import Distances, cosine_distances, score_ranking
-from reid_tracker.pictures import read_picture
+from reid_tracker.pictures import read_picture, unreadable
 
 if TYPE_CHECKING:
     from reid_tracker.crop_sets.crops import CropSet
@@ -164,7 +164,7 @@ def _pictures(crops: "CropSet", rows: "range | list[int]") -> Iterator[np.ndarra
             path = crops.paths[row]
             read = read_picture(path)
             if read is None:
-                raise UserError(f"{path}: not a readable picture; remove it or copy it again.")
+                raise UserError(f"{path}: {unreadable(path)}.")
             frame = read
         if crops.boxes is None or np.isnan(crops.boxes[row]).any():
             yield frame

@@ -205,8 +205,10 @@ class _LiveRun:
         page = self._open_page(loop, outputs)
         if page is not None:
             show.append(page.show)
-        for taken in filter(None, (camera.take() for camera in self._cameras)):
-            self._detector.detect(taken[0])  # a network's first look at a shape may take seconds
+        for camera in self._cameras:
+            if (taken := camera.take()) is not None:
+                self._detector.detect(taken[0])  # a network's first look at a shape may take seconds
+                camera.dropped += 1
         started(self._address)
         loop.run(self._arrival, self._stopping, partial(_look_after, page, window))
         self._people.tick(np.inf)  # everyone leaves

@@ -134,6 +134,9 @@ def _track(
     jobs = planned(source, config)
     if not jobs:
         return []
+    for job in jobs if len(jobs) > 1 else ():
+        if job.error is not None:  # told now, not after hours
+            logger.warning("%s The other sources are tracked.", job.error)
     remote = remote_of(jobs, config)
     common = prepare(jobs, config, Models(config, detector, embedder), progress, opened_here)
     summaries: list[RunSummary] = []
@@ -149,7 +152,7 @@ def _track(
             if len(jobs) == 1:
                 raise
             summary.error = str(error)
-        if summary.error is not None and job is not jobs[-1]:
+        if summary.error is not None and job.error is None and job is not jobs[-1]:
             logger.warning("%s Going on with the next source.", summary.error)
         if summary.interrupted:
             break

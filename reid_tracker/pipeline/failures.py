@@ -15,7 +15,10 @@ class BatchError(UserError):
 
     def __init__(self, summaries: list[RunSummary]) -> None:
         failed = [each for each in summaries if each.error]
-        lines = (f"  {each.source}: {each.error}" for each in failed)
+        # Most errors begin with the source's own path.
+        lines = (
+            f"  {each.error if each.source in str(each.error) else f'{each.source}: {each.error}'}" for each in failed
+        )
         super().__init__("\n".join([f"{len(failed)} of {len(summaries)} sources failed.", *lines]))
         self.summaries = summaries
 

@@ -139,6 +139,13 @@ def test_what_cannot_be_exported_is_refused(checkpoint: Path, tmp_path: Path, mo
     assert not list(tmp_path.iterdir())
 
 
+def test_weights_that_are_not_beside_their_model_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    export_model(checkpoint, tmp_path / "net.xml", "openvino")
+    (tmp_path / "net.bin").unlink()
+    with pytest.raises(UserError, match=r"net\.xml: its weights, net\.bin, are not beside it"):
+        ExportedNetwork(tmp_path / "net.xml")
+
+
 def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
     for suffix in (".onnx", ".xml"):
         with pytest.raises(UserError, match="no such model file"):

@@ -39,6 +39,8 @@ def test_validation_people_are_never_trained_on() -> None:
         assert len(np.unique(split_identities(crop_set(range(people), [1] * people), None, 0)[1].identities)) == number
     with pytest.raises(UserError, match="validation_identities"):
         split_identities(crops, 29, seed=0)
+    with pytest.raises(UserError, match="1 identity to train on; name crops of at least two"):
+        split_identities(crop_set([1, 1], [1, 2]), None, seed=0)
 
 
 def test_images_are_cut_and_resized_in_the_sets_order(tmp_path: Path) -> None:

@@ -94,14 +94,14 @@ def test_sizes_that_take_too_long_are_not_used_again():
 
 
 def test_the_detector_finds_what_it_finds_at_the_size_chosen(tiny_yolo):
-    image = np.random.default_rng(0).integers(0, 255, (540, 960, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (600, 1100, 3), np.uint8)
     frame = Frame(image, 0, 0.0)
     chosen = YoloDetector(tiny_yolo, confidence=0)
     own = max(chosen.image_size)
     found = chosen.detect(frame)
     (note,) = chosen.notes()
-    size = min(1.5 * own, 960) // 32 * 32
-    assert note == f"The detector looked at {size:.0f} px for pictures of 960x540."
+    size = min(1.5 * own, 1100) // 32 * 32
+    assert note == f"The detector looked at {size:.0f} px for pictures of 1100x600."
     exact = YoloDetector(tiny_yolo, confidence=0, image_size=int(size))
     np.testing.assert_allclose(found.xyxy, exact.detect(frame).xyxy, atol=1e-3)
     assert exact.notes() == []

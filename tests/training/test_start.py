@@ -28,6 +28,8 @@ def test_a_start_from_another_implementations_names_is_taken_in_order(tmp_path: 
         load_start(network, tmp_path / "text.pth")
     with pytest.raises(UserError, match="no such model file"):
         load_start(network, tmp_path / "nothing.safetensors")
+    with pytest.raises(UserError, match="bundld: no such file of weights"):
+        load_start(network, tmp_path / "bundld")
 
 
 def test_a_checkpoint_starts_the_same_network_whatever_its_last_stride(

@@ -215,12 +215,16 @@ def stop_after(end: float) -> Any:
     return report
 
 
-def test_resuming_what_is_not_this_run_is_refused(people: Path, tmp_path: Path) -> None:
+def test_resuming_what_is_not_this_run_is_refused(
+    people: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     crops = read_crops(f"{people}[:10]")
     first = Trainer(settings(schedule__epochs=1), crops, tmp_path, "cpu")
     with pytest.raises(UserError, match="nothing to resume"):
         first.resume()
     first.run()
+    Trainer(settings(schedule__epochs=1), crops, tmp_path, "cpu").resume()
+    assert "the run is finished, after epoch 1" in caplog.text
     with pytest.raises(UserError, match=r"another loss.margin"):
         Trainer(settings(loss__margin=0.4), crops, tmp_path, "cpu").resume()
     with pytest.raises(UserError, match=r"another schedule.learning_rate"):
