@@ -3,8 +3,10 @@
 import pickle
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import supervision as sv
@@ -30,12 +32,16 @@ class Kept:
 
     def __init__(self, folder: Path, blurs: bool) -> None:
         self._blurs, self._failure = blurs, ""
-        # Nobody else's, as it has no name: what is unpickled is this run's own.
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._file: IO[bytes] | None = None
+        try:
+            # Nobody else's, as it has no name: what is unpickled is this run's own.
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        except OSError as error:
+            self._failure = error.strerror or str(error)
 
     def write(self, result: FrameResult) -> None:
         """Keep one frame; when that fails the video stays as it was drawn first."""
-        if self._failure:
+        if self._file is None or self._failure:
             return
         tracks = result.tracks
         kept = replace(
@@ -62,7 +68,7 @@ class Kept:
         UserError
             If they could not be kept.
         """
-        if self._failure:
+        if self._file is None or self._failure:
             raise UserError(f"What was to be drawn could not be kept ({self._failure}).")
         self._file.seek(0)
         for frame in frames:
@@ -75,7 +81,9 @@ class Kept:
 
     def discard(self) -> None:
         """Let the file go."""
-        self._file.close()
+        if self._file is not None:
+            with suppress(OSError):  # what a full disk did not take
+                self._file.close()
 
 
 def corrected(tracks: sv.Detections, corrections: Corrections) -> sv.Detections:
