@@ -47,10 +47,8 @@ class SqliteFile:
 
     Parameters
     ----------
-    folder : Path
-        Made, for its owner alone, when it is not there and a model is given.
-    model : Model, optional
-        Whose vectors are going to be used.
+    folder, model
+        As `SqliteGallery` takes them.
 
     Attributes
     ----------
@@ -66,7 +64,7 @@ class SqliteFile:
     Raises
     ------
     UserError
-        If it is not there, damaged, no gallery, of a newer version, or of another model.
+        As `SqliteGallery` does.
     """
 
     def __init__(self, folder: Path, model: Model | None = None) -> None:
