@@ -50,6 +50,8 @@ def test_a_batch_goes_on_after_a_bad_source(command: Run, batch: list[Path], tmp
     failed = error[error.index("sources failed") :]
     assert all(name in failed for name in ("cut.mp4", "missing.mp4", "text.mp4"))
     assert not re.search(r"walk\d?\b", failed)
+    # Told at the start, and at the end once.
+    assert error.index("missing.mp4: no such file") < error.index("frame 1 of 30") and failed.count("missing.mp4") == 1
     for name in ("walk", "walk2", "walk6"):
         assert re.search(rf"{name}\s+{FRAMES}\s+1\s", out) and str(tmp_path / "out" / f"{name}.txt") in out
         assert last_frame(tmp_path / "out" / f"{name}.txt") == FRAMES

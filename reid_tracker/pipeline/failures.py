@@ -15,12 +15,15 @@ class BatchError(UserError):
 
     def __init__(self, summaries: list[RunSummary]) -> None:
         failed = [each for each in summaries if each.error]
-        # Most errors begin with the source's own path.
-        lines = (
-            f"  {each.error if each.source in str(each.error) else f'{each.source}: {each.error}'}" for each in failed
-        )
+        lines = (f"  {_told(each.source, str(each.error))}" for each in failed)
         super().__init__("\n".join([f"{len(failed)} of {len(summaries)} sources failed.", *lines]))
         self.summaries = summaries
+
+
+def _told(source: str, error: str) -> str:
+    """An error with its source; most begin with the source's own path."""
+    place, colon, _ = error.partition(": ")
+    return error if colon and source in place else f"{source}: {error}"
 
 
 def raise_failures(summaries: list[RunSummary]) -> None:
