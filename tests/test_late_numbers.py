@@ -116,6 +116,7 @@ def test_the_video_is_drawn_again_with_the_right_numbers(
     )
     video = tmp_path / "out" / "yard.mp4"
     assert list(summary.outputs) == [video] and sum(1 for _ in open_source(video)) == 140
+    assert [frame.timestamp for frame in open_source(video)] == pytest.approx(np.arange(140) / RATE, abs=1e-4)
     assert nearest_colour(video, BACK + 50, (1, 2, 3)) == 2
     before = BACK + 4  # confirmed, and not recognised yet
     assert nearest_colour(video, before, (1, 2, 3)) == (3 if fails else 2)

@@ -2,9 +2,10 @@
 
 import pickle
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -13,8 +14,11 @@ import supervision as sv
 
 from reid_tracker.errors import UserError
 from reid_tracker.late_numbers import Corrections
+from reid_tracker.video.annotate import Annotator
 from reid_tracker.video.frames import Frame
 from reid_tracker.video.sinks import FrameResult
+from reid_tracker.video.splice import Part, keyframes, splice
+from reid_tracker.video.video_sink import VideoSink
 
 COLUMNS = ("tracklet", "class_name", "perhaps")  # of `Detections.data`: what is drawn
 
@@ -60,30 +64,100 @@ class Kept:
     def close(self) -> None:
         """All is there; `results` reads it."""
 
-    def results(self, frames: Iterable[Frame], corrections: Corrections) -> Iterator[FrameResult]:
-        """Each frame's result once more, with its picture and the numbers found in the end.
+    def _read(self) -> Iterator[FrameResult]:
+        if self._file is None or self._failure:
+            raise UserError(f"What was to be drawn could not be kept ({self._failure}).")
+        self._file.seek(0)
+        with suppress(EOFError):
+            while True:
+                yield pickle.load(self._file)
+
+    def changed(self, corrections: Corrections, seconds: float) -> np.ndarray:
+        """Mask [F] of frames that look otherwise with the numbers found in the end, or up to ``seconds`` after such.
 
         Raises
         ------
         UserError
             If they could not be kept.
         """
-        if self._file is None or self._failure:
-            raise UserError(f"What was to be drawn could not be kept ({self._failure}).")
-        self._file.seek(0)
-        for frame in frames:
-            try:
-                result = pickle.load(self._file)
-            except EOFError:
-                return
+        mask, until = [], -np.inf
+        for result in self._read():
+            numbers = () if result.tracks.tracker_id is None else result.tracks.tracker_id.tolist()
+            if any(corrections.of(number) != number for number in numbers):
+                until = result.frame.timestamp + seconds
+            mask.append(result.frame.timestamp <= until)
+        return np.array(mask, dtype=bool)
+
+    def results(self, corrections: Corrections) -> Iterator[FrameResult]:
+        """Each frame's result once more, without its picture, with the numbers found in the end."""
+        for result in self._read():
             dwell = result.dwell and {corrections.of(number): each for number, each in result.dwell.items()}
-            yield replace(result, frame=frame, tracks=corrected(result.tracks, corrections), dwell=dwell)
+            yield replace(result, tracks=corrected(result.tracks, corrections), dwell=dwell)
 
     def discard(self) -> None:
         """Let the file go."""
         if self._file is not None:
             with suppress(OSError):  # what a full disk did not take
                 self._file.close()
+
+
+def redraw(
+    video: Path,
+    kept: Kept,
+    frames: Iterable[Frame],
+    corrections: Corrections,
+    new_sink: Callable[[Path], VideoSink],
+    annotator: Annotator,
+    output: Path,
+    done: Callable[[int], None],
+) -> None:
+    """Draw a video again where its people have other numbers now; the rest stays as it is encoded.
+
+    Parameters
+    ----------
+    video : Path
+        As it was drawn first.
+    kept : Kept
+        What was drawn.
+    frames : iterable of Frame
+        The source once more.
+    corrections : Corrections
+        The numbers found in the end.
+    new_sink : callable
+        Makes a `VideoSink` that draws with the ``annotator``.
+    annotator : Annotator
+        What draws.
+    output : Path
+        Where to write.
+    done : callable
+        Told the number of each frame that was read.
+
+    Raises
+    ------
+    UserError
+        If something cannot be read, drawn or written.
+    """
+    begins = keyframes(video)
+    changed = kept.changed(corrections, annotator.trail_seconds)
+    again = [(first, end) for first, end in pairwise(begins) if changed[first:end].any()]
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        parts = [Part(first, end, Path(folder) / f"{first}.mp4") for first, end in again]
+        place = 0
+        sink: VideoSink | None = None
+        for number, (frame, result) in enumerate(zip(frames, kept.results(corrections), strict=False)):
+            if place == len(parts):
+                break
+            part = parts[place]
+            if number >= part.first:
+                sink = sink or new_sink(part.video)
+                sink.write(replace(result, frame=frame))
+            elif frame.image is not None:
+                annotator.remember(result.tracks, frame.timestamp, *frame.image.shape[1::-1])
+            if number + 1 == part.end and sink is not None:
+                sink.close()
+                sink, place = None, place + 1
+            done(number + 1)
+        splice(video, parts, output)
 
 
 def corrected(tracks: sv.Detections, corrections: Corrections) -> sv.Detections:

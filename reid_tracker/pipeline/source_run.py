@@ -21,7 +21,7 @@ from reid_tracker.ownership import Claim, claim
 from reid_tracker.pipeline.follow import Follower, inside_of
 from reid_tracker.pipeline.models import AppearanceModel, Models
 from reid_tracker.pipeline.plan import Job, claim_arguments
-from reid_tracker.pipeline.redraw import Kept
+from reid_tracker.pipeline.redraw import Kept, redraw
 from reid_tracker.places.files import Places
 from reid_tracker.report.run import Reports, begin_reports
 from reid_tracker.results import RunSummary, annotator_of, ending, open_sinks, wanted_files
@@ -196,7 +196,7 @@ class SourceRun:
         settled = partial(Settling, fill_seconds=output.bridge_seconds, smooth=output.smooth_boxes, inside=inside)
         sinks = open_sinks(output, claimed, job.outputs, self._source, self._counter, recorder, made, settled)
         kept = self._keep_drawing(claimed)
-        others = [each for each in (recorder, history, made.log, kept and settled(kept)) if each is not None]
+        others = [each for each in (recorder, history, made.log, kept) if each is not None]
         corrections = Corrections()
         again = partial(self._draw_again, kept, claimed) if kept else None
         began = time.perf_counter()
@@ -223,15 +223,15 @@ class SourceRun:
         job, config, source, progress = self._job, self._config, self._source, self._common.progress
         video = next(output for output, kind in job.outputs.items() if kind == "video")
         again = Again(f"{source.name}, drawn again", source.frame_count, [])
+
+        def done(number: int) -> None:
+            if progress is not None:
+                progress(again, number)
+
+        annotator = annotator_of(config.output, self._counter, self._recorder)
+        drawn = partial(VideoSink, frame_rate=source.frame_rate, annotator=annotator)
         with claimed.renewed(video) as place, closing(ahead(open_source(job.path, **config.source.frames()))) as frames:
-            sink = VideoSink(place, source.frame_rate, annotator_of(config.output, self._counter, self._recorder))
-            try:
-                for number, result in enumerate(kept.results(frames, corrections), 1):
-                    sink.write(result)
-                    if progress is not None:
-                        progress(again, number)
-            finally:
-                sink.close()
+            redraw(claimed.place(video), kept, frames, corrections, drawn, annotator, place, done)
 
     def _run(self, sinks: list[Sink], corrections: Corrections) -> None:
         """The loop itself. Reading, detecting and writing have a thread each; embedding and association happen here."""

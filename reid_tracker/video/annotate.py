@@ -64,7 +64,7 @@ class Annotator:
         label: Callable[[int], str] = "#{}".format,
     ) -> None:
         self._label = label
-        self._trail_seconds = trail_seconds
+        self.trail_seconds = trail_seconds
         self.shapes = shapes or {}
         self._blur = sv.BlurAnnotator() if blur_people else None
         self._trails: dict[tuple[int, int], deque[tuple[float, float, float]]] = {}
@@ -124,6 +124,15 @@ class Annotator:
             self._draw_labels(scene, tracks, dwell or {})
         return scene
 
+    def remember(self, tracks: sv.Detections, timestamp: float, width: int, height: int) -> None:
+        """Take in a frame that is not drawn: trails and classes go on as if it had been."""
+        boxes, is_visible = clip_boxes(tracks.xyxy, width, height)
+        tracks = replace(tracks, xyxy=np.nan_to_num(tracks.xyxy))[is_visible]
+        tracks.xyxy = boxes
+        self._follow_feet(tracks, timestamp)
+        if len(tracks) and tracks.class_id is not None:
+            self._classes.update(tracks.class_id.tolist())
+
     def _set_up(self, width: int, height: int) -> None:
         """Choose line and letter sizes for this size of picture."""
         self._size = (width, height)
@@ -165,8 +174,8 @@ class Annotator:
         classes = tracks.data.get("class_name", tracks.class_id)
         return [f"{name} {kind}" for name, kind in zip(names, classes, strict=True)]
 
-    def _draw_trails(self, scene: np.ndarray, tracks: sv.Detections, timestamp: float) -> None:
-        """Add this frame's foot points, forget old ones, draw the rest."""
+    def _follow_feet(self, tracks: sv.Detections, timestamp: float) -> None:
+        """Add this frame's foot points, and forget old ones."""
         identities = [] if tracks.tracker_id is None else tracks.tracker_id.tolist()
         tracklets = tracks.data.get("tracklet", np.zeros(len(tracks), int)).tolist()
         # One trail for each unbroken piece of motion: a return elsewhere must not draw a line across the picture.
@@ -176,11 +185,15 @@ class Annotator:
             trail = self._trails.setdefault((identity, tracklet), deque(maxlen=TRAIL_POINTS))
             trail.append((timestamp, (left + right) / 2, bottom))
         for (identity, tracklet), trail in list(self._trails.items()):
-            while trail and trail[0][0] <= timestamp - self._trail_seconds:
+            while trail and trail[0][0] <= timestamp - self.trail_seconds:
                 trail.popleft()
             if not trail:
                 del self._trails[identity, tracklet]
-                continue
+
+    def _draw_trails(self, scene: np.ndarray, tracks: sv.Detections, timestamp: float) -> None:
+        """Draw the paths of the last moments, up to this frame."""
+        self._follow_feet(tracks, timestamp)
+        for (identity, _), trail in self._trails.items():
             points = np.array(trail)[:, 1:]
             points = np.round(points * 16).astype(np.int32)  # shift=4 is sixteenths of a pixel: smooth when slow
             color = _PALETTE.by_idx(identity).as_bgr()

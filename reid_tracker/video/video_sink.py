@@ -1,7 +1,8 @@
 """The annotated video, playable up to the moment of a kill."""
 
 import struct
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,7 @@ class VideoSink:
         self._container.mux(self._stream.encode(picture))
 
     def _open(self, width: int, height: int) -> None:
-        muxing = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
-        muxing["frag_duration"] = str(round(FRAGMENT_SECONDS * 1e6))
-        self._file = _VideoFile(self._path)
-        container = av.open(self._file, "w", format="mp4", container_options=muxing)
+        container, self._file = _new_file(self._path)
         # No B-frames: an mp4 whose header comes first cannot say that pictures are delayed, and all times would shift.
         # Superfast takes 55 % of veryfast's time, and at this crf a fifth more bytes than that at 23 for the same PSNR.
         coding = {"preset": "superfast", "crf": "24", "bf": "0"}
@@ -139,6 +137,25 @@ class VideoSink:
         stream.codec_context.color_range = av.video.reformatter.ColorRange.MPEG
         container.start_encoding()
         self._container, self._stream = container, stream
+
+
+def _new_file(path: Path) -> "tuple[Any, _VideoFile]":
+    """A fragmented mp4 to write to, and the file that it goes into."""
+    muxing = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+    muxing["frag_duration"] = str(round(FRAGMENT_SECONDS * 1e6))
+    file = _VideoFile(path)
+    return av.open(file, "w", format="mp4", container_options=muxing), file
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Any]:
+    """A fragmented mp4 to write packets to, closed with the block."""
+    container, file = _new_file(path)
+    try:
+        yield container
+        container.close()
+    finally:
+        file.close()
 
 
 class _Numbers:
