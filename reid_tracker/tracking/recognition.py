@@ -134,40 +134,59 @@ class Recognition:
 
     def recognise(self, detection_of: np.ndarray, now: float) -> np.ndarray:
         """Give newcomers who look like someone out of sight that one's number; the detections of all tracks."""
-        table, s, memory = self._table, self._settings, self._memory
-        memory.absorb()
+        self._memory.absorb()
         useless = self._calibration.learned and self._calibration.statistics is None  # vectors that do not discriminate
-        if useless or not len(memory):
+        if useless or not len(self._memory):
             return detection_of
+        rows, cosine = self._candidates(detection_of, now)
+        if not rows.size:
+            return detection_of
+        gone = self._apply(self._decide(rows, cosine))
+        if not gone.any():
+            return detection_of
+        self._table.keep(~gone)
+        return detection_of[~gone]
+
+    def _candidates(self, detection_of: np.ndarray, now: float) -> tuple[np.ndarray, np.ndarray]:
+        """Tracks [R] of newcomers who are due for a comparison, and their cosines [R, C] with those in the memory."""
+        table, s = self._table, self._settings
         in_view = (table.state == CONFIRMED) & (detection_of != UNMATCHED)
         since = np.minimum(table.whole_since, table.born + CUT_SECONDS)
         undecided = (table.identity == 0) | ((table.born > -np.inf) & (now - since <= s.return_seconds))
         enough = (table.last_view == now) & (table.view_count >= NEWCOMER_CROPS) & self.seen_enough()
         rows = np.flatnonzero(in_view & undecided & enough)
         if not rows.size:
-            return detection_of
+            return rows, np.zeros((0, len(self._memory)))
         means = table.views.sum(axis=1) / np.maximum(table.view_count, 1)[:, None]
-        others = (table.state == CONFIRMED) & (detection_of != UNMATCHED) & ~undecided & (table.view_count > 0)
+        others = in_view & ~undecided & (table.view_count > 0)
         class_id = None if s.class_agnostic else table.class_id[rows]
-        cosine = memory.likeness(means[rows], class_id, table.born[rows], means[others])
+        return rows, self._memory.likeness(means[rows], class_id, table.born[rows], means[others])
+
+    def _decide(self, rows: np.ndarray, cosine: np.ndarray) -> dict[int, int]:
+        """Which track is which identity of the memory."""
+        table, memory = self._table, self._memory
         candidates, given = np.isfinite(cosine).sum(axis=1), self._calibration.given
         nearest = -np.sort(-np.pad(cosine, ((0, 0), (0, 1)), constant_values=-1.0), axis=1)[:, :2]
-        rates = s.return_false_match_rate * np.array([[1.0], [AT_ONCE]])
+        rates = self._settings.return_false_match_rate * np.array([[1.0], [AT_ONCE]])
         asked, asked_at_once = return_cosine(rates, np.maximum(candidates, 1), given)
         clear = (nearest[:, 0] > asked) & (nearest[:, 0] - nearest[:, 1] >= RETURN_MARGIN)
         best = cosine.argmax(axis=1)
         before, resembled = table.resembles[rows], np.where(clear, memory.identity[best], 0)
         table.resembles[rows] = resembled
         clear &= (nearest[:, 0] > asked_at_once) | (before == resembled)
-        gone = np.zeros(len(table), dtype=bool)
-        taken: set[int] = set()
         # Two newcomers cannot be one person: the more similar one is matched first.
-        for each in np.flatnonzero(clear)[np.argsort(-cosine[clear, best[clear]])]:
-            row, found = rows[each], best[each]
-            identity = int(memory.identity[found])
-            if identity in taken:
-                continue
-            taken.add(identity)
+        order = np.flatnonzero(clear)[np.argsort(-cosine[clear, best[clear]])]
+        found: dict[int, int] = {}
+        for row, identity in zip(rows[order].tolist(), memory.identity[best[order]].tolist(), strict=True):
+            if identity not in found.values():
+                found[row] = identity
+        return found
+
+    def _apply(self, found: dict[int, int]) -> np.ndarray:
+        """Number the tracks so, with the views known of them; mask [N] of the lost tracks that this makes up for."""
+        table, memory = self._table, self._memory
+        gone = np.zeros(len(table), dtype=bool)
+        for row, identity in found.items():
             self.own -= table.identity[row] != 0
             self.guests |= memory.known & {identity}
             gone |= (table.state == LOST) & (table.identity == identity)
@@ -179,11 +198,8 @@ class Recognition:
                 table.views[row], table.view_count[row] = (
                     part[0] for part in add_views(table.views[[row]], table.view_count[[row]], view[None])
                 )
-        memory.wake(taken)
-        if not gone.any():
-            return detection_of
-        table.keep(~gone)
-        return detection_of[~gone]
+        memory.wake(found.values())
+        return gone
 
     def perhaps(self, rows: np.ndarray, now: float) -> np.ndarray:
         """Whom newcomers among the tracks ``rows`` look like, until a second look says so; int [K], 0 is nobody."""
