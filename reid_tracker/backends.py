@@ -76,8 +76,8 @@ def _form(
         if not is_cpu(device):
             return path
         if ready is None:
-            if path.suffix == CHECKPOINT and path.is_file():
-                logger.warning("%s runs in PyTorch; --backend openvino is several times as fast here", path.name)
+            if path.suffix == CHECKPOINT and path.is_file() and importlib.util.find_spec("openvino") is not None:
+                logger.warning("%s runs in PyTorch; --backend openvino takes a fraction of the time", path.name)
             return path
         if importlib.util.find_spec("openvino") is None:
             logger.warning("without OpenVINO this takes several times as long; pip install openvino")

@@ -26,7 +26,7 @@ from reid_tracker.writing import is_stream, write_whole
 
 FOLDER, RECORD, LOCK = ".reid_tracker", "files.json", "files.lock"
 RECORD_SECONDS = 30.0  # for another run to end its look at the record
-_FRESH = ".new"  # ends the names of what is written anew
+FRESH = ".new"  # ends the names of what is written anew
 _EMPTY = "empty"  # mark of a file that is about to be made
 _MARKS = 2  # of one file: those before and after a rename, as a kill may come in between
 
@@ -135,9 +135,9 @@ class Claim:
                     self._made.append(folder)
         with _record(parent) as record:
             record["running"] = {key: name for key, name in record["running"].items() if _is_alive(parent, name)}
-            for fresh in own.glob(f"*{_FRESH}"):  # of a run that was killed meanwhile
+            for fresh in own.glob(f"*{FRESH}"):  # of a run that was killed meanwhile
                 if not _is_alive(parent, f"{fresh.name.partition('-')[0]}.lock"):
-                    fresh.unlink(missing_ok=True)
+                    _remove(fresh)
             for each in (each for output in outputs for each in (output, part_of(output))):
                 _check_free(each, record)
             lock = FileLock(own / f"{uuid.uuid4().hex}.lock", timeout=0, thread_local=False)
@@ -213,7 +213,7 @@ class Claim:
         """
         place = self.place(output)
         lock = Path(self._locks[place.parent].lock_file)
-        fresh = lock.with_name(f"{lock.stem}-{uuid.uuid4().hex[:8]}{_FRESH}")
+        fresh = lock.with_name(f"{lock.stem}-{uuid.uuid4().hex[:8]}{FRESH}")
         try:
             _make(fresh, self._private)
             yield fresh

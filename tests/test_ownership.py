@@ -284,8 +284,11 @@ def test_what_a_killed_run_was_writing_anew_goes_and_a_living_one_s_stays(tmp_pa
             fresh.write_text("b\n")
             of_the_killed = tmp_path / FOLDER / "0123456789abcdef0123456789abcdef-01234567.new"
             of_the_killed.write_text("half")
+            parts = of_the_killed.with_name("0123456789abcdef0123456789abcdef-01234567abc.new")
+            parts.mkdir()
+            (parts / "0.mp4").write_text("half")
             with claim([other]):
-                assert not of_the_killed.exists() and fresh.read_text() == "b\n"
+                assert not of_the_killed.exists() and not parts.exists() and fresh.read_text() == "b\n"
         claimed.complete()
     assert one.read_text() == "b\n"
     with claim([third]) as claimed:

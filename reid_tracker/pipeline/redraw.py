@@ -2,7 +2,7 @@
 
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -14,6 +14,7 @@ import supervision as sv
 
 from reid_tracker.errors import UserError
 from reid_tracker.late_numbers import Corrections
+from reid_tracker.ownership import FRESH
 from reid_tracker.video.annotate import Annotator
 from reid_tracker.video.frames import Frame
 from reid_tracker.video.sinks import FrameResult
@@ -106,10 +107,9 @@ def redraw(
     kept: Kept,
     frames: Iterable[Frame],
     corrections: Corrections,
-    new_sink: Callable[[Path], VideoSink],
     annotator: Annotator,
+    frame_rate: float,
     output: Path,
-    done: Callable[[int], None],
 ) -> None:
     """Draw a video again where its people have other numbers now; the rest stays as it is encoded.
 
@@ -123,14 +123,12 @@ def redraw(
         The source once more.
     corrections : Corrections
         The numbers found in the end.
-    new_sink : callable
-        Makes a `VideoSink` that draws with the ``annotator``.
     annotator : Annotator
         What draws.
+    frame_rate : float
+        Nominal frames per second, as the first drawing had it.
     output : Path
-        Where to write.
-    done : callable
-        Told the number of each frame that was read.
+        Where to write; what is drawn lies beside it until it is put together.
 
     Raises
     ------
@@ -140,7 +138,8 @@ def redraw(
     begins = keyframes(video)
     changed = kept.changed(corrections, annotator.trail_seconds)
     again = [(first, end) for first, end in pairwise(begins) if changed[first:end].any()]
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+    # Named as the output is: if a kill leaves it, it goes when the output does.
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=output.stem, suffix=FRESH) as folder:
         parts = [Part(first, end, Path(folder) / f"{first}.mp4") for first, end in again]
         place = 0
         sink: VideoSink | None = None
@@ -149,14 +148,13 @@ def redraw(
                 break
             part = parts[place]
             if number >= part.first:
-                sink = sink or new_sink(part.video)
+                sink = sink or VideoSink(part.video, frame_rate, annotator)
                 sink.write(replace(result, frame=frame))
             elif frame.image is not None:
                 annotator.remember(result.tracks, frame.timestamp, *frame.image.shape[1::-1])
             if number + 1 == part.end and sink is not None:
                 sink.close()
                 sink, place = None, place + 1
-            done(number + 1)
         splice(video, parts, output)
 
 

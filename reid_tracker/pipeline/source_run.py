@@ -195,10 +195,13 @@ class SourceRun:
         output, inside = self._config.output, inside_of(self._common.polygon)
         settled = partial(Settling, fill_seconds=output.bridge_seconds, smooth=output.smooth_boxes, inside=inside)
         sinks = open_sinks(output, claimed, job.outputs, self._source, self._counter, recorder, made, settled)
-        kept = self._keep_drawing(claimed)
+        # Something to draw the video again from, where people may be recognised late.
+        video = next((file for file, kind in job.outputs.items() if kind == "video"), None)
+        may_return = self._config.tracker.memory_seconds > 0
+        kept = Kept(claimed.folder(video), output.blur_people) if video and may_return else None
         others = [each for each in (recorder, history, made.log, kept) if each is not None]
         corrections = Corrections()
-        again = partial(self._draw_again, kept, claimed) if kept else None
+        again = partial(self._draw_again, video, kept, claimed) if video and kept else None
         began = time.perf_counter()
         try:
             with ending(claimed, sinks, summary, others=others, corrected=(corrections, job.outputs), draw_again=again):
@@ -212,26 +215,23 @@ class SourceRun:
             summary.notes.append(recorder.summary())
         summary.notes += [each.note for each in sinks.values() if isinstance(each, VideoSink) and each.note]
 
-    def _keep_drawing(self, claimed: Claim) -> Kept | None:
-        """Something to draw the video again from, where people may be recognised late."""
-        may_return = self._config.tracker.memory_seconds > 0
-        video = next((output for output, kind in self._job.outputs.items() if kind == "video"), None)
-        return Kept(claimed.folder(video), self._config.output.blur_people) if video and may_return else None
-
-    def _draw_again(self, kept: Kept, claimed: Claim, corrections: Corrections) -> None:
-        """Read the video a second time, and draw it with the numbers found in the end."""
-        job, config, source, progress = self._job, self._config, self._source, self._common.progress
-        video = next(output for output, kind in job.outputs.items() if kind == "video")
+    def _draw_again(self, video: Path, kept: Kept, claimed: Claim, corrections: Corrections) -> None:
+        """Read the source a second time, and draw the video with the numbers found in the end."""
+        config, source, progress = self._config, self._source, self._common.progress
         again = Again(f"{source.name}, drawn again", source.frame_count, [])
 
-        def done(number: int) -> None:
-            if progress is not None:
-                progress(again, number)
+        def told(frames: Iterable[Frame]) -> Iterator[Frame]:
+            for number, frame in enumerate(frames, 1):
+                yield frame
+                if progress is not None:
+                    progress(again, number)
 
         annotator = annotator_of(config.output, self._counter, self._recorder)
-        drawn = partial(VideoSink, frame_rate=source.frame_rate, annotator=annotator)
-        with claimed.renewed(video) as place, closing(ahead(open_source(job.path, **config.source.frames()))) as frames:
-            redraw(claimed.place(video), kept, frames, corrections, drawn, annotator, place, done)
+        with (
+            claimed.renewed(video) as place,
+            closing(ahead(open_source(self._job.path, **config.source.frames()))) as read,
+        ):
+            redraw(claimed.place(video), kept, told(read), corrections, annotator, source.frame_rate, place)
 
     def _run(self, sinks: list[Sink], corrections: Corrections) -> None:
         """The loop itself. Reading, detecting and writing have a thread each; embedding and association happen here."""
