@@ -2,8 +2,8 @@
 
 A person who comes back may be recognised a moment after getting a new number. No one else has had that number, so all
 that was written under it is theirs, and is corrected when a run is over. While they were thought lost, they may have
-been written where they were expected: of a frame's boxes of theirs that were not seen, only the first stays, and none
-beside one that was seen. (Those that were seen come first.)
+been written where they were expected, beside the box that was seen under the new number. No frame names anybody twice:
+the first box stays. (Those that were seen come first.)
 """
 
 import json
@@ -87,7 +87,7 @@ class Corrections:
             each["id"] = self.of(each["id"])
             if each.get("perhaps") == each["id"]:
                 del each["perhaps"]  # it was so
-            if each["confidence"] != 0 or each["id"] not in there:
+            if each["id"] not in there:
                 tracks.append(each)
             there.add(each["id"])
         frame["tracks"] = tracks
@@ -99,8 +99,7 @@ class Corrections:
         table = polars.read_parquet(place)
         table = table.with_columns(polars.col("identity").replace({each: self.of(each) for each in self._became}))
         first = polars.int_range(polars.len()).over("frame", "identity") == 0
-        table = table.filter((polars.col("confidence") > 0) | first)
-        table.write_parquet(place)
+        table.filter(first).write_parquet(place)
 
     def _move_crops(self, folder: Path) -> None:
         for own in sorted(folder.iterdir()):
@@ -126,7 +125,7 @@ class _MotLines:
         identity = self._corrections.of(int(number))
         if frame != self._frame:
             self._frame, self._there = frame, set()
-        if identity in self._there and not float(rest.split(",")[4]):
+        if identity in self._there:
             return ""
         self._there.add(identity)
         return f"{frame},{identity},{rest}"

@@ -68,7 +68,7 @@ VARIANTS: tuple[dict[str, Any], ...] = (
 )
 
 
-BRIDGE_SECONDS, SMOOTH = OutputSettings().bridge_seconds, True
+BRIDGE_SECONDS, LEAD_IN_SECONDS, SMOOTH = OutputSettings().bridge_seconds, OutputSettings().lead_in_seconds, True
 FILES = False
 
 
@@ -127,8 +127,8 @@ def jittered(data: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
 
 def tracks_of(
     sequence: str, settings: dict[str, Any], copy: int, data: Path, cache: Path
-) -> Iterator[tuple[int, sv.Detections]]:
-    """Track a sequence, or a jittered copy (0 is none), with these settings: each frame's number and tracks."""
+) -> Iterator[tuple[int, sv.Detections, sv.Detections]]:
+    """Track a sequence, or a jittered copy (0 is none): each frame's number, tracks and all boxes."""
     columns, about = read(sequence, data, cache)
     rate, size = float(about["frameRate"]), (int(about["imWidth"]), int(about["imHeight"]))
     if copy:
@@ -153,7 +153,7 @@ def tracks_of(
         tracks = tracker.update(found, now, image)
         if SMOOTH:
             tracks.data["measured_xyxy"], tracks.xyxy = tracks.xyxy, tracks.data["smooth_xyxy"]
-        yield number, bridge(tracks, tracker, size)
+        yield number, bridge(tracks, tracker, size), found
 
 
 def follow(task: tuple[str, dict[str, Any], int, Path, Path]) -> tuple[str, dict[str, float]]:
@@ -163,9 +163,9 @@ def follow(task: tuple[str, dict[str, Any], int, Path, Path]) -> tuple[str, dict
     with tempfile.TemporaryDirectory() as work:
         result = Path(work) / f"{Path(sequence).name}.txt"
         sink: Sink = MotSink(result)
-        sink = Settling(sink, BRIDGE_SECONDS) if FILES else sink
-        for number, tracks in tracks_of(*task):
-            sink.write(FrameResult(Frame(None, number - 1, number / rate), tracks, tracks))
+        sink = Settling(sink, BRIDGE_SECONDS, lead_in_seconds=LEAD_IN_SECONDS) if FILES else sink
+        for number, tracks, found in tracks_of(*task):
+            sink.write(FrameResult(Frame(None, number - 1, number / rate), tracks, found))
         sink.close()
         figures = evaluate_mot(data / sequence, result)
     return sequence, next(iter(figures.values()))

@@ -58,7 +58,7 @@ def judge(task: tuple[str, dict[str, Any], Path, Path]) -> tuple[str, Judged]:
     rate = float(read(sequence, data, cache)[1]["frameRate"])
     rows = [
         (number, *row, "person", number / rate)
-        for number, shown in tracks_of(sequence, settings, 0, data, cache)
+        for number, shown, _ in tracks_of(sequence, settings, 0, data, cache)
         for row in zip(shown.tracker_id.tolist(), *shown.xyxy.T.tolist(), shown.confidence.tolist(), strict=True)
     ]
     tracks = Tracks.from_rows(rows, sequence)

@@ -142,6 +142,23 @@ def test_looking_back_writes_the_same_files_again(clip, tmp_path):
     assert len((tmp_path / "walk_refined.jsonl").read_text().splitlines()) == FRAMES
 
 
+def test_files_know_newcomers_from_their_weak_first_boxes_on(clip, tmp_path):
+    class Dim(TruthDetector):
+        def detect(self, frame):
+            found = detections(truth_boxes(frame.index)[:2])
+            found.confidence[1] = 0.9 if frame.index >= 12 else 0.2
+            return found
+
+    asked = {"output.folder": str(tmp_path), "output.mot": True, "embedder.enabled": False, "refine.enabled": True}
+    for seconds, first in (("0", 15), ("0.5", 15 - round(0.5 * RATE)), ("9", 1)):
+        track(clip, load(TrackConfig, None, {**asked, "output.lead_in_seconds": seconds}), detector=Dim())
+        for name in ("walk", "walk_refined"):
+            rows = read_rows(tmp_path / f"{name}.txt")
+            rows = rows[rows[:, 1] == 2]
+            assert rows[:, 0].tolist() == list(range(first, FRAMES + 1)), (name, seconds)
+            assert np.allclose(rows[rows[:, 0] < 13, 6], 0.2)
+
+
 def test_a_second_video_goes_on_with_the_first_one_s_identities(clip, tmp_path):
     state = str(tmp_path / "state")
     asked = {"output__jsonl": True, "output__save_state": state}

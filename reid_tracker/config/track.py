@@ -185,6 +185,12 @@ class OutputSettings(ShownSettings):
     overwrite: bool = setting(
         False, "true = replace files that this program did not write, or wrote of another source; never an input."
     )
+    lead_in_seconds: float = setting(
+        1.0,
+        "Text and tables of recorded video name newcomers from their first weak boxes on, so long before they were "
+        "sure of; 0 = not.",
+        ge=0,
+    )
     save_state: str | None = setting(None, "File for what the tracker knows after the last frame, to resume from.")
 
 

@@ -193,13 +193,20 @@ class SourceRun:
         """Track from the first frame to the last, and write."""
         job, summary, recorder = self._job, self._summary, self._recorder
         output, inside = self._config.output, inside_of(self._common.polygon)
-        settled = partial(Settling, fill_seconds=output.bridge_seconds, smooth=output.smooth_boxes, inside=inside)
+        settled = partial(
+            Settling,
+            fill_seconds=output.bridge_seconds,
+            smooth=output.smooth_boxes,
+            inside=inside,
+            lead_in_seconds=output.lead_in_seconds,
+        )
+        whole = history and Settling(history, 0, smooth=False, inside=inside, lead_in_seconds=output.lead_in_seconds)
         sinks = open_sinks(output, claimed, job.outputs, self._source, self._counter, recorder, made, settled)
         # Something to draw the video again from, where people may be recognised late.
         video = next((file for file, kind in job.outputs.items() if kind == "video"), None)
         may_return = self._config.tracker.memory_seconds > 0
         kept = Kept(claimed.folder(video), output.blur_people) if video and may_return else None
-        others = [each for each in (recorder, history, made.log, kept) if each is not None]
+        others = [each for each in (recorder, whole, made.log, kept) if each is not None]
         corrections = Corrections()
         again = partial(self._draw_again, video, kept, claimed) if video and kept else None
         began = time.perf_counter()

@@ -63,20 +63,22 @@ class Bridge:
 
 
 def add_missed(tracks: sv.Detections, missed: sv.Detections) -> sv.Detections:
-    """Append people who were not seen to a frame's tracks, with confidence 0.
+    """Append people to a frame's tracks who were not seen, or only found afterwards.
 
     Parameters
     ----------
     tracks : supervision.Detections
         With ``tracker_id``, or nobody.
     missed : supervision.Detections
-        With ``class_id`` and ``tracker_id``; what they lack of the tracks' ``data`` is NaN, empty or 0.
+        With ``class_id`` and ``tracker_id``; without ``confidence`` it is 0: not seen. What they lack of the tracks'
+        ``data`` is NaN, empty or 0.
     """
     count = len(missed)
+    confidence = np.zeros(count) if missed.confidence is None else missed.confidence
     return sv.Detections(
         xyxy=np.concatenate([tracks.xyxy, missed.xyxy]),
         mask=_add(tracks.mask, None, count),
-        confidence=np.append(np.ones(len(tracks)) if tracks.confidence is None else tracks.confidence, np.zeros(count)),
+        confidence=np.append(np.ones(len(tracks)) if tracks.confidence is None else tracks.confidence, confidence),
         class_id=_add(tracks.class_id, missed.class_id, count),
         tracker_id=missed.tracker_id if tracks.tracker_id is None else np.append(tracks.tracker_id, missed.tracker_id),
         data={name: _add(np.asarray(column), missed.data.get(name), count) for name, column in tracks.data.items()},

@@ -1,18 +1,18 @@
 """Boxes in the files of recorded video: a moment later it is known how somebody went on.
 
 While a video is tracked, a box is smoothed by what came before, and who is missed is shown where expected. Files can
-wait: boxes are smoothed from both sides, and who was missed for a moment is on the straight line to where they were
-seen again.
+wait: boxes are smoothed from both sides, who was missed for a moment is on the straight line to where they were seen
+again, and newcomers are there from their first weak boxes on (`beginnings`).
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import supervision as sv
 
-from reid_tracker.tracking import kalman
+from reid_tracker.tracking import beginnings, kalman
 from reid_tracker.tracking.bridge import add_missed, measured
 from reid_tracker.tracking.smoothing import FURTHEST, PLACE_SECONDS, SIZE_SMOOTHING, lines_at
 from reid_tracker.video.frames import Frame
@@ -29,14 +29,39 @@ class _Moment:
     result: FrameResult
     tracklet: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # [P]
     box: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))  # [P, 4]
-    missed: dict[int, sv.Detections] = field(default_factory=dict)  # by tracklet, as they were seen again
+    added: dict[int, sv.Detections] = field(default_factory=dict)  # who is not in the result, by tracklet
 
     @property
     def time(self) -> float:
         return self.result.frame.timestamp
 
+    def identities(self) -> set[int]:
+        numbers = self.result.tracks.tracker_id
+        return set() if numbers is None else set(numbers.tolist())
+
     def add(self, tracklet: np.ndarray, box: np.ndarray) -> None:
         self.tracklet, self.box = np.append(self.tracklet, tracklet), np.concatenate([self.box, box])
+
+    def add_later(self, who: sv.Detections, box: np.ndarray, confidence: float) -> None:
+        """Add somebody as found later: their row of another frame, and their centre and size [4] here."""
+        who = who[[0]]
+        who.confidence = np.array([confidence])
+        tracklet = who.data["tracklet"]
+        self.add(tracklet, box[None])
+        self.added[int(tracklet[0])] = who
+
+    def nobodys(self) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes that were detected and are no one's, xyxy float32 [M, 4], and their confidences [M]."""
+        found, tracks = self.result.detections, self.result.tracks
+        left = beginnings.free(found.xyxy, np.concatenate([tracks.xyxy, corners(self.box)]))
+        confidence = np.ones(len(found)) if found.confidence is None else found.confidence
+        return found.xyxy[left], confidence[left]
+
+
+def corners(centred: np.ndarray) -> np.ndarray:
+    """Centres and sizes [N, 4] as corner boxes, xyxy float32 [N, 4]; a size is one pixel at least."""
+    half = np.maximum(centred[:, 2:], 1) / 2
+    return np.concatenate([centred[:, :2] - half, centred[:, :2] + half], axis=1).astype(np.float32)
 
 
 class Settling:
@@ -52,6 +77,8 @@ class Settling:
         Whether boxes are smoothed.
     inside : callable, optional
         Tells, of boxes [N, 4], which may be added at all.
+    lead_in_seconds : float
+        How far back the beginnings of newcomers are looked for.
     """
 
     def __init__(
@@ -60,13 +87,18 @@ class Settling:
         fill_seconds: float,
         smooth: bool = True,
         inside: Callable[[np.ndarray], np.ndarray] | None = None,
+        lead_in_seconds: float = 0.0,
     ) -> None:
         self._sink, self._fill, self._smooth, self._inside = sink, fill_seconds, smooth, inside
+        self._lead_in = lead_in_seconds
         self._reach = FURTHEST * PLACE_SECONDS * SIZE_SMOOTHING if smooth else 0.0
         self._wait = self._reach + fill_seconds  # a box within reach may be filled in so late
+        if lead_in_seconds:
+            self._wait = max(self._wait, lead_in_seconds + beginnings.LASTING_SECONDS)
         self._moments: deque[_Moment] = deque()  # those written within reach, then those that wait
         self._waiting = 0  # how many of them wait
         self._last: dict[int, tuple[float, np.ndarray]] = {}  # when and where each tracklet was last measured
+        self._first: dict[int, list[tuple[float, np.ndarray]]] = {}  # the first sightings of newcomers
 
     @property
     def last_frame(self) -> int:
@@ -90,7 +122,7 @@ class Settling:
             self._sink.close()
 
     def _measure(self, moment: _Moment) -> None:
-        """Take in where everybody was seen, and fill the gaps that end here."""
+        """Take in where everybody was seen, fill the gaps that end here, and look for the beginnings of newcomers."""
         tracks = measured(moment.result.tracks)
         if not len(tracks) or tracks.tracker_id is None or "tracklet" not in tracks.data:
             return
@@ -98,15 +130,50 @@ class Settling:
         moment.add(tracks.data["tracklet"], boxes)
         previous = self._moments[-2].time if len(self._moments) > 1 else -np.inf
         for row, tracklet in enumerate(tracks.data["tracklet"].tolist()):
-            before, box = self._last.get(tracklet, (-np.inf, boxes[row]))
-            self._last[tracklet] = moment.time, boxes[row]
-            if moment.time - self._fill - TICK <= before < previous:
-                who = tracks[[row]]
-                for each in list(self._moments)[-self._waiting : -1]:
-                    if each.time > before:
-                        share = (each.time - before) / (moment.time - before)
-                        each.add(np.array([tracklet]), ((1 - share) * box + share * boxes[row])[None])
-                        each.missed[tracklet] = who
+            here = moment.time, boxes[row]
+            if tracklet not in self._last and self._lead_in:
+                self._first[tracklet] = []
+            before = self._last.get(tracklet, (-np.inf, boxes[row]))
+            self._last[tracklet] = here
+            if moment.time - self._fill - TICK <= before[0] < previous:
+                self._fill_gap(tracks[[row]], before, here)
+            if tracklet in self._first:
+                self._first[tracklet].append(here)
+                if moment.time - self._first[tracklet][0][0] >= beginnings.LASTING_SECONDS - TICK:
+                    self._begin_earlier(tracks[[row]], self._first.pop(tracklet))
+
+    def _unwritten(self) -> list[_Moment]:
+        return list(self._moments)[-self._waiting :]
+
+    def _fill_gap(self, who: sv.Detections, before: tuple[float, np.ndarray], after: tuple[float, np.ndarray]) -> None:
+        """Put somebody (a row of tracks) on the straight line between two moments (time, box) when they were seen."""
+        for each in self._unwritten():
+            if before[0] < each.time < after[0]:
+                share = (each.time - before[0]) / (after[0] - before[0])
+                each.add_later(who, (1 - share) * before[1] + share * after[1], 0)
+
+    def _begin_earlier(self, who: sv.Detections, first: list[tuple[float, np.ndarray]]) -> None:
+        """Add a newcomer (a row of tracks), known from the first sightings (time, box), to the frames before."""
+        earlier = list[tuple[_Moment, np.ndarray, np.ndarray]]()
+
+        def before() -> Iterator[tuple[float, np.ndarray]]:
+            for each in reversed(self._unwritten()):
+                if each.time < first[0][0]:
+                    if who.tracker_id[0] in each.identities():
+                        return
+                    earlier.append((each, *each.nobodys()))
+                    yield each.time, earlier[-1][1]
+
+        times, boxes = (np.array(column) for column in zip(*first, strict=True))
+        found = beginnings.sightings_before(times, corners(boxes), before(), self._lead_in)
+        after = first[0]
+        for row, (moment, xyxy, confidence) in zip(found, earlier, strict=False):
+            if row is not None:
+                here = moment.time, kalman.measure(xyxy[row][None])[0]
+                moment.add_later(who, here[1], confidence[row])
+                if after[0] - here[0] <= self._fill + TICK:
+                    self._fill_gap(who, here, after)
+                after = here
 
     def _write_until(self, time: float) -> None:
         while self._waiting and self._moments[-self._waiting].time <= time + TICK:
@@ -123,15 +190,14 @@ class Settling:
             self._moments.clear()
         if len(self._last) > 2 * sum(len(each.tracklet) for each in self._moments) + MANY:
             self._last = {tracklet: seen for tracklet, seen in self._last.items() if seen[0] >= time - self._wait}
+            self._first = {tracklet: seen for tracklet, seen in self._first.items() if tracklet in self._last}
 
     def _settled(self, moment: _Moment) -> FrameResult:
         """The frame's result with settled boxes."""
         if not len(moment.tracklet):
             return moment.result
-        boxes = self._smoothed(moment) if self._smooth else moment.box
-        half = np.maximum(boxes[:, 2:], 1) / 2
-        xyxy = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1).astype(np.float32)
-        place = dict(zip(moment.tracklet.tolist(), xyxy, strict=True))
+        boxes = corners(self._smoothed(moment) if self._smooth else moment.box)
+        place = dict(zip(moment.tracklet.tolist(), boxes, strict=True))
         tracks = moment.result.tracks
         settled = tracks.xyxy.copy()  # others have the original
         seen = np.ones(len(tracks), bool) if tracks.confidence is None else tracks.confidence > 0
@@ -139,12 +205,15 @@ class Settling:
             if tracklet in place and (self._smooth or not seen[row]):
                 settled[row] = place[tracklet]
         tracks = replace(tracks, xyxy=settled)
-        there = set() if tracks.tracker_id is None else set(tracks.tracker_id.tolist())
-        for tracklet, who in moment.missed.items():
+        there = moment.identities()
+        for tracklet, who in moment.added.items():
             box = place[tracklet][None]
             if who.tracker_id[0] not in there and (self._inside is None or self._inside(box)[0]):
                 data = {name: who.data[name] for name in ("tracklet", "class_name") if name in who.data}
-                tracks = add_missed(tracks, sv.Detections(box, None, None, who.class_id, who.tracker_id, data))
+                added = sv.Detections(box, None, who.confidence, who.class_id, who.tracker_id, data)
+                tracks = add_missed(tracks, added)
+        if moment.added and tracks.confidence is not None:
+            tracks = tracks[np.argsort(tracks.confidence == 0, kind="stable")]  # those that were seen first
         return replace(moment.result, tracks=tracks)
 
     def _smoothed(self, moment: _Moment) -> np.ndarray:

@@ -188,6 +188,79 @@ def test_after_a_failure_nothing_more_is_written() -> None:
     assert settling.last_frame == 3 and sink.closed == 1
 
 
+def newcomer(boxes: dict[int, Any], born: int, count: int = 40, known: int = 1) -> list[FrameResult]:
+    """Frames 0.1 s apart; `boxes` of somebody (with a confidence) are detected, and tracked as 2 from `born` on."""
+    results = []
+    for index in range(count):
+        result = frame(index, index / 10, {known: box(300, 200)} | ({2: boxes[index][0]} if 0 <= born <= index else {}))
+        seen = sv.Detections(
+            np.array([box(300, 200)] + ([boxes[index][0]] if index in boxes else [])).astype(np.float32),
+            confidence=np.array([0.8] + ([boxes[index][1]] if index in boxes else [])),
+        )
+        results.append(FrameResult(result.frame, result.tracks, seen))
+    return results
+
+
+def led_in(results: list[FrameResult], seconds: float = 1.0, **settings: Any) -> dict[int, tuple[np.ndarray, float]]:
+    """Boxes and confidences of 2, by frame."""
+    sink = Kept()
+    settling = Settling(sink, **{"fill_seconds": 1.0, "smooth": False, "lead_in_seconds": seconds} | settings)
+    for each in results:
+        settling.write(each)
+    settling.close()
+    assert sorted(index for index, who in sink.rows() if who == 1) == list(range(len(results)))
+    return {index: row for (index, who), row in sink.rows().items() if who == 2}
+
+
+WALK = {index: (box(20 + 4 * index), 0.2 if index < 20 else 0.9) for index in range(40)}
+
+
+def test_newcomers_are_there_from_their_first_weak_boxes_on() -> None:
+    found = led_in(newcomer(WALK, 20))
+    assert sorted(found) == list(range(10, 40))  # a second before
+    for index, (xyxy, confidence) in found.items():
+        np.testing.assert_allclose(xyxy, WALK[index][0] + (index >= 20), atol=1e-3)
+        assert confidence == pytest.approx(0.2 if index < 20 else 0.8)
+    assert sorted(led_in(newcomer(WALK, 20), 0.35)) == list(range(17, 40))
+    assert sorted(led_in(newcomer(WALK, 20), 0)) == list(range(20, 40))
+    assert sorted(led_in(newcomer(WALK, 20), 5)) == list(range(40))
+    short = newcomer(WALK, 20, count=24)
+    assert sorted(led_in(short)) == [20, 21, 22, 23]  # not followed for long enough
+
+
+def test_beginnings_that_were_missed_for_a_moment_are_filled_and_long_gaps_end_them() -> None:
+    weak = {index: row for index, row in WALK.items() if index not in (17, 18)}
+    found = led_in(newcomer(weak, 20))
+    assert sorted(found) == list(range(10, 40)) and found[17][1] == found[18][1] == 0
+    np.testing.assert_allclose(found[17][0], WALK[17][0], atol=0.1)
+    assert sorted(led_in(newcomer(weak, 20), fill_seconds=0)) == [*range(10, 17), *range(19, 40)]
+    assert sorted(led_in(newcomer({i: row for i, row in WALK.items() if not 13 <= i < 18}, 20))) == list(range(18, 40))
+
+
+def test_no_beginning_takes_the_boxes_of_others_or_leaves_the_region() -> None:
+    beside = {index: (box(20 + 4 * index), 0.9) for index in range(40)}
+    results = newcomer(beside, 20)
+    for index, each in enumerate(results[:20]):  # somebody else was there until then
+        both = frame(index, index / 10, {1: box(300, 200), 3: beside[index][0]})
+        results[index] = FrameResult(each.frame, both.tracks, each.detections)
+    assert sorted(led_in(results)) == list(range(20, 40))
+    right = led_in(newcomer(WALK, 20), inside=lambda xyxy: xyxy[:, 0] > WALK[15][0][0] - 1)
+    assert sorted(right) == list(range(15, 40))
+    jump = {index: (box(20 + 4 * index + (200 if index < 15 else 0)), 0.9) for index in range(40)}
+    assert sorted(led_in(newcomer(jump, 20))) == list(range(15, 40))
+
+
+def test_of_whom_was_in_sight_under_that_number_nothing_is_added() -> None:
+    """Back within a moment, and recognised at once: the number is in the frames before already."""
+    results = newcomer(WALK, 20)
+    for index, each in enumerate(results[:16]):
+        there = frame(index, index / 10, {1: box(300, 200), 2: box(200)})
+        there.tracks.data["tracklet"][1] = 7
+        results[index] = FrameResult(each.frame, there.tracks, each.detections)
+    found = led_in(results)
+    assert all(found[index][0][0] > 150 for index in range(16)) and found[16][0][0] < 100
+
+
 def test_whoever_is_missed_by_all_stands_alone_in_a_frame() -> None:
     sink, nothing = Kept(), sv.Detections.empty()
     settling = Settling(sink, 1.0)
