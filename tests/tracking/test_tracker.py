@@ -71,6 +71,17 @@ def test_a_short_gap_is_bridged_by_motion_and_a_long_one_is_not():
         assert ids(tracker.update(detections([person(6 * (39 + seconds * 10))]))) == expected
 
 
+def test_whoever_is_fast_and_new_is_met_after_a_miss():
+    """A car that moves a quarter of its length a frame, seen three times and then missed three times."""
+    tracker, found = Tracker(frame_rate=25), []
+    for frame in range(25):
+        cars = [[900, 500, 960, 548]]
+        if 5 <= frame < 8 or frame >= 11:
+            cars.append([15 * frame, 60, 15 * frame + 60, 108])
+        found.append(ids(tracker.update(detections(cars))))
+    assert found[4] == [1] and found[7] == found[11] == found[-1] == [1, 2]
+
+
 def test_by_overlap_alone_someone_missed_is_met_only_while_their_place_is_known():
     """Where people are shaken about, who is at the expected place after a second may be anyone; a vector would tell."""
     rng, look = np.random.default_rng(0), unit_vectors(1)
