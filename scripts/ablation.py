@@ -17,7 +17,7 @@ import fit_association
 import numpy as np
 from fit_association import GROUPS, PIXELS, of_group
 
-from reid_tracker.tracking import association, kalman, motion_noise, tracker
+from reid_tracker.tracking import association, costs, kalman, motion_noise, recognition, tracker
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 
 # What is removed: settings, or what is put in the place of a part: (where, name, substitute).
@@ -39,10 +39,10 @@ REMOVED: dict[str, dict[str, Any] | list[tuple[Any, str, Any]]] = {
     "bridging of short misses": [(fit_association, "BRIDGE_SECONDS", 0.0)],
     "waiting for the lost": {"lost_seconds": 0.0},
     "low-confidence round": {"low_confidence": 0.35},
-    "match without overlap": {"distant_appearance": 0.0},
-    "occlusion rule": {"occlusion": 1.0},
-    "slow change of appearance": {"appearance_momentum": 0.0},
-    "duplicate rule": {"duplicate_iou": 1.0},
+    "match without overlap": [(association, "ALIKE", 0.0)],
+    "occlusion rule": [(costs, "MOST_COVERED", 1.0)],
+    "slow change of appearance": [(recognition, "MOMENTUM", 0.0)],
+    "duplicate rule": [(tracker, "DUPLICATE_IOU", 1.0)],
     "proof of arrival": {"confirm_sightings": 1},
     "embeddings only of sure boxes, and of certain ones seldom": [
         (fit_association, "needs_vector", lambda found, *_: np.ones(len(found), dtype=bool))

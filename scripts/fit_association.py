@@ -63,8 +63,6 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"appearance_weight": 0.6},
     {"confirm_sightings": 2},
     {"confirm_sightings": 4},
-    {"distant_appearance": 0.0},
-    {"occlusion": 1.0},
 )
 
 

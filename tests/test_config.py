@@ -33,8 +33,8 @@ def test_every_setting_is_written_with_its_meaning_and_read_back(tmp_path):
 def test_flags_override_the_file_and_none_does_not(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("tracker: {lost_seconds: 9}\noutput:\n")
-    config = load(TrackConfig, path, {"tracker.lost_seconds": None, "tracker.occlusion": 0.5, "output.mot": True})
-    assert (config.tracker.lost_seconds, config.tracker.occlusion, config.output.mot) == (9, 0.5, True)
+    config = load(TrackConfig, path, {"tracker.lost_seconds": None, "tracker.new_confidence": 0.5, "output.mot": True})
+    assert (config.tracker.lost_seconds, config.tracker.new_confidence, config.output.mot) == (9, 0.5, True)
 
 
 @pytest.mark.parametrize(

@@ -92,24 +92,8 @@ class TrackerSettings(Settings):
         gt=0,
         le=1,
     )
-    low_limit: float = setting(0.5, "The same for low-confidence boxes, whose place is less sure.", gt=0, le=1)
     appearance_weight: float = setting(
         0.5, "Share of appearance in the fused cost; the rest is motion. Raise it for a strong network.", ge=0, le=1
-    )
-    distant_appearance: float = setting(
-        0.4,
-        "Without overlap, appearance alone may match below this calibrated distance (0 same, 1 stranger).",
-        ge=0,
-        le=1,
-    )
-    walking_speed: float = setting(
-        1.5, "Body heights a second: no one is matched further away than this speed reaches.", gt=0
-    )
-    occlusion: float = setting(
-        0.3, "A crop covered more than this by a box in front of it does not change the appearance kept.", ge=0, le=1
-    )
-    appearance_momentum: float = setting(
-        0.9, "Share of the old vector kept at each good sighting. Lower follows change of light faster.", ge=0, lt=1
     )
     memory_seconds: float = setting(
         600.0, "How long someone who left is remembered; only appearance can bring them back. 0 = not at all.", ge=0
@@ -126,9 +110,6 @@ class TrackerSettings(Settings):
         "How long after being seen whole a newcomer may still turn out to be someone known: the longer, the more are, "
         "and the later their number may change. The gallery enrols no one before.",
         ge=0,
-    )
-    duplicate_iou: float = setting(
-        0.6, "An unmatched box that overlaps a matched one this much is the same person, not a new one.", gt=0, le=1
     )
     class_agnostic: bool = setting(False, "true = a track may change its class (for detectors that waver).")
     camera_motion: bool = setting(

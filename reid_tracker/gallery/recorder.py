@@ -16,7 +16,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import Gallery, Person, Sighting, View
 from reid_tracker.gallery.views import a_few, choose_varied
 from reid_tracker.tracking.calibration import CosineStatistics, return_cosine
-from reid_tracker.tracking.costs import coverage
+from reid_tracker.tracking.costs import MOST_COVERED, coverage
 from reid_tracker.tracking.memory import NEWCOMER_CROPS, VIEWS, IdentityMemory, unit
 from reid_tracker.tracking.recognition import AT_ONCE, RETURN_MARGIN
 from reid_tracker.video.annotate import clip_boxes
@@ -308,7 +308,7 @@ class GallerySink:
         if embedding is None or result.frame.image is None:
             return np.zeros(0, dtype=int)
         good = (confidence >= settings.high_confidence) & ~np.isnan(embedding[:, 0])
-        return np.flatnonzero(due & good & (coverage(tracks.xyxy) < settings.occlusion))
+        return np.flatnonzero(due & good & (coverage(tracks.xyxy) < MOST_COVERED))
 
     def _look(self, result: FrameResult, rows: np.ndarray) -> None:
         """Keep views of these rows."""

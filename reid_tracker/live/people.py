@@ -14,13 +14,12 @@ from reid_tracker.config import PeopleSettings
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import clean_name
 from reid_tracker.live.visits import Person, Visit, copy, joined, length
-from reid_tracker.tracking.costs import coverage
+from reid_tracker.tracking.costs import MOST_COVERED, coverage
 from reid_tracker.video.annotate import clip_boxes
 
 VISITS = 50  # kept per person
 CROP_HEIGHT = 192  # px
 BETTER = 1.1  # a crop must be so much better than the one kept: else each frame would bring another
-COVERED = 0.3  # a crop covered more than this shows another person
 UNDO_SECONDS = 60.0  # for which a merge can be taken back; only then the gallery and the trackers learn of it
 MOST_UNDONE = 20  # merges that wait for it
 
@@ -373,7 +372,7 @@ class People:
             return
         whole = (boxes[:, 2:] - boxes[:, :2]).prod(1) / (tracks.xyxy[rows, 2:] - tracks.xyxy[rows, :2]).prod(1)
         score = confidence[rows] * whole * np.sqrt(boxes[:, 3] - boxes[:, 1])
-        score[coverage(tracks.xyxy)[rows] > COVERED] = 0
+        score[coverage(tracks.xyxy)[rows] > MOST_COVERED] = 0
         for row, box, value in zip(rows, boxes, score.tolist(), strict=True):
             person = people[row]
             if value > BETTER * person.crop_score:

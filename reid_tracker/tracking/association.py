@@ -9,12 +9,15 @@ from reid_tracker.tracking.calibration import AppearanceCalibration
 from reid_tracker.tracking.frame_arrays import FrameArrays
 from reid_tracker.tracking.track_table import TENTATIVE, UNMATCHED, TrackTable
 
-# A person who walks on is not suddenly half or twice as tall: bound on |log(height ratio)| for matches without overlap.
+# Largest cost of a match with a low-confidence box, whose place is less sure.
+LOW_LIMIT = 0.5
+# Matches without overlap need a calibrated distance (0 same, 1 stranger) below this, and such a lead over the next most
+# similar.
+ALIKE, CLEAR_LEAD = 0.4, 0.1
+# They reach as far as people walk (body heights/s), and half a body height more: boxes jitter and people lean.
+WALKING_SPEED, REACH_SLACK = 1.5, 0.5
+# A person who walks on is not suddenly half or twice as tall: bound on |log(height ratio)|.
 SAME_HEIGHT = 0.5
-# Half a body height of tolerance in such matches: boxes jitter and people lean.
-REACH_SLACK = 0.5
-# Lead in calibrated distance over the next most similar that they need.
-CLEAR_LEAD = 0.1
 # Calibrated distance (0 same, 1 stranger) from which a box is not the track's, however well it overlaps: where one
 # person follows another in the same place, only appearance can tell. A track seen less than MOMENT s ago keeps such a
 # box if crops of one person have been as unlike in this scene: a single crop may show mostly another person.
@@ -73,7 +76,7 @@ class Association:
         high = frame.confidence >= s.high_confidence
         low = ~high & (frame.confidence >= s.low_confidence)
         self._match(frame, detection_of, state != TENTATIVE, high, s.motion_limit)
-        self._match(frame, detection_of, state != TENTATIVE, low, s.low_limit, motion_only=True)
+        self._match(frame, detection_of, state != TENTATIVE, low, LOW_LIMIT, motion_only=True)
         self._match(frame, detection_of, state == TENTATIVE, high, s.motion_limit)
         return detection_of
 
@@ -142,13 +145,13 @@ class Association:
         near_j: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Pairs that look the same as no other here and that walking could explain, besides the near ones."""
-        s, mean = self._settings, self._table.mean
-        alike = cosine > self._calibration.cosine(s.distant_appearance)
+        mean = self._table.mean
+        alike = cosine > self._calibration.cosine(ALIKE)
         alike[near_i, near_j] = False
         i, j = costs.pairs(alike)
         height = mean[rows[i], 0, 3]
         offset = measurement[j, :2] - mean[rows[i], 0, :2]
-        reach = (REACH_SLACK + s.walking_speed * (unseen[i] + self._step)) * height
+        reach = (REACH_SLACK + WALKING_SPEED * (unseen[i] + self._step)) * height
         same_height = np.abs(np.log(measurement[j, 3] / np.maximum(height, 1.0))) < SAME_HEIGHT
         possible = same_height & ((offset**2).sum(axis=1) < reach**2)
         i, j = i[possible], j[possible]

@@ -6,6 +6,8 @@ that is done on short lists of pairs instead of N x M matrices. Boxes are (x1, y
 
 import numpy as np
 
+# A crop covered more than this by a box in front of it does not tell who is behind.
+MOST_COVERED = 0.3
 # Rounding of float32 may not lose a pair.
 SLACK = 1.001
 

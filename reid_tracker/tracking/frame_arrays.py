@@ -86,7 +86,7 @@ class FrameArrays:
             seen = ~np.isnan(self.embedding[:, 0])
             tall = self.xyxy[:, 3] - self.xyxy[:, 1] >= MINIMUM_HEIGHT
             self._good = (
-                (self.coverage < settings.occlusion) & seen & tall & (self.confidence >= settings.high_confidence)
+                (self.coverage < costs.MOST_COVERED) & seen & tall & (self.confidence >= settings.high_confidence)
             )
         return self._good
 

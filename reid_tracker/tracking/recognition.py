@@ -9,6 +9,8 @@ from reid_tracker.tracking.calibration import AppearanceCalibration, return_cosi
 from reid_tracker.tracking.memory import NEWCOMER_CROPS, IdentityMemory, add_views
 from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, UNMATCHED, TrackTable
 
+# Share of the old vector kept at each good sighting: lower follows a change of light faster.
+MOMENTUM = 0.9
 # The memory gets a view of everyone in sight this often, s.
 VIEW_SECONDS = 0.5
 # Of two who look alike neither is guessed: the next most similar person's cosine must be so much lower.
@@ -99,7 +101,7 @@ class Recognition:
     def _remember_appearance(self, rows: np.ndarray, fresh: np.ndarray) -> None:
         """Mix good crops' vectors ``fresh`` [K, D] into those kept for the tracks ``rows``, at unit length."""
         kept = self._table.embedding[rows]
-        mixed = self._settings.appearance_momentum * (kept - fresh) + fresh
+        mixed = MOMENTUM * (kept - fresh) + fresh
         first = np.isnan(kept[:, 0])
         mixed[first] = fresh[first]
         mixed /= np.sqrt(np.maximum(np.einsum("nd,nd->n", mixed, mixed), 1e-12))[:, None]

@@ -25,6 +25,7 @@ from reid_tracker.config import RefineSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
+from reid_tracker.tracking.association import REACH_SLACK, SAME_HEIGHT, WALKING_SPEED
 from reid_tracker.tracking.bridge import measured
 from reid_tracker.tracking.smoothing import SIZE_SMOOTHING, local_lines
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 PASSES = (0.5, 2.0, 8.0, 30.0, np.inf)
 # A vector of each tracklet is kept so often, s: neighbours say the same again, and an hour must fit into memory.
 VECTOR_SECONDS = 0.2
-# A crop covered more than this by a box in front of it says nothing.
-COVERED = 0.3
 # Vectors needed on either side of a cut, and pairs of them to learn from.
 SIDE_VECTORS, KNOWN_PAIRS = 6, 30
 # Velocity is taken over so long, s, and kept up for about as long.
@@ -45,8 +44,6 @@ VELOCITY_SECONDS = 1.0
 SPREAD, SPREAD_PER_SECOND = 0.25, 0.4
 # Motion has half a say at first, which dies out within about so many seconds unseen.
 MOTION_SECONDS = 3.0
-# Upper bounds of a person's speed (heights/s), jump (heights) and change of height (log ratio).
-WALKING_SPEED, SLACK, SAME_HEIGHT = 1.5, 0.5, 0.7
 SAME_MOMENT = 0.01  # s, of a join in a report that was written with rounded times
 
 
@@ -82,7 +79,7 @@ class History:
         tracklet, embedding = tracks.data["tracklet"], tracks.data.get("embedding")
         vector = np.full(len(tracks), -1)
         if embedding is not None:
-            for row in np.flatnonzero(~np.isnan(embedding[:, 0]) & (costs.coverage(tracks.xyxy) < COVERED)):
+            for row in np.flatnonzero(~np.isnan(embedding[:, 0]) & (costs.coverage(tracks.xyxy) < costs.MOST_COVERED)):
                 if now - self._described.get(int(tracklet[row]), -np.inf) >= VECTOR_SECONDS - 1e-6:
                     self._described[int(tracklet[row])] = now
                     vector[row] = len(self._vectors)
@@ -363,7 +360,7 @@ def _link_costs(
     cosine = np.einsum("kd,kd->k", sums[i], sums[j]) / (counts[i] * counts[j])
     appearance = np.clip((scale[0] - cosine) / (scale[0] - scale[1]), 0, None)
     share = 0.5 * np.exp(-gap / MOTION_SECONDS)
-    feasible = (np.hypot(*offset.T) < (SLACK + WALKING_SPEED * gap) * height) & (
+    feasible = (np.hypot(*offset.T) < (REACH_SLACK + WALKING_SPEED * gap) * height) & (
         np.abs(np.log(end[:, 4] / start[:, 4])) < SAME_HEIGHT
     )
     cost = share * motion + (1 - share) * appearance

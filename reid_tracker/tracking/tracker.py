@@ -42,6 +42,8 @@ from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, UNMATC
 
 # IoU with the predicted box above which an unrivalled match needs no embedding.
 CERTAIN_IOU = 0.6
+# A new box that overlaps a matched one this much is the same person: some detectors give one person several boxes.
+DUPLICATE_IOU = 0.6
 # Weight of a new confident box in the smoothed size: people's sizes change slowly, boxes jump with limbs.
 SIZE_SHARE = 0.4
 # The same for a smaller box: usually the person is partly occluded.
@@ -470,7 +472,7 @@ class Tracker:
         if new.size and matched.any():
             old = np.flatnonzero(matched)
             i, j = costs.overlapping(frame.xyxy[new], frame.xyxy[old])
-            same = costs.iou(frame.xyxy[new[i]], frame.xyxy[old[j]]) >= s.duplicate_iou
+            same = costs.iou(frame.xyxy[new[i]], frame.xyxy[old[j]]) >= DUPLICATE_IOU
             if not s.class_agnostic:
                 same &= frame.class_id[new[i]] == frame.class_id[old[j]]
             new = np.delete(new, i[same])

@@ -174,8 +174,9 @@ def test_a_covered_crop_does_not_change_what_is_remembered():
     assert ids(tracker.update(detections([person(140)], embedding=looks[:1]))) == [1]
 
 
-def test_a_half_hidden_crop_may_look_less_like_its_person():
-    settings = TrackerSettings(motion_limit=0.5, distant_appearance=0)
+def test_a_half_hidden_crop_may_look_less_like_its_person(monkeypatch):
+    monkeypatch.setattr("reid_tracker.tracking.association.ALIKE", 0)  # overlap alone
+    settings = TrackerSettings(motion_limit=0.5)
     own, other = np.eye(32)[:2]
     unlike = 0.4 * own + np.sqrt(1 - 0.4**2) * np.eye(32)[2]
     for front, expected in ((person(320, 110), [1]), (person(320, 500), [])):
