@@ -1,9 +1,9 @@
 """What a run writes: which files, the sinks that fill them, the reports made at the end, and how it all ends."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,18 @@ from reid_tracker.gallery.recorder import GallerySink
 from reid_tracker.late_numbers import Corrections
 from reid_tracker.ownership import Claim
 from reid_tracker.report.run import Reports, told_visits
+from reid_tracker.tracking.bridge import measured
 from reid_tracker.video.frames import Source
-from reid_tracker.video.sinks import CountsSink, CropSink, JsonLinesSink, MotSink, ParquetSink, ReportSink, Sink
+from reid_tracker.video.sinks import (
+    CountsSink,
+    CropSink,
+    FrameResult,
+    JsonLinesSink,
+    MotSink,
+    ParquetSink,
+    ReportSink,
+    Sink,
+)
 from reid_tracker.video.video_sink import VideoSink
 
 if TYPE_CHECKING:
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
 
     from reid_tracker.video.annotate import Annotator
 
+PICTURED = frozenset({"video", "crops", "page"})  # kinds of outputs that need pictures
 STAGES = ("read", "detect", "embed", "associate", "write")
 
 
@@ -144,9 +155,8 @@ def open_sinks(
     counter: PassageCounter | None = None,
     recorder: GallerySink | None = None,
     made: Reports | None = None,
-    settled: Callable[[Sink], Sink] = lambda sink: sink,
 ) -> dict[Path, Sink]:
-    """A sink for each of the outputs; it writes where the claim says. Those of boxes are ``settled``."""
+    """A sink for each of the outputs; it writes where the claim says."""
     sinks: dict[Path, Sink] = {}
     try:
         for file, kind in outputs.items():
@@ -157,9 +167,9 @@ def open_sinks(
                 assert counter is not None and made is not None and made.log is not None
                 sinks[file] = CountsSink(place, counter, partial(told_visits, made.log, made.loitering))
             elif kind == "jsonl":
-                sinks[file] = settled(JsonLinesSink(place, recorder.name) if recorder else JsonLinesSink(place))
+                sinks[file] = JsonLinesSink(place, recorder.name) if recorder else JsonLinesSink(place)
             elif kind in ("mot", "parquet"):
-                sinks[file] = settled(MotSink(place) if kind == "mot" else ParquetSink(place))
+                sinks[file] = MotSink(place) if kind == "mot" else ParquetSink(place)
             elif kind == "crops":
                 sinks[file] = CropSink(place)
             else:
@@ -180,6 +190,49 @@ def annotator_of(output: OutputSettings, counter: PassageCounter | None, recorde
     return Annotator(output.trail_seconds, output.blur_people, counter.shapes if counter else None, **named)
 
 
+class Outputs:
+    """A `Sink` that gives what is counted, and each frame with it, to those of a run.
+
+    Parameters
+    ----------
+    sinks : iterable of Sink
+        One that fails gets no more frames; the others do. They are closed by who made them.
+    summary : RunSummary
+        Is told the counts.
+    counter : PassageCounter, optional
+    shift : callable
+        Gives what the counter's times are ahead of the frames', s.
+    """
+
+    def __init__(
+        self,
+        sinks: Iterable[Sink],
+        summary: RunSummary,
+        counter: PassageCounter | None,
+        shift: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._sinks, self._summary, self._counter, self._shift = list(sinks), summary, counter, shift
+
+    def write(self, result: FrameResult) -> None:
+        """Store one frame; the first UserError is raised once all have it."""
+        if self._counter is not None:
+            now = result.frame.timestamp + self._shift()
+            self._summary.counts = self._counter.update(measured(result.tracks), now)
+            result = replace(result, counts=self._summary.counts, dwell=self._counter.dwell())
+        failure: UserError | None = None
+        for sink in tuple(self._sinks):
+            try:
+                sink.write(result)
+            except UserError as error:
+                failure = failure or error
+                self._sinks.remove(sink)
+        if failure is not None:
+            raise failure
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
 @contextmanager
 def ending(
     claimed: Claim,
@@ -188,12 +241,13 @@ def ending(
     before: str = "",
     others: Sequence[Sink] = (),
     corrected: tuple[Corrections, dict[Path, str]] | None = None,
-    draw_again: Callable[[Corrections], None] | None = None,
+    draw_again: Callable[[Corrections, bool], str] | None = None,
 ) -> Iterator[None]:
     """Finish every file, however the block ends; say what is left of a run that ends early.
 
-    What ``corrected`` has learned is put right in the outputs, of which it gives the kinds; in the video of a run that
-    ends well, by drawing it again.
+    The ``others`` are closed first: some hold frames that the files are still to get. What ``corrected`` has learned is
+    put right in the outputs, of which it gives the kinds; in the video by ``draw_again``, which is told whether the run
+    has ended well, and says in words what came of it.
     """
     failure: UserError | None = None
     try:
@@ -204,7 +258,7 @@ def ending(
         failure = error
     finally:
         with summary.timed("write"):
-            for sink in (*sinks.values(), *others):
+            for sink in (*others, *sinks.values()):
                 try:
                     sink.close()
                 except UserError as error:
@@ -218,9 +272,9 @@ def ending(
                     corrections.apply(claimed, {output: kinds[output] for output in sinks})
                 except UserError as error:
                     summary.notes.append(str(error))
-                if corrections and "video" in kinds.values():
-                    whole = failure is None and not summary.interrupted
-                    summary.notes.append(_drawn_again(corrections, summary, draw_again if whole else None))
+                if corrections and draw_again is not None:
+                    note = draw_again(corrections, failure is None and not summary.interrupted)
+                    summary.notes += [note] if note else []
     if failure is None and not summary.interrupted:
         summary.outputs += sinks
         claimed.complete()
@@ -229,23 +283,6 @@ def ending(
     summary.kept = before + kept if kept else f"{before}nothing is kept."
     if failure is not None:
         raise UserError(f"{failure} Stopped; {summary.kept}" if kept else str(failure)) from failure
-
-
-def _drawn_again(
-    corrections: Corrections, summary: RunSummary, draw_again: Callable[[Corrections], None] | None
-) -> str:
-    """Draw the video with the numbers found in the end; in words, what came of it."""
-    late = f"{summary.source}: {len(corrections)} recognised late"
-    as_it_is = f"{late}; in the video they bear another number until then"
-    if draw_again is None:
-        return f"{as_it_is}."
-    try:
-        draw_again(corrections)
-    except KeyboardInterrupt:
-        return f"{as_it_is}, as it was not drawn again to the end."
-    except (UserError, OSError) as error:
-        return f"{as_it_is}, as it could not be drawn again: {error}"
-    return f"{late}; the video was drawn again with the right numbers."
 
 
 def _keep(claimed: Claim, sinks: dict[Path, Sink], summary: RunSummary) -> str:

@@ -13,8 +13,12 @@ from tracking_world import detections, unit_vectors
 import reid_tracker
 from reid_tracker import RunSummary, TrackConfig, UserError, track
 from reid_tracker.config import load
+from reid_tracker.counting import PassageCounter
 from reid_tracker.motchallenge import read_rows
 from reid_tracker.pipeline.follow import parse_polygon
+from reid_tracker.results import Outputs
+from reid_tracker.video.frames import Frame
+from reid_tracker.video.sinks import FrameResult
 
 FRAMES, RATE, SIZE = 30, 10, (160, 120)
 SPEEDS = {1: (10, 3), 2: (120, -2)}  # identity: first x, px a frame
@@ -157,6 +161,33 @@ def test_files_know_newcomers_from_their_weak_first_boxes_on(clip, tmp_path):
             rows = rows[rows[:, 1] == 2]
             assert rows[:, 0].tolist() == list(range(first, FRAMES + 1)), (name, seconds)
             assert np.allclose(rows[rows[:, 0] < 13, 6], 0.2)
+
+
+def test_of_several_outputs_one_that_fails_does_not_keep_the_others_from_their_frames():
+    class Sink:
+        def __init__(self, fails_at):
+            self.fails_at, self.frames, self.counts = fails_at, [], []
+
+        def write(self, result):
+            if result.frame.index == self.fails_at:
+                raise UserError(f"full at {self.fails_at}.")
+            self.frames.append(result.frame.index)
+            self.counts.append(result.counts)
+
+    sinks = Sink(2), Sink(None), Sink(3)
+    summary = RunSummary("walk")
+    outputs = Outputs(sinks, summary, PassageCounter({"all": np.array([[0, 0], [200, 0], [200, 200], [0, 200]])}))
+    failures = []
+    for index in range(5):
+        tracks = detections(truth_boxes(index))
+        tracks.tracker_id = tracks.data["tracklet"] = np.array([1, 2])
+        try:
+            outputs.write(FrameResult(Frame(None, index, index / RATE), tracks, tracks))
+        except UserError as error:
+            failures.append(str(error))
+    assert [each.frames for each in sinks] == [[0, 1], [0, 1, 2, 3, 4], [0, 1, 2]]
+    assert failures == ["full at 2.", "full at 3."]
+    assert sinks[1].counts[-1] == summary.counts and summary.counts["zones"]["all"]["people"] == 2
 
 
 def test_a_second_video_goes_on_with_the_first_one_s_identities(clip, tmp_path):

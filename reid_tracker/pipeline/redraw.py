@@ -13,7 +13,7 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.errors import UserError
-from reid_tracker.late_numbers import Corrections
+from reid_tracker.late_numbers import Corrections, renumbered
 from reid_tracker.ownership import FRESH
 from reid_tracker.video.annotate import Annotator
 from reid_tracker.video.frames import Frame
@@ -73,7 +73,7 @@ class Kept:
             while True:
                 yield pickle.load(self._file)
 
-    def changed(self, corrections: Corrections, seconds: float) -> np.ndarray:
+    def changed(self, corrections: Corrections, seconds: float = 0.0) -> np.ndarray:
         """Mask [F] of frames that look otherwise with the numbers found in the end, or up to ``seconds`` after such.
 
         Raises
@@ -92,8 +92,7 @@ class Kept:
     def results(self, corrections: Corrections) -> Iterator[FrameResult]:
         """Each frame's result once more, without its picture, with the numbers found in the end."""
         for result in self._read():
-            dwell = result.dwell and {corrections.of(number): each for number, each in result.dwell.items()}
-            yield replace(result, tracks=corrected(result.tracks, corrections), dwell=dwell)
+            yield renumbered(result, corrections.of)
 
     def discard(self) -> None:
         """Let the file go."""
@@ -156,20 +155,3 @@ def redraw(
                 sink.close()
                 sink, place = None, place + 1
         splice(video, parts, output)
-
-
-def corrected(tracks: sv.Detections, corrections: Corrections) -> sv.Detections:
-    """A frame's tracks with the numbers found in the end; of a person's boxes that were not seen one at most stays."""
-    if tracks.tracker_id is None or not len(tracks):
-        return tracks
-    numbers, there, stay = [corrections.of(each) for each in tracks.tracker_id.tolist()], set[int](), []
-    seen = np.ones(len(tracks), bool) if tracks.confidence is None else tracks.confidence > 0
-    for row, number in enumerate(numbers):
-        if seen[row] or number not in there:
-            stay.append(row)
-        there.add(number)
-    data = dict(tracks.data)
-    if "perhaps" in data:
-        data["perhaps"] = np.where(np.asarray(data["perhaps"]) == numbers, 0, data["perhaps"])  # it was so
-    result: sv.Detections = replace(tracks, tracker_id=np.array(numbers), data=data)[np.array(stay)]
-    return result

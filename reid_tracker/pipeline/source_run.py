@@ -13,6 +13,7 @@ import supervision as sv
 
 from reid_tracker.config import TrackConfig
 from reid_tracker.counting import PassageCounter
+from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
 from reid_tracker.gallery.store import Gallery
 from reid_tracker.inputs import Inputs
@@ -24,9 +25,8 @@ from reid_tracker.pipeline.plan import Job, claim_arguments
 from reid_tracker.pipeline.redraw import Kept, redraw
 from reid_tracker.places.files import Places
 from reid_tracker.report.run import Reports, begin_reports
-from reid_tracker.results import RunSummary, annotator_of, ending, open_sinks, wanted_files
+from reid_tracker.results import PICTURED, Outputs, RunSummary, annotator_of, ending, open_sinks, wanted_files
 from reid_tracker.stages import Behind, ahead
-from reid_tracker.tracking.bridge import measured
 from reid_tracker.tracking.refine import History, Join
 from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.tracker import Tracker
@@ -193,26 +193,29 @@ class SourceRun:
         """Track from the first frame to the last, and write."""
         job, summary, recorder = self._job, self._summary, self._recorder
         output, inside = self._config.output, inside_of(self._common.polygon)
-        settled = partial(
-            Settling,
-            fill_seconds=output.bridge_seconds,
-            smooth=output.smooth_boxes,
-            inside=inside,
-            lead_in_seconds=output.lead_in_seconds,
-        )
-        whole = history and Settling(history, 0, smooth=False, inside=inside, lead_in_seconds=output.lead_in_seconds)
-        sinks = open_sinks(output, claimed, job.outputs, self._source, self._counter, recorder, made, settled)
-        # Something to draw the video again from, where people may be recognised late.
+        # Something to draw the video again from, where people may be recognised later than it can wait.
         video = next((file for file, kind in job.outputs.items() if kind == "video"), None)
         may_return = self._config.tracker.memory_seconds > 0
         kept = Kept(claimed.folder(video), output.blur_people) if video and may_return else None
-        others = [each for each in (recorder, whole, made.log, kept) if each is not None]
+        sinks = open_sinks(output, claimed, job.outputs, self._source, self._counter, recorder, made)
+        follower = Follower(self._source, self._embedder, self._tracker, self._common.polygon, self._config, summary)
+        told = [each for each in (*sinks.values(), made.log, kept) if each is not None]
+        settling = Settling(
+            Outputs(told, summary, self._counter, lambda: follower.shift),
+            output.bridge_seconds,
+            output.smooth_boxes,
+            inside,
+            output.lead_in_seconds,
+            pictures=self._source.has_pixels and not PICTURED.isdisjoint(job.outputs.values()),
+        )
+        whole = history and Settling(history, 0, smooth=False, inside=inside, lead_in_seconds=output.lead_in_seconds)
+        others: list[Sink] = [each for each in (settling, recorder, whole) if each is not None]
         corrections = Corrections()
         again = partial(self._draw_again, video, kept, claimed) if video and kept else None
         began = time.perf_counter()
         try:
             with ending(claimed, sinks, summary, others=others, corrected=(corrections, job.outputs), draw_again=again):
-                self._run([*sinks.values(), *others], corrections)
+                self._run(follower, others, corrections)
         finally:
             if kept is not None:
                 kept.discard()
@@ -222,8 +225,24 @@ class SourceRun:
             summary.notes.append(recorder.summary())
         summary.notes += [each.note for each in sinks.values() if isinstance(each, VideoSink) and each.note]
 
-    def _draw_again(self, video: Path, kept: Kept, claimed: Claim, corrections: Corrections) -> None:
-        """Read the source a second time, and draw the video with the numbers found in the end."""
+    def _draw_again(self, video: Path, kept: Kept, claimed: Claim, corrections: Corrections, has_ended: bool) -> str:
+        """See to it that the video shows the numbers found in the end; in words, what came of it."""
+        late = f"{self._summary.source}: {len(corrections)} recognised late"
+        as_it_is = f"{late}; in the video they bear another number until then"
+        try:
+            if not kept.changed(corrections).any():
+                return ""
+            if not has_ended:
+                return f"{as_it_is}."
+            self._redraw(video, kept, claimed, corrections)
+        except KeyboardInterrupt:
+            return f"{as_it_is}, as it was not drawn again to the end."
+        except (UserError, OSError) as error:
+            return f"{as_it_is}, as it could not be drawn again: {error}"
+        return f"{late}; the video was drawn again with the right numbers."
+
+    def _redraw(self, video: Path, kept: Kept, claimed: Claim, corrections: Corrections) -> None:
+        """Read the source a second time, and draw."""
         config, source, progress = self._config, self._source, self._common.progress
         again = Again(f"{source.name}, drawn again", source.frame_count, [])
 
@@ -240,11 +259,10 @@ class SourceRun:
         ):
             redraw(claimed.place(video), kept, told(read), corrections, annotator, source.frame_rate, place)
 
-    def _run(self, sinks: list[Sink], corrections: Corrections) -> None:
+    def _run(self, follower: Follower, sinks: list[Sink], corrections: Corrections) -> None:
         """The loop itself. Reading, detecting and writing have a thread each; embedding and association happen here."""
         source, summary, tracker, progress = self._source, self._summary, self._tracker, self._common.progress
-        follower = Follower(source, self._embedder, tracker, self._common.polygon, self._config, summary)
-        detector, counter = self._detector, self._counter
+        detector = self._detector
 
         def detected() -> Iterator[tuple[Frame, sv.Detections]]:
             for frame in frames:
@@ -256,10 +274,6 @@ class SourceRun:
             result, summary.identities = done
             with summary.timed("write"):
                 corrections.take(result.tracks)
-                if counter is not None:
-                    now = result.frame.timestamp + follower.shift
-                    summary.counts = counter.update(measured(result.tracks), now)
-                    result = replace(result, counts=summary.counts, dwell=counter.dwell())
                 for sink in sinks:
                     sink.write(result)
             summary.frames += 1
@@ -301,17 +315,13 @@ class SourceRun:
         hindsight = history.refined(config.refine, self._common.refused, new_numbers)
         made = replace(begin_reports(config, job.path, job.name, counter, self._recorder), hindsight=hindsight)
         sinks = open_sinks(config.output, claimed, job.refined, source, counter, made=made)
-        with_pictures = source.has_pixels and any(kind in ("video", "crops", "page") for kind in job.refined.values())
+        with_pictures = source.has_pixels and not PICTURED.isdisjoint(job.refined.values())
         frames = source if with_pictures else (Frame(None, *each) for each in history.frames)
         with ending(claimed, sinks, summary, f"{summary.source} is written; of what it was looked back on, "):
+            # From here on the summary's counts are the refined ones.
+            outputs = Outputs([*sinks.values(), *([made.log] if made.log else [])], summary, counter)
             for frame, tracks, seen in zip(frames, hindsight.tracks, history.seen, strict=False):
-                if counter is not None:  # from here on the summary's counts are the refined ones
-                    summary.counts = counter.update(tracks, frame.timestamp)
-                result = FrameResult(frame, tracks, sv.Detections(seen))
-                if counter is not None:
-                    result = replace(result, counts=summary.counts, dwell=counter.dwell())
-                for sink in (*sinks.values(), *([made.log] if made.log else [])):
-                    sink.write(result)
+                outputs.write(FrameResult(frame, tracks, sv.Detections(seen)))
         people = {number for tracks in hindsight.tracks if len(tracks) for number in tracks.tracker_id.tolist()}
         joined = sum(each.number != each.following for each in hindsight.joins)
         summary.notes.append(

@@ -1,8 +1,9 @@
-"""Boxes in the files of recorded video: a moment later it is known how somebody went on.
+"""What the files of recorded video say and show: a moment later it is known how somebody went on.
 
 While a video is tracked, a box is smoothed by what came before, and who is missed is shown where expected. Files can
 wait: boxes are smoothed from both sides, who was missed for a moment is on the straight line to where they were seen
-again, and newcomers are there from their first weak boxes on (`beginnings`).
+again, newcomers are there from their first weak boxes on (`beginnings`), and whoever was recognised meanwhile has the
+right number.
 """
 
 from collections import deque
@@ -12,14 +13,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import supervision as sv
 
+from reid_tracker.errors import UserError
+from reid_tracker.late_numbers import renumbered
 from reid_tracker.tracking import beginnings, kalman
 from reid_tracker.tracking.bridge import add_missed, measured
 from reid_tracker.tracking.smoothing import FURTHEST, PLACE_SECONDS, SIZE_SMOOTHING, lines_at
-from reid_tracker.video.frames import Frame
 from reid_tracker.video.sinks import FrameResult, Sink
 
 TICK = 1e-6  # s
 MANY = 100  # tracklets from which those long gone are dropped
+PICTURE_BYTES = 600_000_000  # of pictures that wait at most: two seconds of 1080p at 40 frames a second
 
 
 @dataclass(slots=True)
@@ -70,7 +73,6 @@ class Settling:
     Parameters
     ----------
     sink : Sink
-        One that needs no pictures.
     fill_seconds : float
         Who is missed for no longer than this is written on the straight line between the boxes seen before and after.
     smooth : bool
@@ -79,6 +81,9 @@ class Settling:
         Tells, of boxes [N, 4], which may be added at all.
     lead_in_seconds : float
         How far back the beginnings of newcomers are looked for.
+    pictures : bool
+        Whether the sink needs the frames' pictures. Then frames wait for less long where `PICTURE_BYTES` would not hold
+        them.
     """
 
     def __init__(
@@ -88,9 +93,10 @@ class Settling:
         smooth: bool = True,
         inside: Callable[[np.ndarray], np.ndarray] | None = None,
         lead_in_seconds: float = 0.0,
+        pictures: bool = False,
     ) -> None:
         self._sink, self._fill, self._smooth, self._inside = sink, fill_seconds, smooth, inside
-        self._lead_in = lead_in_seconds
+        self._lead_in, self._pictures = lead_in_seconds, pictures
         self._reach = FURTHEST * PLACE_SECONDS * SIZE_SMOOTHING if smooth else 0.0
         self._wait = self._reach + fill_seconds  # a box within reach may be filled in so late
         if lead_in_seconds:
@@ -99,27 +105,31 @@ class Settling:
         self._waiting = 0  # how many of them wait
         self._last: dict[int, tuple[float, np.ndarray]] = {}  # when and where each tracklet was last measured
         self._first: dict[int, list[tuple[float, np.ndarray]]] = {}  # the first sightings of newcomers
-
-    @property
-    def last_frame(self) -> int:
-        """Number from 1 of the last frame that the file holds."""
-        return getattr(self._sink, "last_frame", 0)
+        self._number: dict[int, int] = {}  # that each tracklet has now
 
     def write(self, result: FrameResult) -> None:
         """Take in a frame, and write those that are settled."""
-        frame = Frame(None, result.frame.index, result.frame.timestamp)
-        moment = _Moment(replace(result, frame=frame))
+        image = result.frame.image if self._pictures else None
+        moment = _Moment(replace(result, frame=replace(result.frame, image=image)))
         self._moments.append(moment)
         self._waiting += 1
         self._measure(moment)
         self._write_until(moment.time - self._wait)
+        while image is not None and self._waiting * image.nbytes > PICTURE_BYTES:
+            self._write_next()
 
     def close(self) -> None:
-        """Write the last frames and close the sink, also where writing has failed before."""
-        try:
-            self._write_until(np.inf)
-        finally:
-            self._sink.close()
+        """Write the last frames, also where writing one fails, and close the sink."""
+        failure: UserError | None = None
+        while self._waiting:
+            try:
+                self._write_next()
+            except UserError as error:
+                failure = failure or error
+        self._moments.clear()
+        self._sink.close()
+        if failure is not None:
+            raise failure
 
     def _measure(self, moment: _Moment) -> None:
         """Take in where everybody was seen, fill the gaps that end here, and look for the beginnings of newcomers."""
@@ -128,6 +138,7 @@ class Settling:
             return
         boxes = kalman.measure(np.asarray(tracks.data.get("measured_xyxy", tracks.xyxy))).astype(float)
         moment.add(tracks.data["tracklet"], boxes)
+        self._number.update(zip(tracks.data["tracklet"].tolist(), tracks.tracker_id.tolist(), strict=True))
         previous = self._moments[-2].time if len(self._moments) > 1 else -np.inf
         for row, tracklet in enumerate(tracks.data["tracklet"].tolist()):
             here = moment.time, boxes[row]
@@ -177,20 +188,19 @@ class Settling:
 
     def _write_until(self, time: float) -> None:
         while self._waiting and self._moments[-self._waiting].time <= time + TICK:
-            moment = self._moments[-self._waiting]
-            self._waiting -= 1  # before it is written: a sink that fails is not given the next one
-            try:
-                self._sink.write(self._settled(moment))
-            except BaseException:
-                self._waiting = 0
-                raise
-            while self._moments[0].time < moment.time - self._reach - TICK:
-                self._moments.popleft()
-        if not self._waiting and not np.isfinite(time):
-            self._moments.clear()
+            self._write_next()
         if len(self._last) > 2 * sum(len(each.tracklet) for each in self._moments) + MANY:
             self._last = {tracklet: seen for tracklet, seen in self._last.items() if seen[0] >= time - self._wait}
             self._first = {tracklet: seen for tracklet, seen in self._first.items() if tracklet in self._last}
+            self._number = {tracklet: number for tracklet, number in self._number.items() if tracklet in self._last}
+
+    def _write_next(self) -> None:
+        moment = self._moments[-self._waiting]
+        self._waiting -= 1  # before it is written: no frame is written twice
+        self._sink.write(self._settled(moment))
+        moment.result = replace(moment.result, frame=replace(moment.result.frame, image=None))
+        while self._moments[0].time < moment.time - self._reach - TICK:
+            self._moments.popleft()
 
     def _settled(self, moment: _Moment) -> FrameResult:
         """The frame's result with settled boxes."""
@@ -214,7 +224,13 @@ class Settling:
                 tracks = add_missed(tracks, added)
         if moment.added and tracks.confidence is not None:
             tracks = tracks[np.argsort(tracks.confidence == 0, kind="stable")]  # those that were seen first
-        return replace(moment.result, tracks=tracks)
+        if tracks.tracker_id is None or "tracklet" not in tracks.data:
+            return replace(moment.result, tracks=tracks)
+        now = {
+            number: self._number.get(tracklet, number)
+            for tracklet, number in zip(tracks.data["tracklet"].tolist(), tracks.tracker_id.tolist(), strict=True)
+        }
+        return renumbered(replace(moment.result, tracks=tracks), lambda number: now.get(number, number))
 
     def _smoothed(self, moment: _Moment) -> np.ndarray:
         """A frame's boxes [P, 4], smoothed by those of the moments within reach."""

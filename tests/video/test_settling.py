@@ -1,6 +1,7 @@
 """Files of recorded video are written once the boxes around each frame are known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -142,7 +143,51 @@ def test_frames_wait_no_longer_than_they_must_and_without_their_pictures() -> No
     assert all(each.frame.image is None for each in sink.results)
     assert len(settling._moments) < 40
     settling.close()
-    assert len(sink.results) == 100 and settling.last_frame == 100
+    assert len(sink.results) == 100 and sink.last_frame == 100
+
+
+def test_pictures_wait_with_their_frames_as_far_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = frame(0, 0, {}).frame.image.nbytes
+    for held, late in ((1000, 21), (5, 5), (0, 0)):
+        monkeypatch.setattr("reid_tracker.video.settling.PICTURE_BYTES", held * size)
+        sink = Kept()
+        settling = Settling(sink, 1.0, pictures=True)
+        for index in range(60):
+            settling.write(frame(index, index / 10, {1: box(index)}))
+            assert len(sink.results) == max(0, index + 1 - late - (held == 1000))
+            pictures = [each.result.frame.image for each in settling._moments]
+            assert sum(each is not None for each in pictures) == index + 1 - len(sink.results)
+        settling.close()
+        assert all(each.frame.image is not None for each in sink.results) and len(sink.results) == 60
+
+
+def test_who_is_recognised_meanwhile_has_one_number_and_one_box() -> None:
+    """Lost as 2, expected for a moment, back as 5 and soon recognised: 2 all the way."""
+    sink, results = Kept(), []
+    for index in range(60):
+        shown = {1: box(300), **({2: box(50)} if index < 20 else {5: box(90)} if index >= 25 else {})}
+        result = frame(index, index / 10, shown, {2: box(50)} if 20 <= index < 30 else {})
+        if index >= 35:
+            result.tracks.tracker_id[result.tracks.tracker_id == 5] = 2
+        result.tracks.data["perhaps"] = np.where(result.tracks.tracker_id == 5, 2, 0)
+        results.append(replace(result, dwell={5: {"hall": 1.0}} if 25 <= index < 35 else None))
+    settling = Settling(sink, 0.0, smooth=False)
+    for each in results:
+        settling.write(each)
+    settling.close()
+    assert [each.tracks.tracker_id.tolist() for each in sink.results] == [
+        each.tracks.tracker_id.tolist()
+        for each in results  # what does not wait is as known at that moment
+    ]
+    sink = Kept()
+    settling = Settling(sink, 1.0)
+    for each in results:
+        settling.write(each)
+    settling.close()
+    for index, each in enumerate(sink.results):
+        assert sorted(each.tracks.tracker_id.tolist()) == [1, 2] and not each.tracks.data["perhaps"].any()
+        assert (each.tracks.confidence[each.tracks.tracker_id == 2] > 0) == (not 20 <= index < 25)
+        assert each.dwell == ({2: {"hall": 1.0}} if 25 <= index < 35 else None)
 
 
 def test_nobody_is_added_outside_the_region_or_beside_themselves() -> None:
@@ -172,7 +217,7 @@ def test_what_others_were_given_is_left_as_it_was() -> None:
     assert all(np.array_equal(each.tracks.xyxy, was) for each, was in zip(results, before, strict=True))
 
 
-def test_after_a_failure_nothing_more_is_written() -> None:
+def test_a_frame_that_fails_is_not_written_again_and_the_rest_is() -> None:
     class Full(Kept):
         def write(self, result: FrameResult) -> None:
             if result.frame.index == 3:
@@ -185,7 +230,7 @@ def test_after_a_failure_nothing_more_is_written() -> None:
         for index in range(30):
             settling.write(frame(index, index / 10, {1: box(index)}))
     settling.close()
-    assert settling.last_frame == 3 and sink.closed == 1
+    assert [each.frame.index for each in sink.results] == [0, 1, 2, *range(4, 26)] and sink.closed == 1
 
 
 def newcomer(boxes: dict[int, Any], born: int, count: int = 40, known: int = 1) -> list[FrameResult]:
