@@ -10,15 +10,12 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import supervision as sv
 
 from reid_tracker.errors import UserError
 from reid_tracker.ownership import Claim
-from reid_tracker.video.sinks import FrameResult
 
 
 class Corrections:
@@ -114,22 +111,6 @@ class Corrections:
                 crop.rename(there / crop.name)
             with suppress(OSError):
                 own.rmdir()
-
-
-def renumbered(result: FrameResult, number_of: Callable[[int], int]) -> FrameResult:
-    """A frame's result with other numbers; of the boxes that then have one number the first stays."""
-    tracks = result.tracks
-    if tracks.tracker_id is None or not len(tracks):
-        return result
-    numbers = np.array([number_of(each) for each in tracks.tracker_id.tolist()])
-    if (numbers == tracks.tracker_id).all():
-        return result
-    data = dict(tracks.data)
-    if "perhaps" in data:
-        data["perhaps"] = np.where(np.asarray(data["perhaps"]) == numbers, 0, data["perhaps"])  # it was so
-    first = np.sort(np.unique(numbers, return_index=True)[1])
-    dwell = result.dwell and {number_of(number): each for number, each in result.dwell.items()}
-    return replace(result, tracks=replace(tracks, tracker_id=numbers, data=data)[first], dwell=dwell)
 
 
 class _MotLines:

@@ -155,13 +155,17 @@ def find_doubts(gallery: Gallery) -> list[Doubt]:
 
     Of many people some pairs look alike by chance. So the odds of a double must exceed the number of people, as if one
     of the pairs that each of them makes were the same person; those of a mixture the same, as each is looked at once.
+    And in front of one camera all look alike: a double must still do so when that is taken off, as `find_links` does.
     """
+    from reid_tracker.gallery.link import find_links
+
     known, _ = statistics_of(gallery)
     numbers, vectors = gallery.vectors()
     people, starts = np.unique(numbers, return_index=True)
     if not len(people):
         return []
     views = np.split(vectors, starts[1:])
+    person_of = {number: linked.numbers[0] for linked in find_links(gallery) for number in linked.numbers}
     least, doubts = float(max(len(people), LEAST_ODDS)), list[Doubt]()
     means = np.stack([each.mean(axis=0) for each in views])
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
@@ -170,7 +174,8 @@ def find_doubts(gallery: Gallery) -> list[Doubt]:
         alike = np.sort(one @ means[row + 1 :].T, axis=0)[-BEST_VIEWS:].mean(axis=0)
         for other in np.flatnonzero(alike > (known.same_mean + known.stranger_mean) / 2) + row + 1:
             odds = verify(known, one, views[other]).likelihood_ratio
-            if odds > least:
+            is_one = person_of.get(int(people[row])) == person_of.get(int(people[other]), -1)
+            if odds > least and is_one:
                 doubts.append(Doubt("double", (int(people[row]), int(people[other])), (), odds))
         parts = _two_parts(one)
         if min(map(len, parts)) >= FEWEST_VIEWS:

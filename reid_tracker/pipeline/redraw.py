@@ -13,7 +13,7 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.errors import UserError
-from reid_tracker.late_numbers import Corrections, renumbered
+from reid_tracker.late_numbers import Corrections
 from reid_tracker.ownership import FRESH
 from reid_tracker.video.annotate import Annotator
 from reid_tracker.video.frames import Frame
@@ -92,7 +92,7 @@ class Kept:
     def results(self, corrections: Corrections) -> Iterator[FrameResult]:
         """Each frame's result once more, without its picture, with the numbers found in the end."""
         for result in self._read():
-            yield renumbered(result, corrections.of)
+            yield result.renumbered(corrections.of)
 
     def discard(self) -> None:
         """Let the file go."""

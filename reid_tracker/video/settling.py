@@ -14,7 +14,6 @@ import numpy as np
 import supervision as sv
 
 from reid_tracker.errors import UserError
-from reid_tracker.late_numbers import renumbered
 from reid_tracker.tracking import beginnings, kalman
 from reid_tracker.tracking.bridge import add_missed, measured
 from reid_tracker.tracking.smoothing import FURTHEST, PLACE_SECONDS, SIZE_SMOOTHING, lines_at
@@ -203,9 +202,18 @@ class Settling:
             self._moments.popleft()
 
     def _settled(self, moment: _Moment) -> FrameResult:
-        """The frame's result with settled boxes."""
-        if not len(moment.tracklet):
-            return moment.result
+        """The frame's result with settled boxes and the numbers known by now."""
+        tracks = self._placed(moment) if len(moment.tracklet) else moment.result.tracks
+        if tracks.tracker_id is None or "tracklet" not in tracks.data:
+            return replace(moment.result, tracks=tracks)
+        now = {
+            number: self._number.get(tracklet, number)
+            for tracklet, number in zip(tracks.data["tracklet"].tolist(), tracks.tracker_id.tolist(), strict=True)
+        }
+        return replace(moment.result, tracks=tracks).renumbered(lambda number: now.get(number, number))
+
+    def _placed(self, moment: _Moment) -> sv.Detections:
+        """The frame's tracks with settled boxes, and those added."""
         boxes = corners(self._smoothed(moment) if self._smooth else moment.box)
         place = dict(zip(moment.tracklet.tolist(), boxes, strict=True))
         tracks = moment.result.tracks
@@ -224,13 +232,7 @@ class Settling:
                 tracks = add_missed(tracks, added)
         if moment.added and tracks.confidence is not None:
             tracks = tracks[np.argsort(tracks.confidence == 0, kind="stable")]  # those that were seen first
-        if tracks.tracker_id is None or "tracklet" not in tracks.data:
-            return replace(moment.result, tracks=tracks)
-        now = {
-            number: self._number.get(tracklet, number)
-            for tracklet, number in zip(tracks.data["tracklet"].tolist(), tracks.tracker_id.tolist(), strict=True)
-        }
-        return renumbered(replace(moment.result, tracks=tracks), lambda number: now.get(number, number))
+        return tracks
 
     def _smoothed(self, moment: _Moment) -> np.ndarray:
         """A frame's boxes [P, 4], smoothed by those of the moments within reach."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,6 +50,21 @@ class FrameResult:
     counts: Counts | None = None
     shapes: dict[str, np.ndarray] | None = None
     dwell: Dwell | None = None
+
+    def renumbered(self, number_of: Callable[[int], int]) -> "FrameResult":
+        """The same with other numbers; of the boxes that then have one number the first stays."""
+        tracks = self.tracks
+        if tracks.tracker_id is None or not len(tracks):
+            return self
+        numbers = np.array([number_of(each) for each in tracks.tracker_id.tolist()])
+        if (numbers == tracks.tracker_id).all():
+            return self
+        data = dict(tracks.data)
+        if "perhaps" in data:
+            data["perhaps"] = np.where(np.asarray(data["perhaps"]) == numbers, 0, data["perhaps"])  # it was so
+        first = np.sort(np.unique(numbers, return_index=True)[1])
+        dwell = self.dwell and {number_of(number): each for number, each in self.dwell.items()}
+        return replace(self, tracks=replace(tracks, tracker_id=numbers, data=data)[first], dwell=dwell)
 
 
 class Sink(Protocol):

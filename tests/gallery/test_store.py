@@ -8,6 +8,7 @@ import pytest
 from tracking_world import unit_vectors
 
 from reid_tracker.errors import UserError
+from reid_tracker.gallery.link import find_links
 from reid_tracker.gallery.opening import export, forget_unseen, open_gallery
 from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View
@@ -276,14 +277,22 @@ def test_a_gallery_of_many_says_itself_how_alike_strangers_are(gallery):
         statistics_of(empty())
 
 
+MOMENTS = itertools.count()
+
+
+def looks_at(rows):
+    """Views of unit length, each of a moment of its own: people who are seen at once are two."""
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return [View(row.astype(np.float32), time=float(next(MOMENTS))) for row in rows]
+
+
 def test_doubles_and_mixtures_are_found_and_nobody_else_is_doubted(opened):
     """Twelve people; one of them under two numbers, and two of them under one."""
     people, rng = unit_vectors(14, 64), np.random.default_rng(0)
     gallery = opened(Model("a" * 64, 64, CALIBRATION))
 
     def views(who, count=8):
-        rows = people[who] + 0.08 * rng.standard_normal((count, 64))
-        return [View(row.astype(np.float32)) for row in rows / np.linalg.norm(rows, axis=1, keepdims=True)]
+        return looks_at(people[who] + 0.08 * rng.standard_normal((count, 64)))
 
     for number in range(1, 12):
         gallery.enrol({number: Sighting(views(number), 1, 2)})
@@ -298,20 +307,40 @@ def test_doubles_and_mixtures_are_found_and_nobody_else_is_doubted(opened):
     assert find_doubts(gallery) == []
 
 
+def test_people_who_only_have_their_camera_in_common_are_no_doubles(opened):
+    """Six people under one lamp: most of what is seen of each is the same."""
+    gallery = opened(Model("a" * 64, 64, CALIBRATION))
+    rng = np.random.default_rng(2)
+    rows = unit_vectors(7, 64)
+
+    def views(who):
+        return looks_at(1.3 * rows[0] + rows[who] + 0.08 * rng.standard_normal((8, 64)))
+
+    looks = {number: views(number) for number in range(1, 7)}
+    for number, each in looks.items():
+        gallery.enrol({number: Sighting(each, 1, 2)})
+    one, other = (np.stack([view.vector for view in looks[number]]) for number in (1, 2))
+    assert verify(statistics_of(gallery)[0], one, other).likelihood_ratio > 40
+    assert find_doubts(gallery) == []
+    gallery.enrol({9: Sighting(views(3), 3, 4)})
+    assert [doubt.numbers for doubt in find_doubts(gallery)] == [(3, 9)]
+
+
 def test_doubles_are_those_of_looking_at_every_pair(tmp_path):
-    """Beside the plain definition, on people some of whom are alike."""
+    """Beside the plain definition, on people some of whom are alike; and `link` joins them, too."""
     rng = np.random.default_rng(1)
     gallery = SqliteGallery(tmp_path / "gallery", Model("a" * 64, 32, CALIBRATION))
     for number in range(1, 41):
         centre = unit_vectors(25, 32)[number % 25]
         rows = centre + rng.uniform(0.05, 0.25) * rng.standard_normal((rng.integers(1, 9), 32))
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        gallery.enrol({number: Sighting([View(row.astype(np.float32)) for row in rows], 1, 2)})
+        gallery.enrol({number: Sighting(looks_at(rows), 1, 2)})
     known, views = (
         statistics_of(gallery)[0],
         {each.number: np.stack([view.vector for view in gallery.views(each.number)]) for each in gallery.people()},
     )
     pairs = itertools.combinations(views, 2)
     expected = {pair for pair in pairs if verify(known, *(views[each] for each in pair)).likelihood_ratio > 40}
+    together = [set(linked.numbers) for linked in find_links(gallery)]
+    expected = {pair for pair in expected if any(group.issuperset(pair) for group in together)}
     assert {doubt.numbers for doubt in find_doubts(gallery) if doubt.kind == "double"} == expected
     assert len(expected) > 3
