@@ -123,10 +123,8 @@ def jittered(data: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
     return {**data, **{name: values.astype(data[name].dtype)[kept] for name, values in changed.items()}}
 
 
-def tracks_of(
-    sequence: str, settings: dict[str, Any], copy: int, data: Path, cache: Path
-) -> Iterator[tuple[int, sv.Detections, sv.Detections]]:
-    """Track a sequence, or a jittered copy (0 is none): each frame's number, tracks and all boxes."""
+def tracks_of(sequence: str, settings: dict[str, Any], copy: int, data: Path, cache: Path) -> Iterator[FrameResult]:
+    """Track a sequence, or a jittered copy (0 is none): each frame's result, as known at that moment."""
     columns, about = read(sequence, data, cache)
     rate, size = float(about["frameRate"]), (int(about["imWidth"]), int(about["imHeight"]))
     if copy:
@@ -151,19 +149,19 @@ def tracks_of(
         tracks = tracker.update(found, now, image)
         if SMOOTH:
             tracks.data["measured_xyxy"], tracks.xyxy = tracks.xyxy, tracks.data["smooth_xyxy"]
-        yield number, bridge(tracks, tracker, size), found
+        shown = bridge(tracks, tracker, size)
+        yield FrameResult(Frame(None, number - 1, number / rate), shown, found, moved=tracker.moved)
 
 
 def follow(task: tuple[str, dict[str, Any], int, Path, Path]) -> tuple[str, dict[str, float]]:
     """Figures of a sequence, tracked as `tracks_of` does."""
-    sequence, _, _, data, cache = task
-    rate = float(read(sequence, data, cache)[1]["frameRate"])
+    sequence, _, _, data, _ = task
     with tempfile.TemporaryDirectory() as work:
         result = Path(work) / f"{Path(sequence).name}.txt"
         sink: Sink = MotSink(result)
         sink = Settling(sink, BRIDGE_SECONDS, lead_in_seconds=LEAD_IN_SECONDS) if FILES else sink
-        for number, tracks, found in tracks_of(*task):
-            sink.write(FrameResult(Frame(None, number - 1, number / rate), tracks, found))
+        for each in tracks_of(*task):
+            sink.write(each)
         sink.close()
         figures = evaluate_mot(data / sequence, result)
     return sequence, next(iter(figures.values()))

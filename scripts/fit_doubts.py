@@ -57,9 +57,14 @@ def judge(task: tuple[str, dict[str, Any], Path, Path]) -> tuple[str, Judged]:
     sequence, settings, data, cache = task
     rate = float(read(sequence, data, cache)[1]["frameRate"])
     rows = [
-        (number, *row, "person", number / rate)
-        for number, shown, _ in tracks_of(sequence, settings, 0, data, cache)
-        for row in zip(shown.tracker_id.tolist(), *shown.xyxy.T.tolist(), shown.confidence.tolist(), strict=True)
+        (each.frame.index + 1, *row, "person", each.frame.timestamp)
+        for each in tracks_of(sequence, settings, 0, data, cache)
+        for row in zip(
+            each.tracks.tracker_id.tolist(),
+            *each.tracks.xyxy.T.tolist(),
+            each.tracks.confidence.tolist(),
+            strict=True,
+        )
     ]
     tracks = Tracks.from_rows(rows, sequence)
     truth = read_rows(data / sequence / "gt" / "gt.txt")

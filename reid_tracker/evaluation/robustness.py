@@ -24,6 +24,8 @@ from reid_tracker.pipeline.vectors import attach_vectors, needs_vector
 from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.frames import Frame
+from reid_tracker.video.settling import Settling
+from reid_tracker.video.sinks import FrameResult
 from reid_tracker.video.sources import open_source
 from reid_tracker.writing import write_whole
 
@@ -139,9 +141,14 @@ class _Run:
 
     def __init__(self, corruption: VideoCorruption, tracker: Tracker, config: TrackConfig) -> None:
         self.corruption, self._tracker, self._refresh_seconds = corruption, tracker, config.embedder.refresh_seconds
-        self._smooth, self._bridge = config.output.smooth_boxes, Bridge(config.output.bridge_seconds)
+        output = config.output
+        self._smooth, self._bridge = output.smooth_boxes, Bridge(output.bridge_seconds)
         self._times: dict[int, float] = {}
         self._rows: list[str] = []
+        # As `track` writes them.
+        self._settling = Settling(
+            self, output.bridge_seconds, output.smooth_boxes, lead_in_seconds=output.lead_in_seconds
+        )
 
     def step(self, frame: Frame, detector: Detector, embedder: AppearanceModel | None, fixed: bool) -> None:
         """Track one frame; boxes that are given were found on the clean one."""
@@ -158,13 +165,23 @@ class _Run:
         tracks = self._tracker.update(detections, time, corrupted.image)
         assert tracks.tracker_id is not None and tracks.confidence is not None
         if self._smooth:
-            tracks.xyxy = tracks.data["smooth_xyxy"]
+            tracks.data["measured_xyxy"], tracks.xyxy = tracks.xyxy, tracks.data["smooth_xyxy"]
         tracks = self._bridge(tracks, self._tracker, frame.image.shape[1::-1])
-        columns = zip(tracks.tracker_id.tolist(), tracks.xyxy, tracks.confidence.tolist(), strict=True)
-        self._rows += [format_row(number, *row) for row in columns]
+        self._settling.write(FrameResult(frame, tracks, detections, moved=self._tracker.moved))
+
+    def write(self, result: FrameResult) -> None:
+        """Take in a settled frame, as a `Sink`."""
+        tracks = result.tracks
+        if len(tracks) and tracks.tracker_id is not None and tracks.confidence is not None:
+            columns = zip(tracks.tracker_id.tolist(), tracks.xyxy, tracks.confidence.tolist(), strict=True)
+            self._rows += [format_row(result.frame.index + 1, *row) for row in columns]
+
+    def close(self) -> None:
+        """Nothing is left to do."""
 
     def figures(self, folder: Path, truth: np.ndarray) -> dict[str, float]:
         """Figures on the frames seen, the truth where the picture was; the folder is made."""
+        self._settling.close()
         write_truth(folder, truth, self._times, self.corruption)
         result = folder / "result.txt"
         result.write_text("".join(self._rows), encoding="utf-8")

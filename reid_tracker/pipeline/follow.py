@@ -56,7 +56,7 @@ class Follower:
             tracks = tracker.update(inside, now, frame.image)
         if self._config.output.smooth_boxes:
             tracks.data["measured_xyxy"], tracks.xyxy = tracks.xyxy, tracks.data["smooth_xyxy"]
-        return FrameResult(frame, self._bridge(tracks, tracker, self._size), detections)
+        return FrameResult(frame, self._bridge(tracks, tracker, self._size), detections, moved=tracker.moved)
 
 
 def parse_polygon(text: str) -> np.ndarray:

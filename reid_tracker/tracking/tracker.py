@@ -78,6 +78,13 @@ class Tracker:
         People already known, or a memory shared by the trackers of several cameras, which are then called in turn with
         times of one clock.
 
+    Attributes
+    ----------
+    time : float or None
+        Of the last frame, s.
+    moved : ndarray float64 [2, 3] or None
+        How the picture moved from the frame before to the last one, an affine map of its pixels, where it is followed.
+
     Examples
     --------
     >>> import numpy as np, supervision as sv
@@ -99,6 +106,7 @@ class Tracker:
         self.settings = settings or TrackerSettings()
         self.frame_rate = float(frame_rate)
         self.time: float | None = None
+        self.moved: np.ndarray | None = None
         self._table = TrackTable()
         self._calibration = AppearanceCalibration(statistics)
         self._camera = CameraMotion()
@@ -370,6 +378,7 @@ class Tracker:
         table = self._table
         table.mean, table.covariance = kalman.predict(table.mean, table.covariance, seconds, self._noise.factor)
         table.foreseen = kalman.move(table.foreseen, seconds)
+        self.moved = None
         if self.settings.camera_motion and image is not None:
             self._follow_camera(seconds, frame, image)
         boxes: np.ndarray = kalman.boxes(table.mean).astype(np.float32)
@@ -383,8 +392,8 @@ class Tracker:
             return
         followed, foreseen = warp(table.mean, matrix), warp(table.foreseen, matrix)
         recent = table.last_seen >= self._now - seconds - 1e-6
+        last = share_of(matrix, 1 / self._camera.steps)
         if self._camera.steps > 1:  # tracks measured since have followed most of that motion
-            last = share_of(matrix, 1 / self._camera.steps)
             followed[recent] = warp(table.mean[recent], last)
             foreseen[recent] = warp(table.foreseen[recent], last)
         seen = np.flatnonzero(recent)
@@ -394,7 +403,7 @@ class Tracker:
         variance = table.covariance[seen, 0, :2] + noise
         self._following.learn(table.mean[seen, 0, :2], followed[seen, 0, :2], variance, measured)
         if self._following.worth:
-            table.mean, table.foreseen = followed, foreseen
+            table.mean, table.foreseen, self.moved = followed, foreseen, last
             table.covariance = table.covariance * zoom(matrix) ** 2
 
     def _correct(self, frame: FrameArrays, detection_of: np.ndarray) -> np.ndarray:

@@ -3,12 +3,14 @@
 While a video is tracked, a box is smoothed by what came before, and who is missed is shown where expected. Files can
 wait: boxes are smoothed from both sides, who was missed for a moment is on the straight line to where they were seen
 again, newcomers are there from their first weak boxes on (`beginnings`), and whoever was recognised meanwhile has the
-right number.
+right number. Where the camera's motion is followed, all of that is done in the pixels of one frame: a box is not to be
+smoothed against a picture that shakes.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import supervision as sv
@@ -16,11 +18,13 @@ import supervision as sv
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import beginnings, kalman
 from reid_tracker.tracking.bridge import add_missed, measured
+from reid_tracker.tracking.camera_motion import zoom
 from reid_tracker.tracking.smoothing import FURTHEST, PLACE_SECONDS, SIZE_SMOOTHING, lines_at
 from reid_tracker.video.sinks import FrameResult, Sink
 
 TICK = 1e-6  # s
 MANY = 100  # tracklets from which those long gone are dropped
+FURTHEST_ZOOM = 1e4  # between frames whose pixels are compared
 PICTURE_BYTES = 600_000_000  # of pictures that wait at most: two seconds of 1080p at 40 frames a second
 
 
@@ -29,6 +33,7 @@ class _Moment:
     """One frame's measured and filled boxes (centre, size), by tracklet."""
 
     result: FrameResult
+    view: np.ndarray  # [3, 3], from the pixels of some frame to this one's; the same object where the camera stands
     tracklet: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # [P]
     box: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))  # [P, 4]
     added: dict[int, sv.Detections] = field(default_factory=dict)  # who is not in the result, by tracklet
@@ -52,12 +57,31 @@ class _Moment:
         self.add(tracklet, box[None])
         self.added[int(tracklet[0])] = who
 
+    def seen_from(self, other: "_Moment", boxes: np.ndarray) -> np.ndarray:
+        """Boxes (centre, size) [N, 4] of another frame, in the pixels of this one."""
+        if self.view is other.view:
+            return boxes
+        change = self.view @ np.linalg.inv(other.view)
+        centre = boxes[:, :2] @ change[:2, :2].T + change[:2, 2]
+        return np.concatenate([centre, boxes[:, 2:] * zoom(change[:2])], axis=1)
+
     def nobodys(self) -> tuple[np.ndarray, np.ndarray]:
         """Boxes that were detected and are no one's, xyxy float32 [M, 4], and their confidences [M]."""
         found, tracks = self.result.detections, self.result.tracks
         left = beginnings.free(found.xyxy, np.concatenate([tracks.xyxy, corners(self.box)]))
         confidence = np.ones(len(found)) if found.confidence is None else found.confidence
         return found.xyxy[left], confidence[left]
+
+
+class _Sighting(NamedTuple):
+    """Somebody in a frame; the box is centre and size [4]."""
+
+    moment: _Moment
+    box: np.ndarray
+
+    def seen_from(self, other: _Moment) -> np.ndarray:
+        """The box in the pixels of another frame."""
+        return other.seen_from(self.moment, self.box[None])[0]
 
 
 def corners(centred: np.ndarray) -> np.ndarray:
@@ -102,14 +126,14 @@ class Settling:
             self._wait = max(self._wait, lead_in_seconds + beginnings.LASTING_SECONDS)
         self._moments: deque[_Moment] = deque()  # those written within reach, then those that wait
         self._waiting = 0  # how many of them wait
-        self._last: dict[int, tuple[float, np.ndarray]] = {}  # when and where each tracklet was last measured
-        self._first: dict[int, list[tuple[float, np.ndarray]]] = {}  # the first sightings of newcomers
+        self._last: dict[int, _Sighting] = {}  # when and where each tracklet was last measured
+        self._first: dict[int, list[_Sighting]] = {}  # the first sightings of newcomers
         self._number: dict[int, int] = {}  # that each tracklet has now
 
     def write(self, result: FrameResult) -> None:
         """Take in a frame, and write those that are settled."""
         image = result.frame.image if self._pictures else None
-        moment = _Moment(replace(result, frame=replace(result.frame, image=image)))
+        moment = _Moment(replace(result, frame=replace(result.frame, image=image)), self._view_of(result))
         self._moments.append(moment)
         self._waiting += 1
         self._measure(moment)
@@ -130,6 +154,20 @@ class Settling:
         if failure is not None:
             raise failure
 
+    def _view_of(self, result: FrameResult) -> np.ndarray:
+        """Where the camera looks now, [3, 3]."""
+        view = self._moments[-1].view if self._moments else np.eye(3)
+        if result.moved is None:
+            return view
+        view = np.vstack([result.moved, [0, 0, 1]]) @ view
+        if not 1 / FURTHEST_ZOOM < zoom(view[:2]) < FURTHEST_ZOOM:  # as when walking on for minutes: begin anew here
+            anew, views = np.linalg.inv(view), {id(each.view): each.view for each in self._moments}
+            views = {key: each @ anew for key, each in views.items()}
+            for each in self._moments:
+                each.view = views[id(each.view)]
+            view = np.eye(3)
+        return view
+
     def _measure(self, moment: _Moment) -> None:
         """Take in where everybody was seen, fill the gaps that end here, and look for the beginnings of newcomers."""
         tracks = measured(moment.result.tracks)
@@ -140,48 +178,51 @@ class Settling:
         self._number.update(zip(tracks.data["tracklet"].tolist(), tracks.tracker_id.tolist(), strict=True))
         previous = self._moments[-2].time if len(self._moments) > 1 else -np.inf
         for row, tracklet in enumerate(tracks.data["tracklet"].tolist()):
-            here = moment.time, boxes[row]
+            here = _Sighting(moment, boxes[row])
             if tracklet not in self._last and self._lead_in:
                 self._first[tracklet] = []
-            before = self._last.get(tracklet, (-np.inf, boxes[row]))
+            before = self._last.get(tracklet)
             self._last[tracklet] = here
-            if moment.time - self._fill - TICK <= before[0] < previous:
+            if before is not None and moment.time - self._fill - TICK <= before.moment.time < previous:
                 self._fill_gap(tracks[[row]], before, here)
             if tracklet in self._first:
                 self._first[tracklet].append(here)
-                if moment.time - self._first[tracklet][0][0] >= beginnings.LASTING_SECONDS - TICK:
+                if moment.time - self._first[tracklet][0].moment.time >= beginnings.LASTING_SECONDS - TICK:
                     self._begin_earlier(tracks[[row]], self._first.pop(tracklet))
 
     def _unwritten(self) -> list[_Moment]:
         return list(self._moments)[-self._waiting :]
 
-    def _fill_gap(self, who: sv.Detections, before: tuple[float, np.ndarray], after: tuple[float, np.ndarray]) -> None:
-        """Put somebody (a row of tracks) on the straight line between two moments (time, box) when they were seen."""
+    def _fill_gap(self, who: sv.Detections, before: "_Sighting", after: "_Sighting") -> None:
+        """Put somebody (a row of tracks) on the straight line between two sightings."""
+        began, ended = before.moment.time, after.moment.time
         for each in self._unwritten():
-            if before[0] < each.time < after[0]:
-                share = (each.time - before[0]) / (after[0] - before[0])
-                each.add_later(who, (1 - share) * before[1] + share * after[1], 0)
+            if began < each.time < ended:
+                share = (each.time - began) / (ended - began)
+                each.add_later(who, (1 - share) * before.seen_from(each) + share * after.seen_from(each), 0)
 
-    def _begin_earlier(self, who: sv.Detections, first: list[tuple[float, np.ndarray]]) -> None:
-        """Add a newcomer (a row of tracks), known from the first sightings (time, box), to the frames before."""
+    def _begin_earlier(self, who: sv.Detections, first: list["_Sighting"]) -> None:
+        """Add a newcomer (a row of tracks), known from the first sightings, to the frames before."""
+        begin = first[0].moment
         earlier = list[tuple[_Moment, np.ndarray, np.ndarray]]()
 
         def before() -> Iterator[tuple[float, np.ndarray]]:
             for each in reversed(self._unwritten()):
-                if each.time < first[0][0]:
+                if each.time < begin.time:
                     if who.tracker_id[0] in each.identities():
                         return
                     earlier.append((each, *each.nobodys()))
-                    yield each.time, earlier[-1][1]
+                    yield each.time, corners(begin.seen_from(each, kalman.measure(earlier[-1][1])))
 
-        times, boxes = (np.array(column) for column in zip(*first, strict=True))
-        found = beginnings.sightings_before(times, corners(boxes), before(), self._lead_in)
+        times = np.array([each.moment.time for each in first])
+        boxes = corners(np.stack([each.seen_from(begin) for each in first]))
+        found = beginnings.sightings_before(times, boxes, before(), self._lead_in)
         after = first[0]
         for row, (moment, xyxy, confidence) in zip(found, earlier, strict=False):
             if row is not None:
-                here = moment.time, kalman.measure(xyxy[row][None])[0]
-                moment.add_later(who, here[1], confidence[row])
-                if after[0] - here[0] <= self._fill + TICK:
+                here = _Sighting(moment, kalman.measure(xyxy[row][None])[0])
+                moment.add_later(who, here.box, confidence[row])
+                if after.moment.time - moment.time <= self._fill + TICK:
                     self._fill_gap(who, here, after)
                 after = here
 
@@ -189,7 +230,8 @@ class Settling:
         while self._waiting and self._moments[-self._waiting].time <= time + TICK:
             self._write_next()
         if len(self._last) > 2 * sum(len(each.tracklet) for each in self._moments) + MANY:
-            self._last = {tracklet: seen for tracklet, seen in self._last.items() if seen[0] >= time - self._wait}
+            recent = time - self._wait
+            self._last = {tracklet: seen for tracklet, seen in self._last.items() if seen.moment.time >= recent}
             self._first = {tracklet: seen for tracklet, seen in self._first.items() if tracklet in self._last}
             self._number = {tracklet: number for tracklet, number in self._number.items() if tracklet in self._last}
 
@@ -237,7 +279,8 @@ class Settling:
     def _smoothed(self, moment: _Moment) -> np.ndarray:
         """A frame's boxes [P, 4], smoothed by those of the moments within reach."""
         near = [each for each in self._moments if abs(each.time - moment.time) <= self._reach + TICK]
-        which, values = (np.concatenate(each) for each in zip(*((m.tracklet, m.box) for m in near), strict=True))
+        which = np.concatenate([each.tracklet for each in near])
+        values = np.concatenate([moment.seen_from(each, each.box) for each in near])
         times = np.repeat([each.time for each in near], [len(each.tracklet) for each in near])
         order = np.argsort(moment.tracklet)
         path = order[np.searchsorted(moment.tracklet, which, sorter=order).clip(max=len(order) - 1)]

@@ -42,6 +42,8 @@ class FrameResult:
         Those of a live camera, of which the picture's size was not known before.
     dwell : dict of int to dict of str to float, optional
         How long each person, by number, has been in the zones they are in, s.
+    moved : ndarray float64 [2, 3], optional
+        How the picture moved since the last frame (`Tracker.moved`).
     """
 
     frame: Frame
@@ -50,6 +52,7 @@ class FrameResult:
     counts: Counts | None = None
     shapes: dict[str, np.ndarray] | None = None
     dwell: Dwell | None = None
+    moved: np.ndarray | None = None
 
     def renumbered(self, number_of: Callable[[int], int]) -> "FrameResult":
         """The same with other numbers; of the boxes that then have one number the first stays."""

@@ -90,10 +90,13 @@ def slowly(
     return paths
 
 
+@pytest.mark.parametrize("shake", [0.0, 30.0])
 @pytest.mark.parametrize("smooth", [True, False])
 @pytest.mark.parametrize("fill", [1.0, 0.25, 3.0, 0.0])
-def test_frames_are_written_as_whole_paths_say(smooth: bool, fill: float) -> None:
+def test_frames_are_written_as_whole_paths_say(smooth: bool, fill: float, shake: float) -> None:
+    """Also where the camera shakes: paths are smooth in the scene, not in the picture."""
     random = np.random.default_rng(3)
+    shifts = shake * np.random.default_rng(4).normal(size=(150, 2))
     times = 7 + np.cumsum(random.choice([0.02, 0.04, 0.3], 150, p=[0.3, 0.6, 0.1]))
     seen: dict[int, dict[int, np.ndarray]] = {}
     for who in range(1, 7):
@@ -105,19 +108,38 @@ def test_frames_are_written_as_whole_paths_say(smooth: bool, fill: float) -> Non
     sink = Kept()
     settling = Settling(sink, fill, smooth)
     for index, time in enumerate(times):
-        settling.write(frame(index, time, {who: boxes[index] for who, boxes in seen.items() if index in boxes}))
+        there = {who: boxes[index] + np.tile(shifts[index], 2) for who, boxes in seen.items() if index in boxes}
+        change = np.column_stack([np.eye(2), shifts[index] - shifts[max(index - 1, 0)]])
+        settling.write(replace(frame(index, time, there), moved=change if shake else None))
     settling.close()
     assert [each.frame.index for each in sink.results] == list(range(150)) and sink.closed == 1
     expected = slowly(seen, times, fill, smooth)
     found = sink.rows()
     assert found.keys() == expected.keys()
     for (index, who), (xyxy, confidence) in found.items():
-        is_seen = index in seen[who]
+        xyxy, is_seen = xyxy - np.tile(shifts[index], 2), index in seen[who]
         assert (confidence > 0) == is_seen
         if smooth or not is_seen:
             np.testing.assert_allclose(centred(xyxy), expected[index, who], atol=2e-3)
         else:
             np.testing.assert_allclose(xyxy, seen[who][index] + 1, atol=1e-3)  # as it came
+
+
+def test_whoever_comes_near_a_walking_camera_stays_smooth_whatever_the_zoom() -> None:
+    """The picture grows by a fifth a frame and turns; after fifty frames it is ten thousand times as large."""
+    turn, sink = 1.2 * np.array([[np.cos(0.02), -np.sin(0.02)], [np.sin(0.02), np.cos(0.02)]]), Kept()
+    settling, place, size = Settling(sink, 1.0), np.array([3.0, 2.0]), np.array([2.0, 6.0])
+    boxes = []
+    for index in range(100):
+        boxes.append(np.concatenate([place - size / 2, place + size / 2]))
+        result = frame(index, index / 10, {1: boxes[-1]} if index % 7 else {})
+        settling.write(replace(result, moved=np.column_stack([turn, [1.0, -1.0]]) if index else None))
+        place, size = turn @ place + [1.0, -1.0], 1.2 * size
+    settling.close()
+    found = sink.rows()
+    assert sorted(index for index, _ in found) == list(range(1, 100))
+    for (index, _), (xyxy, _) in found.items():
+        np.testing.assert_allclose(xyxy, boxes[index], rtol=1e-3, atol=1.2 ** (index - 8))
 
 
 def test_who_is_expected_stays_there_until_seen_again_in_time() -> None:
