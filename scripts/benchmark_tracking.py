@@ -81,8 +81,6 @@ def look_back(folders: list[Path], recorded: str, work: Path) -> dict[str, tuple
         "refined": {},
         "refined, absences to 3 s only": {"link_seconds": 3},
         "refined, nothing filled in": {"fill_seconds": 0},
-        "refined, not smoothed": {"smooth_seconds": 0},
-        "refined, smoothed over 0.3 s": {"smooth_seconds": 0.3},
     }
     table: dict[str, tuple[str, ...]] = {}
     for name, settings in parts.items():

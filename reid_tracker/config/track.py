@@ -197,9 +197,6 @@ class RefineSettings(Settings):
         "not made again.",
     )
     fill_seconds: float = setting(2.0, "Longest gap that is filled in with a straight line; 0 = none.", ge=0)
-    smooth_seconds: float = setting(
-        0.1, "Width of the smoothing; 0 = none. Raise it to 0.3 where the camera stands still.", ge=0
-    )
 
 
 class GallerySettings(Settings):

@@ -199,7 +199,7 @@ class SourceRun:
         kept = Kept(claimed.folder(video), output.blur_people) if video and may_return else None
         sinks = open_sinks(output, claimed, job.outputs, self._source, self._counter, recorder, made)
         follower = Follower(self._source, self._embedder, self._tracker, self._common.polygon, self._config, summary)
-        told = [each for each in (*sinks.values(), made.log, kept) if each is not None]
+        told = [each for each in (*sinks.values(), made.log, kept, history) if each is not None]
         settling = Settling(
             Outputs(told, summary, self._counter, lambda: follower.shift),
             output.bridge_seconds,
@@ -208,8 +208,7 @@ class SourceRun:
             output.lead_in_seconds,
             pictures=self._source.has_pixels and not PICTURED.isdisjoint(job.outputs.values()),
         )
-        whole = history and Settling(history, 0, smooth=False, inside=inside, lead_in_seconds=output.lead_in_seconds)
-        others: list[Sink] = [each for each in (settling, recorder, whole) if each is not None]
+        others: list[Sink] = [each for each in (settling, recorder) if each is not None]
         corrections = Corrections()
         again = partial(self._draw_again, video, kept, claimed) if video and kept else None
         began = time.perf_counter()

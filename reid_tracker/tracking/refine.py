@@ -5,7 +5,7 @@ The online pass gives people, some of them twice and some mixed up. Looking back
 1. *split*: whose appearance before and after some moment is that of two people is cut there;
 2. *link*: end to start, in passes of growing gaps; each pass is one exact assignment of all pieces (hierarchical
    association, Huang et al. 2008), and what it joined goes into the next as one piece with all its vectors;
-3. *fill*: short gaps are closed with straight lines, and boxes smoothed by local lines (`smoothing`).
+3. *fill*: short gaps are closed with straight lines.
 
 How alike one person's crops and strangers' are is learned from the video first: people in sight together are strangers.
 Without vectors nothing is split or linked: motion alone joins strangers as often as not.
@@ -27,7 +27,6 @@ from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.association import REACH_SLACK, SAME_HEIGHT, WALKING_SPEED
 from reid_tracker.tracking.bridge import measured
-from reid_tracker.tracking.smoothing import SIZE_SMOOTHING, local_lines
 
 if TYPE_CHECKING:
     from reid_tracker.video.sinks import FrameResult
@@ -392,9 +391,6 @@ def _path(
     now = boxes.times[frame]
     centred = kalman.measure(boxes.xyxy[piece])
     filled = np.stack([np.interp(now, times, column) for column in centred.T], axis=1)
-    if settings.smooth_seconds:
-        filled[:, :2] = local_lines(now, filled[:, :2], settings.smooth_seconds)
-        filled[:, 2:] = local_lines(now, filled[:, 2:], SIZE_SMOOTHING * settings.smooth_seconds)
     half = np.maximum(filled[:, 2:], 1) / 2
     xyxy = np.concatenate([filled[:, :2] - half, filled[:, :2] + half], axis=1).astype(np.float32)
     row = np.minimum(np.searchsorted(seen, frame), len(piece) - 1)

@@ -40,7 +40,7 @@ def always(value):
 
 
 BYSTANDERS = [(90, always(6), always((1000, 100)), range(400)), (91, always(7), always((1200, 100)), range(400))]
-EXACT = RefineSettings(smooth_seconds=0)
+DEFAULTS = RefineSettings()
 
 
 def of(refined, identity):
@@ -64,7 +64,7 @@ def test_who_comes_back_elsewhere_gets_the_old_number():
         (2, always(0), lambda f: (500 - f, 100), range(300, 380)),
         (3, always(1), always((400, 100)), range(320, 400)),
     ]
-    refined = history(walks, 400).refined(EXACT).tracks
+    refined = history(walks, 400).refined(DEFAULTS).tracks
     assert identities(refined) == {1, 3, 90, 91}
     frames, _ = of(refined, 1)
     assert frames == [*range(100), *range(300, 380)]  # so long an absence is not filled in
@@ -73,9 +73,9 @@ def test_who_comes_back_elsewhere_gets_the_old_number():
 
 def test_who_is_cut_off_gets_a_number_that_nobody_has():
     walks = [*BYSTANDERS, (1, lambda f: int(f >= 200), lambda f: (100 + f, 100), range(400))]
-    (new,) = identities(history(walks, 400).refined(EXACT).tracks) - {1, 90, 91}
+    (new,) = identities(history(walks, 400).refined(DEFAULTS).tracks) - {1, 90, 91}
     assert new == 92  # the next one
-    taken = history(walks, 400).refined(EXACT, new_numbers=lambda count: 700 + np.arange(count)).tracks
+    taken = history(walks, 400).refined(DEFAULTS, new_numbers=lambda count: 700 + np.arange(count)).tracks
     assert identities(taken) == {1, 90, 91, 700}  # a gallery's: the next one may be somebody else's
 
 
@@ -85,7 +85,7 @@ def test_people_in_sight_together_are_never_one_whatever_they_look_like():
         (1, always(0), lambda f: (100 + f, 100), range(100)),
         (2, always(0), always((600, 100)), range(99, 200)),
     ]
-    assert identities(history(walks, 400).refined(EXACT).tracks) == {1, 2, 90, 91}
+    assert identities(history(walks, 400).refined(DEFAULTS).tracks) == {1, 2, 90, 91}
 
 
 def test_nobody_is_faster_than_walking():
@@ -94,7 +94,7 @@ def test_nobody_is_faster_than_walking():
         (1, always(0), always((100, 100)), range(100)),
         (2, always(0), always((800, 100)), range(102, 200)),
     ]
-    assert identities(history(walks, 400).refined(EXACT).tracks) == {1, 2, 90, 91}
+    assert identities(history(walks, 400).refined(DEFAULTS).tracks) == {1, 2, 90, 91}
 
 
 @pytest.mark.parametrize("vectors", [True, False])
@@ -110,7 +110,7 @@ def test_a_swap_is_repaired(vectors):
     for tracklet, first in ((1, 0), (2, 1)):
         who = crossing(first)
         walks.append((tracklet, who, lambda f, who=who: place(who(f))(f), range(100)))
-    refined = history(walks, 400, vectors=vectors).refined(EXACT).tracks
+    refined = history(walks, 400, vectors=vectors).refined(DEFAULTS).tracks
     assert identities(refined) == {1, 2, 90, 91}
     for identity, who in ((1, 0), (2, 1)):
         frames, boxes = of(refined, identity)
@@ -123,29 +123,20 @@ def test_short_gaps_are_filled_with_a_line_and_long_ones_left():
     walks = [
         (1, always(0), lambda f: (100 + 3 * f, 100), [f for f in range(100) if not (20 <= f < 35 or 50 <= f < 75)])
     ]
-    refined = history(walks, 100).refined(EXACT).tracks
+    refined = history(walks, 100).refined(DEFAULTS).tracks
     frames, boxes = of(refined, 1)
     assert frames == [f for f in range(100) if not 50 <= f < 75]
     np.testing.assert_allclose(boxes, [person(100 + 3 * f) for f in frames], atol=1e-3)
     assert {frame for frame in frames if refined[frame].confidence[0] == 0} == set(range(20, 35))
 
 
-def test_smoothing_calms_jitter_and_keeps_a_straight_walk():
-    straight = history([(1, always(0), lambda f: (100 + 3 * f, 100), range(60))], 60).refined(RefineSettings()).tracks
-    np.testing.assert_allclose(of(straight, 1)[1], [person(100 + 3 * f) for f in range(60)], atol=1e-3)
-    jitter = np.random.default_rng(1).normal(0, 4, 60)
-    jumpy = history([(1, always(0), lambda f: (100 + 3 * f + jitter[f], 100), range(60))], 60)
-    error = of(jumpy.refined(RefineSettings(smooth_seconds=0.3)).tracks, 1)[1][:, 0] - (100 + 3 * np.arange(60))
-    assert error.std() < 0.6 * jitter.std()
-
-
 def test_a_number_given_before_a_recognition_is_not_another_person():
     walks = [(1, always(0), always((100, 100)), range(50))]
-    assert identities(history(walks, 50, provisional={1: (9, 5)}).refined(EXACT).tracks) == {1}
+    assert identities(history(walks, 50, provisional={1: (9, 5)}).refined(DEFAULTS).tracks) == {1}
 
 
 def test_nobody_at_all():
-    assert [len(each) for each in history([], 5).refined(EXACT).tracks] == [0] * 5
+    assert [len(each) for each in history([], 5).refined(DEFAULTS).tracks] == [0] * 5
 
 
 def test_what_was_cut_and_joined_is_told_and_a_refused_join_is_not_made_again(tmp_path):
@@ -155,22 +146,24 @@ def test_what_was_cut_and_joined_is_told_and_a_refused_join_is_not_made_again(tm
         (1, always(0), lambda f: (100 + f, 100), range(100)),
         (2, always(0), lambda f: (100 + f, 100), range(131, 230)),
     ]
-    found = history(walks, 230).refined(EXACT)
+    found = history(walks, 230).refined(DEFAULTS)
     (join,) = found.joins
     assert (join.number, join.following, found.cuts) == (1, 2, [])
-    assert join.began - join.ended == pytest.approx(32 / RATE) and join.cost <= EXACT.link_limit and join.distance < 0.3
+    assert (
+        join.began - join.ended == pytest.approx(32 / RATE) and join.cost <= DEFAULTS.link_limit and join.distance < 0.3
+    )
     report = {"joins": [{**join._asdict(), "ended": round(join.ended, 3), "refused": True}]}
     (tmp_path / "report.json").write_text(json.dumps(report))
-    again = history(walks, 230).refined(EXACT, read_refused(tmp_path / "report.json"))
+    again = history(walks, 230).refined(DEFAULTS, read_refused(tmp_path / "report.json"))
     assert identities(found.tracks) == {1, 90, 91}
     assert identities(again.tracks) == {1, 2, 90, 91} and again.joins == []
     report["joins"][0]["refused"] = False
     (tmp_path / "report.json").write_text(json.dumps(report))
     assert read_refused(tmp_path / "report.json") == []
     changed = [*BYSTANDERS, (1, lambda f: 0 if f < 60 else 1, lambda f: (100 + 2 * f, 100), range(120))]
-    (cut,) = history(changed, 230).refined(EXACT).cuts
+    (cut,) = history(changed, 230).refined(DEFAULTS).cuts
     assert cut.number == 1 and cut.before < cut.after and cut.after == pytest.approx(60 / RATE, abs=0.5)
-    assert cut.distance > EXACT.split_distance
+    assert cut.distance > DEFAULTS.split_distance
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"joins": 3}', '{"joins": [{"refused": true}]}', "[" * 10_000])

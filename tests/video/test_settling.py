@@ -10,7 +10,6 @@ import pytest
 import supervision as sv
 
 from reid_tracker.errors import UserError
-from reid_tracker.tracking.smoothing import local_lines
 from reid_tracker.video.frames import Frame
 from reid_tracker.video.settling import Settling
 from reid_tracker.video.sinks import FrameResult
@@ -69,6 +68,17 @@ def centred(xyxy: np.ndarray) -> np.ndarray:
     return np.concatenate([(xyxy[..., :2] + xyxy[..., 2:]) / 2, xyxy[..., 2:] - xyxy[..., :2]], axis=-1)
 
 
+def local_lines(times: np.ndarray, values: np.ndarray, width: float) -> np.ndarray:
+    """At each time the straight line through the neighbours [K, C], weighed by a Gaussian."""
+    smooth = values.copy()
+    for row, time in enumerate(times):
+        near = np.abs(times - time) <= 3 * width
+        if near.sum() > 1:
+            weight = np.exp(-0.25 * ((times[near] - time) / width) ** 2)  # squared by polyfit
+            smooth[row] = np.polyfit(times[near] - time, values[near], 1, w=weight)[1]
+    return smooth
+
+
 def slowly(
     seen: dict[int, dict[int, np.ndarray]], times: np.ndarray, fill: float, smooth: bool
 ) -> dict[tuple[int, int], np.ndarray]:
@@ -123,6 +133,17 @@ def test_frames_are_written_as_whole_paths_say(smooth: bool, fill: float, shake:
             np.testing.assert_allclose(centred(xyxy), expected[index, who], atol=2e-3)
         else:
             np.testing.assert_allclose(xyxy, seen[who][index] + 1, atol=1e-3)  # as it came
+
+
+def test_jitter_is_calmed_and_a_straight_walk_kept() -> None:
+    for deviation in (0.0, 4.0):
+        jitter, sink = np.random.default_rng(1).normal(0, 1, 60) * deviation, Kept()
+        settling = Settling(sink, 1.0)
+        for index in range(60):
+            settling.write(frame(index, index / 25, {1: box(100 + 3 * index + jitter[index])}))
+        settling.close()
+        error = [centred(xyxy)[0] - 100 - 3 * index for (index, _), (xyxy, _) in sink.rows().items()]
+        assert np.std(error) < 0.6 * jitter.std() + 1e-3
 
 
 def test_whoever_comes_near_a_walking_camera_stays_smooth_whatever_the_zoom() -> None:
