@@ -136,13 +136,13 @@ class ShownSettings(Settings):
     blur_people: bool = setting(False, "Blur everyone that the detector sees, in every picture.")
     smooth_boxes: bool = setting(
         True,
-        "true = boxes without the detector's jitter, in text and tables of recorded video smoothed from both sides; "
-        "false = as detected.",
+        "true = boxes without the detector's jitter, in files of recorded video smoothed from both sides; false = as "
+        "detected.",
     )
     bridge_seconds: float = setting(
         1.0,
         "People missed for no longer than this are still shown and written, where expected, with confidence 0; less "
-        "where people are hard to foresee. In text and tables of recorded video they are on the straight line to where "
+        "where people are hard to foresee. In files of recorded video they are on the straight line to where "
         "they are seen again. 0 = only what is detected.",
         ge=0,
     )
@@ -168,8 +168,8 @@ class OutputSettings(ShownSettings):
     )
     lead_in_seconds: float = setting(
         1.0,
-        "Text and tables of recorded video name newcomers from their first weak boxes on, so long before they were "
-        "sure of; 0 = not.",
+        "Files of recorded video show newcomers from their first weak boxes on, up to so long before the tracker was "
+        "sure of them; 0 = not.",
         ge=0,
     )
     save_state: str | None = setting(None, "File for what the tracker knows after the last frame, to resume from.")

@@ -1,4 +1,4 @@
-"""Where newcomers were before they were sure of: in a recording their weaker first boxes can be found afterwards.
+"""Where newcomers were before the tracker was sure of them: in a recording their weak first boxes are found afterwards.
 
 A new person needs a sure box and some sightings, so that false boxes get no number. Someone known is carried on by weak
 boxes; the same holds backwards in time, from the first sightings on.
