@@ -25,7 +25,7 @@ from reid_tracker.config import RefineSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
-from reid_tracker.tracking.association import REACH_SLACK, SAME_HEIGHT, WALKING_SPEED
+from reid_tracker.tracking.association import REACH_SLACK, WALKING_SPEED
 from reid_tracker.tracking.bridge import measured
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ VELOCITY_SECONDS = 1.0
 SPREAD, SPREAD_PER_SECOND = 0.25, 0.4
 # Motion has half a say at first, which dies out within about so many seconds unseen.
 MOTION_SECONDS = 3.0
+# Bound on |log(height ratio)|: whoever was away for long may come back nearer, or further off.
+SAME_HEIGHT = 0.7
 SAME_MOMENT = 0.01  # s, of a join in a report that was written with rounded times
 
 
