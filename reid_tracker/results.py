@@ -263,6 +263,8 @@ def ending(
                     sink.close()
                 except UserError as error:
                     failure = failure or error
+                except KeyboardInterrupt:  # a second one: what still waits is given up
+                    summary.interrupted = True
             if corrected is not None:
                 corrections, kinds = corrected
                 for each in others:

@@ -18,6 +18,7 @@ from reid_tracker.motchallenge import read_rows
 from reid_tracker.pipeline.follow import parse_polygon
 from reid_tracker.results import Outputs
 from reid_tracker.video.frames import Frame
+from reid_tracker.video.settling import Settling
 from reid_tracker.video.sinks import FrameResult
 
 FRAMES, RATE, SIZE = 30, 10, (160, 120)
@@ -188,6 +189,32 @@ def test_of_several_outputs_one_that_fails_does_not_keep_the_others_from_their_f
     assert [each.frames for each in sinks] == [[0, 1], [0, 1, 2, 3, 4], [0, 1, 2]]
     assert failures == ["full at 2.", "full at 3."]
     assert sinks[1].counts[-1] == summary.counts and summary.counts["zones"]["all"]["people"] == 2
+
+
+def test_a_second_ctrl_c_gives_up_what_still_waits_and_says_so(clip, tmp_path, monkeypatch):
+    written, write_next = [], Settling._write_next
+
+    def interrupted(settling):
+        if len(written) == 15:
+            written.append(None)
+            raise KeyboardInterrupt
+        write_next(settling)
+        written.append(None)
+
+    def stop(source, done):
+        if done == 25:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Settling, "_write_next", interrupted)
+    asked = {"output__mot": True, "output__jsonl": True, "output__video": True}
+    (summary,) = track(clip, configured(clip, tmp_path, **asked), progress=stop)
+    assert summary.interrupted and "up to 15 are kept" in summary.kept, summary.kept
+    text, lines, video = (
+        next(path for path in summary.outputs if path.suffix == kind) for kind in (".txt", ".jsonl", ".mp4")
+    )
+    assert read_rows(text)[-1, 0] == len(lines.read_text().splitlines()) == 15
+    with av.open(str(video)) as container:
+        assert len(list(container.decode(video=0))) == 15
 
 
 def test_a_second_video_goes_on_with_the_first_one_s_identities(clip, tmp_path):
