@@ -237,8 +237,11 @@ def _describe_interruption(summary: "RunSummary") -> str:
     if not summary.last_frame:
         return f"nothing of {summary.source} is written."
     text = f"{summary.source} is written up to frame {summary.last_frame}."
-    is_plain = summary.kept == f"frames up to {summary.last_frame} are kept."
-    return text if is_plain else f"{text} {summary.kept[:1].upper()}{summary.kept[1:]}"
+    if summary.kept == f"frames up to {summary.last_frame} are kept.":
+        return text
+    if f" {summary.last_frame} are kept" not in summary.kept:  # what still waited was given up
+        text = f"{summary.source} was tracked up to frame {summary.last_frame}."
+    return f"{text} {summary.kept[:1].upper()}{summary.kept[1:]}"
 
 
 def _print_summaries(summaries: "list[RunSummary]", shown: set[str], timings: bool) -> None:
