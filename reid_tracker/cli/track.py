@@ -236,12 +236,10 @@ def _describe_interruption(summary: "RunSummary") -> str:
     """What is left of a run that was ended, and where it is not under its own name."""
     if not summary.last_frame:
         return f"nothing of {summary.source} is written."
-    text = f"{summary.source} is written up to frame {summary.last_frame}."
     if summary.kept == f"frames up to {summary.last_frame} are kept.":
-        return text
-    if f" {summary.last_frame} are kept" not in summary.kept:  # what still waited was given up
-        text = f"{summary.source} was tracked up to frame {summary.last_frame}."
-    return f"{text} {summary.kept[:1].upper()}{summary.kept[1:]}"
+        return f"{summary.source} is written up to frame {summary.last_frame}."
+    # Not every file may go as far: what still waited is given up at a second Ctrl-C.
+    return f"{summary.source} was tracked up to frame {summary.last_frame}; {summary.kept}"
 
 
 def _print_summaries(summaries: "list[RunSummary]", shown: set[str], timings: bool) -> None:

@@ -18,14 +18,14 @@ from reid_tracker.errors import UserError
 from reid_tracker.evaluation.corruptions import SEVERITIES
 from reid_tracker.evaluation.mot import evaluate_mot
 from reid_tracker.evaluation.video_corruptions import BLUR_AND_LIGHT, VIDEO_CORRUPTIONS, VideoCorruption
-from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, LEFT, TOP, format_row, read_rows
+from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, LEFT, TOP, read_rows
 from reid_tracker.pipeline.models import AppearanceModel, Models
 from reid_tracker.pipeline.vectors import attach_vectors, needs_vector
 from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.frames import Frame
 from reid_tracker.video.settling import Settling
-from reid_tracker.video.sinks import FrameResult
+from reid_tracker.video.sinks import FrameResult, MotSink
 from reid_tracker.video.sources import open_source
 from reid_tracker.writing import write_whole
 
@@ -85,26 +85,27 @@ def evaluate_robustness(
     detector_of_boxes: Any = _WithoutVectors(detector) if fixed else detector
     embedder, statistics = models.embedder_for(detector_of_boxes, source)
     height = float(np.median(rows[:, HEIGHT]))
-    trackers = [
-        _Run(
-            VideoCorruption(kind, severity, height, seed),
-            Tracker(config.tracker, source.frame_rate, statistics),
-            config,
-        )
-        for kind, severity in [("clean", 1), *((kind, severity) for kind in kinds for severity in severities)]
-    ]
+    parts = file.resolve().parts  # the names of the folders above say whose rules hold
+    conditions = [("clean", 1), *((kind, severity) for kind in kinds for severity in severities)]
     frames = 0
-    for position, frame in enumerate(source):
-        for each in trackers:
-            if each.corruption.keeps(position):
-                each.step(frame, detector_of_boxes, embedder, fixed)
-        frames = position + 1
-        if progress is not None:
-            progress(frames, source.frame_count)
     with tempfile.TemporaryDirectory() as work:
-        parts = file.resolve().parts  # the names of the folders above say whose rules hold
-        found = [each.figures(Path(work) / str(n) / Path(*parts[-5:-2]), rows) for n, each in enumerate(trackers)]
-    clean, *corrupted = found
+        trackers = [
+            _Run(
+                VideoCorruption(kind, severity, height, seed),
+                Tracker(config.tracker, source.frame_rate, statistics),
+                config,
+                Path(work) / str(place) / Path(*parts[-5:-2]),
+            )
+            for place, (kind, severity) in enumerate(conditions)
+        ]
+        for position, frame in enumerate(source):
+            for each in trackers:
+                if each.corruption.keeps(position):
+                    each.step(frame, detector_of_boxes, embedder, fixed)
+            frames = position + 1
+            if progress is not None:
+                progress(frames, source.frame_count)
+        clean, *corrupted = (each.figures(rows) for each in trackers)
     table: dict[str, dict[str, dict[str, float]]] = {kind: {} for kind in kinds}
     for each, figures in zip(trackers[1:], corrupted, strict=True):
         kept = figures["IDF1"] / clean["IDF1"] if clean["IDF1"] else float("nan")
@@ -137,18 +138,16 @@ class _WithoutVectors:
 
 
 class _Run:
-    """The tracker of one condition, what it saw and what it said."""
+    """The tracker of one condition, what it saw and what it said, as `track` writes it, in a folder of its own."""
 
-    def __init__(self, corruption: VideoCorruption, tracker: Tracker, config: TrackConfig) -> None:
+    def __init__(self, corruption: VideoCorruption, tracker: Tracker, config: TrackConfig, folder: Path) -> None:
         self.corruption, self._tracker, self._refresh_seconds = corruption, tracker, config.embedder.refresh_seconds
         output = config.output
         self._smooth, self._bridge = output.smooth_boxes, Bridge(output.bridge_seconds)
         self._times: dict[int, float] = {}
-        self._rows: list[str] = []
-        # As `track` writes them.
-        self._settling = Settling(
-            self, output.bridge_seconds, output.smooth_boxes, lead_in_seconds=output.lead_in_seconds
-        )
+        self._folder, self._result = folder, folder / "result.txt"
+        sink = MotSink(self._result)
+        self._sink = Settling(sink, output.bridge_seconds, self._smooth, lead_in_seconds=output.lead_in_seconds)
 
     def step(self, frame: Frame, detector: Detector, embedder: AppearanceModel | None, fixed: bool) -> None:
         """Track one frame; boxes that are given were found on the clean one."""
@@ -167,25 +166,13 @@ class _Run:
         if self._smooth:
             tracks.data["measured_xyxy"], tracks.xyxy = tracks.xyxy, tracks.data["smooth_xyxy"]
         tracks = self._bridge(tracks, self._tracker, frame.image.shape[1::-1])
-        self._settling.write(FrameResult(frame, tracks, detections, moved=self._tracker.moved))
+        self._sink.write(FrameResult(frame, tracks, detections, moved=self._tracker.moved))
 
-    def write(self, result: FrameResult) -> None:
-        """Take in a settled frame, as a `Sink`."""
-        tracks = result.tracks
-        if len(tracks) and tracks.tracker_id is not None and tracks.confidence is not None:
-            columns = zip(tracks.tracker_id.tolist(), tracks.xyxy, tracks.confidence.tolist(), strict=True)
-            self._rows += [format_row(result.frame.index + 1, *row) for row in columns]
-
-    def close(self) -> None:
-        """Nothing is left to do."""
-
-    def figures(self, folder: Path, truth: np.ndarray) -> dict[str, float]:
-        """Figures on the frames seen, the truth where the picture was; the folder is made."""
-        self._settling.close()
-        write_truth(folder, truth, self._times, self.corruption)
-        result = folder / "result.txt"
-        result.write_text("".join(self._rows), encoding="utf-8")
-        figures = evaluate_mot(folder, result)[folder.name]
+    def figures(self, truth: np.ndarray) -> dict[str, float]:
+        """Figures on the frames seen, the truth where the picture was."""
+        self._sink.close()
+        write_truth(self._folder, truth, self._times, self.corruption)
+        figures = evaluate_mot(self._folder, self._result)[self._folder.name]
         return {name: figures[name] for name in FIGURES}
 
 
