@@ -150,7 +150,8 @@ def tracks_of(sequence: str, settings: dict[str, Any], copy: int, data: Path, ca
         if SMOOTH:
             tracks.data["measured_xyxy"], tracks.xyxy = tracks.xyxy, tracks.data["smooth_xyxy"]
         shown = bridge(tracks, tracker, size)
-        yield FrameResult(Frame(None, number - 1, number / rate), shown, found, moved=tracker.moved)
+        frame = Frame(None, number - 1, number / rate)
+        yield FrameResult(frame, shown, found, moved=tracker.moved, motion_noise=tracker.motion_noise)
 
 
 def follow(task: tuple[str, dict[str, Any], int, Path, Path]) -> tuple[str, dict[str, float]]:

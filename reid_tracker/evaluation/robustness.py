@@ -165,8 +165,9 @@ class _Run:
         assert tracks.tracker_id is not None and tracks.confidence is not None
         if self._smooth:
             tracks.data["measured_xyxy"], tracks.xyxy = tracks.xyxy, tracks.data["smooth_xyxy"]
-        tracks = self._bridge(tracks, self._tracker, frame.image.shape[1::-1])
-        self._sink.write(FrameResult(frame, tracks, detections, moved=self._tracker.moved))
+        tracks, moved = self._bridge(tracks, self._tracker, frame.image.shape[1::-1]), self._tracker.moved
+        noise = self._tracker.motion_noise
+        self._sink.write(FrameResult(frame, tracks, detections, moved=moved, motion_noise=noise))
 
     def figures(self, truth: np.ndarray) -> dict[str, float]:
         """Figures on the frames seen, the truth where the picture was."""

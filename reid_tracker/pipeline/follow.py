@@ -56,7 +56,8 @@ class Follower:
             tracks = tracker.update(inside, now, frame.image)
         if self._config.output.smooth_boxes:
             tracks.data["measured_xyxy"], tracks.xyxy = tracks.xyxy, tracks.data["smooth_xyxy"]
-        return FrameResult(frame, self._bridge(tracks, tracker, self._size), detections, moved=tracker.moved)
+        shown = self._bridge(tracks, tracker, self._size)
+        return FrameResult(frame, shown, detections, moved=tracker.moved, motion_noise=tracker.motion_noise)
 
 
 def parse_polygon(text: str) -> np.ndarray:

@@ -1,10 +1,74 @@
-"""Smoothing by local lines (Cleveland 1979): a straight line through each value's neighbours, weighed by a Gaussian."""
+"""Smoothing by local lines (Cleveland 1979): a straight line through each value's neighbours, weighed by a Gaussian.
+
+How wide the Gaussian is, the scene says (`Jitter`): wide where boxes jump and people walk smoothly, narrow where boxes
+are precise or motion is hard to predict.
+"""
 
 import numpy as np
 
-# Widths, s: of places, and of sizes, which change more slowly.
-PLACE_SECONDS, SIZE_SMOOTHING = 0.1, 4.0
+from reid_tracker.tracking.kalman import POSITION_NOISE
+
+SIZE_WIDTHS = 2.0  # of the Gaussian for sizes, in those for places: sizes change more slowly
 FURTHEST = 3.0  # widths from which neighbours count
+NARROWEST, WIDEST = 0.01, 0.4  # s
+# Boxes are compared with those at least so long before and after, s, as a detector errs alike from one frame to the
+# next; beyond the second, people's own motion counts for more than jitter.
+LAG, APART = 0.1, 0.55
+# Variance of a box's centre, body heights^2, before the scene has shown its own; the boxes that this is worth, and
+# those that are remembered; and the most that one error counts, heights: the wrong person may have been matched.
+PRIOR, PRIOR_BOXES, MEMORY_BOXES, MOST = 0.02**2, 100.0, 5000.0, 0.2
+
+
+class Jitter:
+    """How far the detector's boxes jump about the path of a person in this scene, and how much smoothing that needs.
+
+    Attributes
+    ----------
+    variance : float
+        Of a centre along an axis, body heights^2.
+    """
+
+    def __init__(self) -> None:
+        self.variance, self._boxes = PRIOR, PRIOR_BOXES
+
+    def learn(self, centres: np.ndarray, height: np.ndarray, share: float) -> None:
+        """Take in how far people's boxes are from the straight line between a box before and one after.
+
+        Their distance has the variance of three errors (Gasser, Sroka and Jennen-Steinmetz 1986).
+
+        Parameters
+        ----------
+        centres : ndarray [3, K, 2]
+            Of the boxes before, now and after, px.
+        height : ndarray [K]
+            Of the people, px.
+        share : float
+            Where between before (0) and after (1) now is.
+        """
+        if not len(height):
+            return
+        before, here, after = centres
+        off = (here - (1 - share) * before - share * after) / np.maximum(height, 1.0)[:, None]
+        squared = np.minimum(off**2 / (1 + share**2 + (1 - share) ** 2), MOST**2)
+        kept = min(self._boxes, MEMORY_BOXES)
+        self._boxes = kept + len(here)
+        self.variance = float((kept * self.variance + squared.mean(axis=1).sum()) / self._boxes)
+
+    def width(self, step: float, noise: float) -> float:
+        """Standard deviation of the Gaussian that smooths places, s.
+
+        The best smoother of a random walk that is measured with errors weighs neighbours by exp(-t / T), where T is
+        jitter x sqrt(step) / intensity of the walk. Its spread is that of a Gaussian of standard deviation sqrt(2) T.
+
+        Parameters
+        ----------
+        step : float
+            From frame to frame, s.
+        noise : float
+            How hard people are to predict (`Tracker.motion_noise`).
+        """
+        width = np.sqrt(2 * step * self.variance) / (noise * POSITION_NOISE[0])
+        return float(np.clip(width, NARROWEST, WIDEST))
 
 
 def lines_at(

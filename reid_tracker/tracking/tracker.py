@@ -119,6 +119,11 @@ class Tracker:
         self._who = Recognition(self.settings, self._table, self._calibration, self._memory)
 
     @property
+    def motion_noise(self) -> float:
+        """How hard people are to predict in this scene, in what is usual (`motion_noise`)."""
+        return self._noise.factor
+
+    @property
     def identities(self) -> int:
         """How many people this tracker has found, without those that others with the same memory numbered first."""
         return int(self._who.own) + len(self._who.guests)

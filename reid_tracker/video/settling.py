@@ -19,7 +19,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.tracking import beginnings, kalman
 from reid_tracker.tracking.bridge import add_missed, measured
 from reid_tracker.tracking.camera_motion import zoom
-from reid_tracker.tracking.smoothing import FURTHEST, PLACE_SECONDS, SIZE_SMOOTHING, lines_at
+from reid_tracker.tracking.smoothing import APART, FURTHEST, LAG, SIZE_WIDTHS, Jitter, lines_at
 from reid_tracker.video.sinks import FrameResult, Sink
 
 TICK = 1e-6  # s
@@ -64,6 +64,10 @@ class _Moment:
         change = self.view @ np.linalg.inv(other.view)
         centre = boxes[:, :2] @ change[:2, :2].T + change[:2, 2]
         return np.concatenate([centre, boxes[:, 2:] * zoom(change[:2])], axis=1)
+
+    def seen(self) -> np.ndarray:
+        """The tracklets [S] that were detected here, not added later."""
+        return self.tracklet[~np.isin(self.tracklet, list(self.added))] if self.added else self.tracklet
 
     def nobodys(self) -> tuple[np.ndarray, np.ndarray]:
         """Boxes that were detected and are no one's, xyxy float32 [M, 4], and their confidences [M]."""
@@ -120,10 +124,7 @@ class Settling:
     ) -> None:
         self._sink, self._fill, self._smooth, self._inside = sink, fill_seconds, smooth, inside
         self._lead_in, self._pictures = lead_in_seconds, pictures
-        self._reach = FURTHEST * PLACE_SECONDS * SIZE_SMOOTHING if smooth else 0.0
-        self._wait = self._reach + fill_seconds  # a box within reach may be filled in so late
-        if lead_in_seconds:
-            self._wait = max(self._wait, lead_in_seconds + beginnings.LASTING_SECONDS)
+        self._jitter, self._width = Jitter(), 0.0
         self._moments: deque[_Moment] = deque()  # those written within reach, then those that wait
         self._waiting = 0  # how many of them wait
         self._last: dict[int, _Sighting] = {}  # when and where each tracklet was last measured
@@ -137,6 +138,9 @@ class Settling:
         self._moments.append(moment)
         self._waiting += 1
         self._measure(moment)
+        if self._smooth:
+            step = (moment.time - self._moments[0].time) / max(len(self._moments) - 1, 1)
+            self._width = self._jitter.width(step, result.motion_noise)
         self._write_until(moment.time - self._wait)
         while image is not None and self._waiting * image.nbytes > PICTURE_BYTES:
             self._write_next()
@@ -153,6 +157,17 @@ class Settling:
         self._sink.close()
         if failure is not None:
             raise failure
+
+    @property
+    def _reach(self) -> float:
+        """How far boxes smooth one another, s."""
+        return FURTHEST * SIZE_WIDTHS * self._width
+
+    @property
+    def _wait(self) -> float:
+        """How long frames wait, s."""
+        wait = self._reach + self._fill  # a box within reach may be filled in so late
+        return max(wait, self._lead_in + beginnings.LASTING_SECONDS) if self._lead_in else wait
 
     def _view_of(self, result: FrameResult) -> np.ndarray:
         """Where the camera looks now, [3, 3]."""
@@ -237,11 +252,29 @@ class Settling:
 
     def _write_next(self) -> None:
         moment = self._moments[-self._waiting]
+        if self._smooth:
+            self._learn_jitter(moment)
         self._waiting -= 1  # before it is written: no frame is written twice
         self._sink.write(self._settled(moment))
         moment.result = replace(moment.result, frame=replace(moment.result.frame, image=None))
-        while self._moments[0].time < moment.time - self._reach - TICK:
+        while self._moments[0].time < moment.time - max(self._reach, APART) - TICK:
             self._moments.popleft()
+
+    def _learn_jitter(self, moment: _Moment) -> None:
+        """Compare a frame's boxes with those of the same people a little before and after."""
+        earlier = list(self._moments)[: -self._waiting]
+        before = next((each for each in reversed(earlier) if each.time <= moment.time - LAG + TICK), None)
+        after = next((each for each in self._unwritten() if each.time >= moment.time + LAG - TICK), None)
+        if before is None or after is None or after.time - before.time > APART:
+            return
+        in_all = np.intersect1d(np.intersect1d(before.seen(), moment.seen()), after.seen())
+        boxes = np.empty((3, len(in_all), 4))
+        for kept, each in zip(boxes, (before, moment, after), strict=True):
+            order = np.argsort(each.tracklet)
+            row = order[np.searchsorted(each.tracklet, in_all, sorter=order)]
+            kept[:] = moment.seen_from(each, each.box[row])
+        share = (moment.time - before.time) / (after.time - before.time)
+        self._jitter.learn(boxes[:, :, :2], boxes[1, :, 3], share)
 
     def _settled(self, moment: _Moment) -> FrameResult:
         """The frame's result with settled boxes and the numbers known by now."""
@@ -287,7 +320,7 @@ class Settling:
         here = moment.tracklet[path] == which
         path, times, values = path[here], times[here], values[here]
         smooth = np.empty_like(moment.box)
-        for channels, width in ((slice(2), PLACE_SECONDS), (slice(2, 4), SIZE_SMOOTHING * PLACE_SECONDS)):
+        for channels, width in ((slice(2), self._width), (slice(2, 4), SIZE_WIDTHS * self._width)):
             smooth[:, channels] = lines_at(
                 moment.time, moment.box[:, channels], path, times, values[:, channels], width
             )

@@ -44,6 +44,8 @@ class FrameResult:
         How long each person, by number, has been in the zones they are in, s.
     moved : ndarray float64 [2, 3], optional
         How the picture moved since the last frame (`Tracker.moved`).
+    motion_noise : float
+        How hard people are to predict (`Tracker.motion_noise`).
     """
 
     frame: Frame
@@ -53,6 +55,7 @@ class FrameResult:
     shapes: dict[str, np.ndarray] | None = None
     dwell: Dwell | None = None
     moved: np.ndarray | None = None
+    motion_noise: float = 1.0
 
     def renumbered(self, number_of: Callable[[int], int]) -> "FrameResult":
         """The same with other numbers; of the boxes that then have one number the first stays."""

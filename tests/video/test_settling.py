@@ -14,7 +14,13 @@ from reid_tracker.video.frames import Frame
 from reid_tracker.video.settling import Settling
 from reid_tracker.video.sinks import FrameResult
 
-PLACE, SIZE = 0.1, 0.4  # s, widths of the smoothing
+PLACE, SIZE = 0.2, 0.4  # s, widths of the smoothing where a test holds them
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes are smoothed by the same widths throughout."""
+    monkeypatch.setattr("reid_tracker.tracking.smoothing.Jitter.width", lambda *_: PLACE)
 
 
 class Kept:
@@ -100,6 +106,7 @@ def slowly(
     return paths
 
 
+@pytest.mark.usefixtures("steady")
 @pytest.mark.parametrize("shake", [0.0, 30.0])
 @pytest.mark.parametrize("smooth", [True, False])
 @pytest.mark.parametrize("fill", [1.0, 0.25, 3.0, 0.0])
@@ -146,6 +153,33 @@ def test_jitter_is_calmed_and_a_straight_walk_kept() -> None:
         assert np.std(error) < 0.6 * jitter.std() + 1e-3
 
 
+@pytest.mark.parametrize("rate", [7, 30])
+def test_the_scene_says_how_much_is_smoothed(rate: int) -> None:
+    """Boxes that jump by .04 heights are calmed; precise ones of people who turn are left where they are."""
+    random, times = np.random.default_rng(1), np.arange(40 * rate) / rate
+    paths = [60 * np.sin(2 * np.pi * times / 10 + each) for each in range(4)]
+    error = {}
+    for jitter in (0.001, 0.04):
+        seen = np.array(paths) + random.normal(0, jitter * 60, (4, len(times)))
+        sink = Kept()
+        settling = Settling(sink, 1.0)
+        for index, time in enumerate(times):
+            boxes = {who + 1: box(path[index], 100 * who) for who, path in enumerate(seen)}
+            settling.write(replace(frame(index, time, boxes), motion_noise=0.35))
+        settling.close()
+        off = [centred(xyxy)[0] - paths[who - 1][index] for (index, who), (xyxy, _) in sink.rows().items()]
+        error[jitter] = np.std(off[len(off) // 2 :]) / 60
+    assert error[0.001] < 0.008 and error[0.04] < 0.75 * 0.04
+
+
+def test_a_film_of_one_frame_is_written() -> None:
+    sink = Kept()
+    settling = Settling(sink, 1.0)
+    settling.write(frame(0, 0, {1: box(50)}))
+    settling.close()
+    np.testing.assert_allclose(sink.rows()[0, 1][0], box(50), atol=1e-3)
+
+
 def test_whoever_comes_near_a_walking_camera_stays_smooth_whatever_the_zoom() -> None:
     """The picture grows by a fifth a frame and turns; after fifty frames it is ten thousand times as large."""
     turn, sink = 1.2 * np.array([[np.cos(0.02), -np.sin(0.02)], [np.sin(0.02), np.cos(0.02)]]), Kept()
@@ -177,6 +211,7 @@ def test_who_is_expected_stays_there_until_seen_again_in_time() -> None:
     assert centre[30] == pytest.approx(501, abs=1)  # nobody came back
 
 
+@pytest.mark.usefixtures("steady")
 def test_frames_wait_no_longer_than_they_must_and_without_their_pictures() -> None:
     sink = Kept()
     settling = Settling(sink, 1.0)
@@ -189,6 +224,7 @@ def test_frames_wait_no_longer_than_they_must_and_without_their_pictures() -> No
     assert len(sink.results) == 100 and sink.last_frame == 100
 
 
+@pytest.mark.usefixtures("steady")
 def test_pictures_wait_with_their_frames_as_far_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     size = frame(0, 0, {}).frame.image.nbytes
     for held, late in ((1000, 21), (5, 5), (0, 0)):
@@ -260,6 +296,7 @@ def test_what_others_were_given_is_left_as_it_was() -> None:
     assert all(np.array_equal(each.tracks.xyxy, was) for each, was in zip(results, before, strict=True))
 
 
+@pytest.mark.usefixtures("steady")
 def test_a_frame_that_fails_is_not_written_again_and_the_rest_is() -> None:
     class Full(Kept):
         def write(self, result: FrameResult) -> None:
