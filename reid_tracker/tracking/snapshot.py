@@ -34,14 +34,15 @@ def from_arrays(
     """
     for part, owner in learned.items():
         for name, fresh in vars(owner).items():
-            given = arrays.get(
-                f"{part}.{name}", fresh if part == "motion_noise" else None
-            )  # states before it was learned
+            later = part in ("motion_noise", "lag")  # states from before these were learned
+            given = arrays.get(f"{part}.{name}", fresh if later else None)
             if given is None or np.shape(given) != np.shape(fresh):
                 raise ValueError(f"{part}.{name}")
             setattr(owner, name, given.copy())
     columns = _part(arrays, "table")
-    columns.setdefault("resembles", np.zeros(len(columns["identity"]), dtype=np.int64))  # states before this column
+    count = len(columns["identity"])
+    columns.setdefault("resembles", np.zeros(count, dtype=np.int64))  # states from before these columns
+    columns.setdefault("residual", np.zeros((count, 2)))
     lengths = _check(columns, vars(table))
     vars(table).update(columns)
     columns = _part(arrays, "memory")

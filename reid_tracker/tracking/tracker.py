@@ -33,6 +33,7 @@ from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, sha
 from reid_tracker.tracking.checks import Notes, check, from_array
 from reid_tracker.tracking.foresight import Foresight
 from reid_tracker.tracking.frame_arrays import FrameArrays, at_edge
+from reid_tracker.tracking.lag import Lag
 from reid_tracker.tracking.memory import VIEWS, IdentityMemory
 from reid_tracker.tracking.motion_noise import SETTLED_SIGHTINGS, MotionNoise
 from reid_tracker.tracking.recognition import Recognition
@@ -113,6 +114,7 @@ class Tracker:
         self._following = FollowingGain()
         self._foresight = Foresight()
         self._noise = MotionNoise()
+        self._lag = Lag()
         self._notes = Notes()
         self._memory = IdentityMemory() if memory is None else memory
         self._associate = Association(self.settings, self._table, self._calibration)
@@ -152,12 +154,13 @@ class Tracker:
         }
         return TrackerState(header, to_arrays(self._table, self._memory, self._camera, self._learned()))
 
-    def _learned(self) -> dict[str, FollowingGain | Foresight | MotionNoise]:
+    def _learned(self) -> dict[str, FollowingGain | Foresight | MotionNoise | Lag]:
         """What this scene has taught, by the name it has in a state."""
         return {
             "following": self._following,
             "foresight": self._foresight,
             "motion_noise": self._noise,
+            "lag": self._lag,
         }
 
     @classmethod
@@ -221,8 +224,8 @@ class Tracker:
         supervision.Detections
             The confirmed rows in input order, with their measured boxes: ``tracker_id`` is the identity,
             ``data["tracklet"]`` the unbroken piece of motion, ``data["smooth_xyxy"]`` float32 [N, 4] the boxes
-            without the detector's jitter (the filter's centre, the size of the last moments), which lie closer to the
-            truth, ``data["perhaps"]`` whom a newcomer looks like until a second look says so (0: nobody).
+            without the detector's jitter, as far as the scene's boxes have any (`lag`), which lie closer to the truth,
+            ``data["perhaps"]`` whom a newcomer looks like until a second look says so (0: nobody).
 
         Raises
         ------
@@ -424,6 +427,9 @@ class Tracker:
         table.mean[rows], table.covariance[rows] = kalman.update(
             table.mean[rows], table.covariance[rows], measurement, weight
         )
+        residual = (measurement - table.mean[rows, 0])[:, :2] / np.maximum(measurement[:, 3:], 1.0)
+        self._lag.learn(table.residual[rows[steady]], residual[steady])
+        table.residual[rows] = residual
         growth = measurement[:, 2:] - table.size[rows]
         share = self._noise.share(np.where(growth < 0, SHRINKING_SHARE, SIZE_SHARE))
         table.size[rows] += weight[:, None] * share * growth
@@ -523,6 +529,7 @@ class Tracker:
             foreseen=mean,
             foreseen_since=np.full(count, np.nan),
             foreseen_stage=np.zeros(count, dtype=np.int64),
+            residual=np.zeros((count, 2)),
         )
         added = np.arange(len(table) - count, len(table))
         if frame.embedding is not None:
@@ -540,7 +547,8 @@ class Tracker:
         reported.tracker_id = table.identity[rows]
         reported.data["tracklet"] = table.tracklet[rows]
         reported.data["perhaps"] = self._who.perhaps(rows, self._now)
-        reported.data["smooth_xyxy"] = self._smooth_boxes(rows)
+        smooth, measured = self._smooth_boxes(rows), frame.xyxy[detection_of[rows]]
+        reported.data["smooth_xyxy"] = smooth + np.float32(self._lag.share) * (measured - smooth)
         return reported
 
     def _smooth_boxes(self, rows: np.ndarray) -> np.ndarray:

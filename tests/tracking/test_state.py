@@ -70,9 +70,10 @@ def test_a_state_of_an_earlier_version_goes_on():
     tracker = Tracker()
     list(run(tracker, scene()[:20]))
     state = tracker.state()
-    initial = {name: Tracker().state().arrays[name] for name in ("motion_noise.learned",)}
-    older = {name: array for name, array in state.arrays.items() if name not in {"table.resembles", *initial}}
-    assert len(older) == len(state.arrays) - 2
+    initial = {name: Tracker().state().arrays[name] for name in ("motion_noise.learned", "lag.learned")}
+    later = {"table.resembles", "table.residual", *initial}
+    older = {name: array for name, array in state.arrays.items() if name not in later}
+    assert len(older) == len(state.arrays) - len(later)
     frames = scene()[20:40]
     old_header = state.header | {"settings": {**state.header["settings"], "a_setting_that_is_gone": 0.6}}
     of_before = Tracker.restore(TrackerState(old_header, older))

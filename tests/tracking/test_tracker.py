@@ -113,7 +113,7 @@ def test_smooth_sizes_follow_at_once_where_people_are_hard_to_predict():
         left, _, right, _ = tracker.update(detections([[x - 4, y, x + 44, y + 110]])).data["smooth_xyxy"][0]
         return right - left
 
-    assert grow(0.5) < 44 < 46 < grow(9.0) < 48
+    assert grow(0.5) < 45 < 46 < grow(9.0) < 48
 
 
 def test_time_is_real_whatever_frames_are_dropped():
