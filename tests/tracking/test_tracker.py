@@ -377,6 +377,21 @@ def test_a_stranger_in_somebody_s_place_does_not_take_the_number_and_who_returns
     assert at_the_counter(tracker, customers[-1], bystanders, rng) == numbers[-1]
 
 
+@pytest.mark.parametrize(("likeness", "kept"), [(0.5, True), (0.2, False), (0.0, False)])
+def test_who_follows_in_the_same_place_and_looks_a_little_alike_is_somebody_else(likeness: float, kept: bool):
+    """Crops of one person have a cosine of .9, and these so much with who left half a second ago."""
+    rng, (one, other, aside) = np.random.default_rng(0), unit_vectors(3, 64)
+    other = other - (other @ one) * one
+    other = likeness / 0.9 * one + np.sqrt(1 - (likeness / 0.9) ** 2) * other / np.linalg.norm(other)
+    tracker = Tracker(TrackerSettings(memory_seconds=0), 10, FAR_APART)
+    for look, frames in ((one, 20), (None, 5), (other, 20)):
+        for _ in range(frames):
+            looks = np.array([aside] if look is None else [aside, look])
+            boxes = [person(600), person(100)][: len(looks)]
+            tracked = tracker.update(detections(boxes, embedding=seen(looks, rng, noise=0.04)))
+    assert (ids(tracked) == [1, 2]) == kept and len(tracked) == 2
+
+
 def test_after_a_gap_without_frames_strangers_get_numbers_of_their_own():
     for gap in (3.5, 10.0, 3600.0):
         tracker = Tracker(frame_rate=10)
