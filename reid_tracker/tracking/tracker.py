@@ -122,7 +122,7 @@ class Tracker:
 
     @property
     def motion_noise(self) -> float:
-        """How hard people are to predict in this scene, in what is usual (`motion_noise`)."""
+        """How hard people are to predict in this scene: the factor on the filters' usual noise (`motion_noise`)."""
         return self._noise.factor
 
     @property
