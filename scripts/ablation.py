@@ -17,26 +17,32 @@ import fit_association
 import numpy as np
 from fit_association import GROUPS, PIXELS, of_group
 
-from reid_tracker.tracking import association, costs, kalman, motion_noise, recognition, tracker
+from reid_tracker.config import OutputSettings
+from reid_tracker.pipeline import follow
+from reid_tracker.tracking import association, costs, kalman, lag, motion_noise, recognition, tracker
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 
 # What is removed: settings, or what is put in the place of a part: (where, name, substitute).
 REMOVED: dict[str, dict[str, Any] | list[tuple[Any, str, Any]]] = {
     "nothing": {},
-    "appearance": [(fit_association, "needs_vector", lambda found, *_: np.zeros(len(found), dtype=bool))],
+    "appearance": [(follow, "needs_vector", lambda found, *_: np.zeros(0, dtype=np.intp))],
     "calibration (cosines as they are)": [
         (AppearanceCalibration, "MINIMUM_SAME", np.inf),
         (fit_association.Embedder, "statistics", CosineStatistics(1.0, 0.0, 0.0, 0.0)),
     ],
     "quality of covered crops": [(AppearanceCalibration, "quality", lambda self, covered: np.ones_like(covered))],
-    "refusal of certain strangers": [(association, "STRANGER_DISTANCE", np.inf)],
+    "refusal of certain strangers": [
+        (association, "STRANGER_DISTANCE", np.inf),
+        (association, "WHOLE_STRANGER", np.inf),
+    ],
     "overlap alone only where the place is known": [(association, "KNOWN_PLACE", np.inf)],
     "less trust in unsure boxes": [(kalman, "trust", np.ones_like)],
     "noise learned from the scene": [(motion_noise.MotionNoise, "factor", 1.0)],
     "the camera's motion": {"camera_motion": False},
     "slow shrinking": [(tracker, "SHRINKING_SHARE", tracker.SIZE_SHARE)],
-    "smooth boxes": [(fit_association, "SMOOTH", False)],
-    "bridging of short misses": [(fit_association, "BRIDGE_SECONDS", 0.0)],
+    "boxes as detected, as far as smoothing takes off motion": [(lag.Lag, "share", 0.0)],
+    "smooth boxes": [(fit_association, "OUTPUT", OutputSettings(smooth_boxes=False))],
+    "bridging of short misses": [(fit_association, "OUTPUT", OutputSettings(bridge_seconds=0.0))],
     "waiting for the lost": {"lost_seconds": 0.0},
     "low-confidence round": {"low_confidence": 0.35},
     "match without overlap": [(association, "ALIKE", 0.0)],
@@ -45,7 +51,7 @@ REMOVED: dict[str, dict[str, Any] | list[tuple[Any, str, Any]]] = {
     "duplicate rule": [(tracker, "DUPLICATE_IOU", 1.0)],
     "proof of arrival": {"confirm_sightings": 1},
     "embeddings only of sure boxes, and of certain ones seldom": [
-        (fit_association, "needs_vector", lambda found, *_: np.ones(len(found), dtype=bool))
+        (follow, "needs_vector", lambda found, *_: np.arange(len(found)))
     ],
 }
 

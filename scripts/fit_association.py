@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from multiprocessing import Pool
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,9 @@ import supervision as sv
 
 from reid_tracker import Embedder, RecordedDetections, Tracker, TrackerSettings, YoloDetector, evaluate_mot, open_source
 from reid_tracker.backends import appearance_form, detector_form
-from reid_tracker.config import OutputSettings
-from reid_tracker.pipeline.vectors import needs_vector
-from reid_tracker.tracking.bridge import Bridge
+from reid_tracker.config import OutputSettings, TrackConfig
+from reid_tracker.pipeline.follow import Follower
+from reid_tracker.results import RunSummary
 from reid_tracker.video.frames import Frame
 from reid_tracker.video.settling import Settling
 from reid_tracker.video.sinks import FrameResult, MotSink, Sink
@@ -65,9 +66,7 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"confirm_sightings": 4},
 )
 
-
-BRIDGE_SECONDS, LEAD_IN_SECONDS, SMOOTH = OutputSettings().bridge_seconds, OutputSettings().lead_in_seconds, True
-FILES = False
+OUTPUT, FILES = OutputSettings(), False
 
 
 def see(video: Path, kept: Path) -> None:
@@ -123,35 +122,38 @@ def jittered(data: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
     return {**data, **{name: values.astype(data[name].dtype)[kept] for name, values in changed.items()}}
 
 
+class Seen:
+    """Gives the vectors that were recorded of a frame's boxes."""
+
+    boxes = vectors = np.zeros((0, 0), dtype=np.float32)
+
+    def embed(self, image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
+        """Vectors [K, D] of the boxes [K, 4]."""
+        rows = {tuple(box): row for row, box in enumerate(self.boxes.tolist())}
+        return self.vectors[[rows[tuple(box)] for box in xyxy.tolist()]]
+
+
 def tracks_of(sequence: str, settings: dict[str, Any], copy: int, data: Path, cache: Path) -> Iterator[FrameResult]:
     """Track a sequence, or a jittered copy (0 is none): each frame's result, as known at that moment."""
     columns, about = read(sequence, data, cache)
-    rate, size = float(about["frameRate"]), (int(about["imWidth"]), int(about["imHeight"]))
+    rate = float(about["frameRate"])
     if copy:
         columns = jittered(columns, copy)
         sure = columns["confidence"] >= 0.1
         columns = {name: values[sure] for name, values in columns.items()}
     pixels = sequence in PIXELS
     statistics = Embedder(appearance_form(None)).statistics if pixels else None
-    tracker = Tracker(TrackerSettings(**settings), rate, statistics)
+    config = TrackConfig(tracker=TrackerSettings(**settings), output=OUTPUT)
+    tracker, seen = Tracker(config.tracker, rate, statistics), Seen()
+    source: Any = SimpleNamespace(frame_rate=rate, width=int(about["imWidth"]), height=int(about["imHeight"]))
+    follower = Follower(source, seen, tracker, None, config, RunSummary(sequence))
     images = iter(open_source(data / sequence / PIXELS[sequence])) if pixels else None
-    bridge = Bridge(BRIDGE_SECONDS)
     for number in range(1, int(about["seqLength"]) + 1):
         rows = slice(*np.searchsorted(columns["frame"], (number, number + 1)))
         found = sv.Detections(xyxy=columns["xyxy"][rows], confidence=columns["confidence"][rows])
-        now, image = number / rate, None
-        if images is not None:
-            image = next(images).image
-            vectors = np.full(columns["embedding"][rows].shape, np.nan, dtype=np.float32)
-            needed = needs_vector(found, tracker, now, 0.5)
-            vectors[needed] = columns["embedding"][rows][needed]
-            found.data["embedding"] = vectors
-        tracks = tracker.update(found, now, image)
-        if SMOOTH:
-            tracks.data["measured_xyxy"], tracks.xyxy = tracks.xyxy, tracks.data["smooth_xyxy"]
-        shown = bridge(tracks, tracker, size)
-        frame = Frame(None, number - 1, number / rate)
-        yield FrameResult(frame, shown, found, moved=tracker.moved, motion_noise=tracker.motion_noise)
+        seen.boxes, seen.vectors = found.xyxy, columns["embedding"][rows]
+        image = None if images is None else next(images).image
+        yield follower.follow(Frame(image, number - 1, number / rate), found)
 
 
 def follow(task: tuple[str, dict[str, Any], int, Path, Path]) -> tuple[str, dict[str, float]]:
@@ -160,7 +162,8 @@ def follow(task: tuple[str, dict[str, Any], int, Path, Path]) -> tuple[str, dict
     with tempfile.TemporaryDirectory() as work:
         result = Path(work) / f"{Path(sequence).name}.txt"
         sink: Sink = MotSink(result)
-        sink = Settling(sink, BRIDGE_SECONDS, lead_in_seconds=LEAD_IN_SECONDS) if FILES else sink
+        if FILES:
+            sink = Settling(sink, OUTPUT.bridge_seconds, lead_in_seconds=OUTPUT.lead_in_seconds)
         for each in tracks_of(*task):
             sink.write(each)
         sink.close()

@@ -19,13 +19,13 @@ from reid_tracker.evaluation.corruptions import SEVERITIES
 from reid_tracker.evaluation.mot import evaluate_mot
 from reid_tracker.evaluation.video_corruptions import BLUR_AND_LIGHT, VIDEO_CORRUPTIONS, VideoCorruption
 from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, LEFT, TOP, read_rows
-from reid_tracker.pipeline.models import AppearanceModel, Models
-from reid_tracker.pipeline.vectors import attach_vectors, needs_vector
-from reid_tracker.tracking.bridge import Bridge
+from reid_tracker.pipeline.follow import Follower
+from reid_tracker.pipeline.models import Models
+from reid_tracker.results import RunSummary
 from reid_tracker.tracking.tracker import Tracker
 from reid_tracker.video.frames import Frame
 from reid_tracker.video.settling import Settling
-from reid_tracker.video.sinks import FrameResult, MotSink
+from reid_tracker.video.sinks import MotSink
 from reid_tracker.video.sources import open_source
 from reid_tracker.writing import write_whole
 
@@ -92,7 +92,14 @@ def evaluate_robustness(
         trackers = [
             _Run(
                 VideoCorruption(kind, severity, height, seed),
-                Tracker(config.tracker, source.frame_rate, statistics),
+                Follower(
+                    source,
+                    embedder,
+                    Tracker(config.tracker, source.frame_rate, statistics),
+                    None,
+                    config,
+                    RunSummary(source.name),
+                ),
                 config,
                 Path(work) / str(place) / Path(*parts[-5:-2]),
             )
@@ -101,7 +108,7 @@ def evaluate_robustness(
         for position, frame in enumerate(source):
             for each in trackers:
                 if each.corruption.keeps(position):
-                    each.step(frame, detector_of_boxes, embedder, fixed)
+                    each.step(frame, detector_of_boxes, fixed)
             frames = position + 1
             if progress is not None:
                 progress(frames, source.frame_count)
@@ -138,18 +145,16 @@ class _WithoutVectors:
 
 
 class _Run:
-    """The tracker of one condition, what it saw and what it said, as `track` writes it, in a folder of its own."""
+    """One condition: what is seen, and what is said of it, as `track` writes it, in a folder of its own."""
 
-    def __init__(self, corruption: VideoCorruption, tracker: Tracker, config: TrackConfig, folder: Path) -> None:
-        self.corruption, self._tracker, self._refresh_seconds = corruption, tracker, config.embedder.refresh_seconds
-        output = config.output
-        self._smooth, self._bridge = output.smooth_boxes, Bridge(output.bridge_seconds)
+    def __init__(self, corruption: VideoCorruption, follower: Follower, config: TrackConfig, folder: Path) -> None:
+        self.corruption, self._follower, output = corruption, follower, config.output
         self._times: dict[int, float] = {}
         self._folder, self._result = folder, folder / "result.txt"
         sink = MotSink(self._result)
-        self._sink = Settling(sink, output.bridge_seconds, self._smooth, lead_in_seconds=output.lead_in_seconds)
+        self._sink = Settling(sink, output.bridge_seconds, output.smooth_boxes, lead_in_seconds=output.lead_in_seconds)
 
-    def step(self, frame: Frame, detector: Detector, embedder: AppearanceModel | None, fixed: bool) -> None:
+    def step(self, frame: Frame, detector: Detector, fixed: bool) -> None:
         """Track one frame; boxes that are given were found on the clean one."""
         assert frame.image is not None
         number, time = frame.index + 1, frame.timestamp
@@ -158,16 +163,7 @@ class _Run:
         detections = detector.detect(corrupted)
         if fixed:
             detections.xyxy = (detections.xyxy + np.tile(self.corruption.shift(time), 2)).astype(np.float32)
-        if embedder is not None and corrupted.image is not None:
-            needed = needs_vector(detections, self._tracker, time, self._refresh_seconds)
-            attach_vectors(detections, needed, embedder.embed(corrupted.image, detections.xyxy[needed]))
-        tracks = self._tracker.update(detections, time, corrupted.image)
-        assert tracks.tracker_id is not None and tracks.confidence is not None
-        if self._smooth:
-            tracks.data["measured_xyxy"], tracks.xyxy = tracks.xyxy, tracks.data["smooth_xyxy"]
-        tracks, moved = self._bridge(tracks, self._tracker, frame.image.shape[1::-1]), self._tracker.moved
-        noise = self._tracker.motion_noise
-        self._sink.write(FrameResult(frame, tracks, detections, moved=moved, motion_noise=noise))
+        self._sink.write(self._follower.follow(corrupted, detections))
 
     def figures(self, truth: np.ndarray) -> dict[str, float]:
         """Figures on the frames seen, the truth where the picture was."""
