@@ -1,15 +1,16 @@
 """Frames per second and accuracy of the whole job, pixels to an annotated video, beside Ultralytics' own tracking.
 
-    python scripts/benchmark_pipeline.py VIDEO --truth SEQUENCE [--fps 7] [--frames 300] [--detector MODEL] [--rounds 2]
-        [--peers-python /path/to/peers/bin/python]
+    python scripts/benchmark_pipeline.py VIDEO --truth SEQUENCE [--fps 7] [--frames 300] [--detector MODEL]
+        [--sizes 640 800] [--rounds 2] [--peers-python /path/to/peers/bin/python]
 
 Every contender gets the same video and the same detector weights (as OpenVINO on a CPU) and saves a video; each runs in
-a process of its own, in turns. Rows: this package; Ultralytics BoT-SORT with this package's appearance network as an
-ONNX file of the kind it takes; Ultralytics BoT-SORT without appearance; with `--peers-python` (an environment with
-boxmot 25, ultralytics and onnxruntime) `boxmot track` with BotSort and the same network, whose detectors are
-checkpoints in PyTorch. Ultralytics needs the package lapx, which this one does without: pip install lapx. Loading is
-not timed; the first frame is left out (BoxMOT's own report has it in). The seconds to the first frame (imports and
-loading included) are printed beside. With `--frames` video and truth are cut, so that the figures are of these frames.
+a process of its own, in turns. Rows: this package at its defaults; at each of `--sizes` Ultralytics BoT-SORT with this
+package's appearance network as an ONNX file of the kind it takes, and without appearance; with `--peers-python` (an
+environment with boxmot 25, ultralytics and onnxruntime) `boxmot track` with BotSort and the same network, whose
+detectors are checkpoints in PyTorch. Ultralytics needs the package lapx, which this one does without: pip install lapx.
+Loading is not timed; the first frame is left out (BoxMOT's own report has it in). The seconds to the first frame
+(imports and loading included) are printed beside. With `--frames` video and truth are cut, so that the figures are of
+these frames.
 """
 
 import argparse
@@ -75,6 +76,7 @@ def run_ultralytics(options: dict[str, str], output: Path) -> dict[str, float]:
         verbose=False,
         tracker=str(tracker),
         classes=[0],
+        imgsz=options["size"],
         conf=0.1,  # as its tracker's second round expects
         project=str(output),
         name="run",
@@ -175,6 +177,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="only so many")
     parser.add_argument("--detector", default="", help="an ..._openvino_model or .pt [bundled]")
     parser.add_argument("--embedder", default="", help="this package's appearance network [bundled]")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[640], help="px, at which Ultralytics looks")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--peers-python", help="Python of an environment that has boxmot 25")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
@@ -197,9 +200,11 @@ def main() -> None:
         shared = {"video": str(video), "fps": arguments.fps}
         contenders = {
             "reid_tracker": ("ours", {"detector": arguments.detector or None, "embedder": arguments.embedder or None}),
-            "Ultralytics BoT-SORT, appearance": ("peer", {"detector": detector, "reid": str(reid)}),
-            "Ultralytics BoT-SORT, motion": ("peer", {"detector": detector, "reid": ""}),
         }
+        for size in arguments.sizes:
+            for kind, model in (("appearance", str(reid)), ("motion", "")):
+                options = {"detector": detector, "reid": model, "size": size}
+                contenders[f"Ultralytics BoT-SORT, {size}, {kind}"] = ("peer", options)
         if arguments.peers_python:
             reid = reid_for_peers(Path(folder) / "reid_imagenet.onnx", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
             checkpoint = str(detector_form(arguments.detector or None, "torch"))
