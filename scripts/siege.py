@@ -27,7 +27,7 @@ import av
 from resident import memory
 
 from reid_tracker import open_gallery
-from reid_tracker.live.capture import masked
+from reid_tracker.urls import masked
 
 TOKEN, RATE, DEAD_SECONDS = "siege", 5.0, 20.0
 CAMERA = Path(__file__).parent / "benchmark_live.py"

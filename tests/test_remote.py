@@ -149,10 +149,26 @@ def test_the_command_prints_urls_and_shows_no_password(command: Run, tmp_path, m
     given = ("track", clip, "--detections", clip.parent / "det.txt", "--no-appearance", "--mot")
     status, out, _ = command(*given, "-o", "memory://bucket/results")
     assert status == 0 and "memory://bucket/results/walk.txt" in out
-    for url in ("none://me:secret@host/x", "sftp://me:secret@127.0.0.1:9/x"):
+    for url in ("none://me:secret@host/x?token=secret", "sftp://me:secret@127.0.0.1:9/x"):
         status, out, err = command(*given, "-o", url)
         assert status == 2 and "secret" not in out + err and "cannot be opened" in err, err
     refused(command(*given, "-o", "http://127.0.0.1:9/x"), "127.0.0.1:9/x: cannot be ")
+
+
+def test_a_token_in_the_url_is_not_shown_by_a_store_either(command: Run, tmp_path, memory, monkeypatch):
+    clip = make_clip(tmp_path / "walk.mp4", frames=5)
+    given = ("track", clip, "--detections", clip.parent / "det.txt", "--no-appearance", "--mot")
+    url = "memory://bucket/day=1/x?token=secret"
+    status, out, err = command(*given, "-o", url)
+    assert status == 0 and "memory://bucket/day=1/x/walk.txt" in out and "secret" not in out + err
+
+    def refuse(self: object, path: str, *_: object, **__: object) -> None:
+        raise PermissionError(f"{path}: not yours")
+
+    monkeypatch.setattr(type(memory), "put_file", lambda self, path, target: refuse(self, target))
+    given = command(*given, "-o", url)
+    refused(given, "memory://bucket/day=1/x: cannot be used (/bucket/day=1/x/walk.txt: not yours)")
+    assert "secret" not in "".join(given[1:])
 
 
 def test_the_record_says_what_it_is_of(tmp_path, memory):

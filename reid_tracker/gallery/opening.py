@@ -12,7 +12,7 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.sqlite_store import SqliteGallery
-from reid_tracker.gallery.store import Gallery, Model, is_url
+from reid_tracker.gallery.store import Gallery, Model, is_database
 
 DAY = 86_400.0  # s
 
@@ -39,7 +39,7 @@ def open_gallery(where: str | Path, model: Model | None = None) -> Gallery:
     UserError
         If it is not there and no model is given, cannot be opened, or holds vectors of another model.
     """
-    if is_url(where):
+    if is_database(where):
         from reid_tracker.gallery.postgres_store import PostgresGallery
 
         return PostgresGallery(str(where), model)

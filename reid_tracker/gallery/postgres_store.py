@@ -500,9 +500,9 @@ def _read(url: str) -> tuple[str, str, str]:
         psycopg.conninfo.conninfo_to_dict(address)
     except psycopg.Error:  # its text would show the password
         raise UserError(
-            "The gallery's address is none that PostgreSQL takes; its form is postgresql://user@host:5432/database."
+            "The gallery's address is none that PostgreSQL takes; write postgresql://HOST:5432/DATABASE."
         ) from None
-    return address, name, shown(url) + (f"?gallery={name}" if name != DEFAULT_NAME else "")
+    return address, name, shown(url) + (f" (gallery {name})" if name != DEFAULT_NAME else "")
 
 
 def _first_line(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from reid_tracker.errors import UserError
+from reid_tracker.urls import is_url, masked
 
 if TYPE_CHECKING:
     from reid_tracker.gallery.merging import Merge
@@ -190,17 +191,14 @@ class Gallery(Protocol):
         """End; a closed gallery cannot be used any more."""
 
 
-def is_url(where: str | Path) -> bool:
+def is_database(where: str | Path) -> bool:
     """Whether this names a database, not a folder."""
     return str(where).startswith(("postgresql://", "postgres://"))
 
 
 def shown(where: str | Path) -> str:
     """A gallery's place as messages name it: of a database neither user nor password nor options."""
-    if not is_url(where):
-        return str(where)
-    place = str(where).partition("://")[2].partition("?")[0].rpartition("@")[2]
-    return "postgresql://" + "".join(each for each in place if each.isprintable())
+    return masked(str(where)) if is_url(where) else str(where)
 
 
 def check_vectors(where: object, sightings: Mapping[int, Sighting], dimension: int) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from reid_tracker.config import CaptureSettings
 from reid_tracker.errors import UserError
+from reid_tracker.urls import is_url, masked
 from reid_tracker.video.film import invents_times, open_input
 from reid_tracker.video.frames import Frame
 from reid_tracker.video.upright import Upright
@@ -66,18 +67,18 @@ class LiveSource:
             If it is none of them.
         """
         named = NAMED.fullmatch(text)
-        if named is not None and not Path(text).expanduser().exists():
+        if named is not None and (is_url(named[2]) or not Path(text).expanduser().exists()):
             return replace(cls.parse(named[2], realtime), name=named[1].strip())
         if re.fullmatch(r"\d+", text):
             return cls(f"/dev/video{text}" if sys.platform == "linux" else text, f"camera {text}", "device")
         if text.startswith("/dev/"):
             return cls(text, text, "device")
-        if re.match(r"\w+:/", text) and not Path(text).expanduser().exists():
+        if is_url(text):
             shown = masked(text)
             scheme, _, place = shown.partition("://")
             if scheme.lower() not in SCHEMES or not place.strip("/"):
                 raise UserError(f"{shown}: write a URL as SCHEME://HOST/..., with one of {', '.join(SCHEMES)}.")
-            return cls(text, place.rstrip("/"), "stream")
+            return cls(text, place.strip("/"), "stream")
         path = Path(text).expanduser()
         if not path.is_file():
             shown = masked(text) if "@" in text else text
@@ -388,20 +389,3 @@ def _describe_cameras() -> str:
         label = Path(f"/sys/class/video4linux/{path.name}/name")
         found.append(f"{path} ({label.read_text().strip()})" if label.is_file() else str(path))
     return f"cameras here: {', '.join(found)}" if found else "this machine has no camera"
-
-
-def masked(url: str) -> str:
-    """Give a URL without what may be secret: it may be shown to others.
-
-    That is all up to the last @, even where a password holds a / or ? that was not written as %2F or %3F, and all
-    behind a ?, # or ; and every part of the path that sets something, as some cameras take a password there.
-    """
-    scheme, place = re.match(r"(?:(\w+):/*)?(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]  # always matches
-    host, *path = re.split(r"[?#;]", place.rpartition("@")[2])[0].split("/")
-    told = [host.partition("=")[0] if "=" in host else host]
-    for part in path:
-        if "=" in part or "&" in part:
-            break
-        told.append(part)
-    shown = "".join(each for each in "/".join(told) if each.isprintable())
-    return f"{scheme}://{shown}" if scheme else shown

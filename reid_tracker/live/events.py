@@ -36,7 +36,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from reid_tracker.errors import UserError
-from reid_tracker.live.capture import masked
+from reid_tracker.urls import masked
 
 logger = logging.getLogger(__name__)
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from reid_tracker.config import TrackConfig
 from reid_tracker.errors import UserError
-from reid_tracker.gallery.store import is_url
+from reid_tracker.gallery.store import is_database
 from reid_tracker.inputs import Inputs
 from reid_tracker.ownership import check_outputs, part_of, source_marks
 from reid_tracker.pipeline.models import recorded_of
 from reid_tracker.results import wanted_files
+from reid_tracker.urls import is_url, masked
 from reid_tracker.video.sources import expand_sources
 from reid_tracker.writing import check_writable
 
@@ -42,7 +43,8 @@ def plan(patterns: list[str | Path], config: TrackConfig) -> list[Job]:
         except UserError as error:
             if len(patterns) == 1:
                 raise
-            jobs.setdefault(Path(pattern), Job(Path(pattern), Path(pattern).name, error=str(error)))
+            name = masked(str(pattern)) if is_url(pattern) else Path(pattern).name
+            jobs.setdefault(Path(pattern), Job(Path(pattern), name, error=str(error)))
     taken: set[str] = set()
     for job in jobs.values():
         if job.error is None:
@@ -71,7 +73,7 @@ def _folded(path: Path) -> str:
 def inputs_of(jobs: list[Job], config: TrackConfig, with_state: bool = True) -> Inputs:
     """Everything that the run reads."""
     recorded, where = config.detector.recorded, config.gallery.where
-    gallery = [where] if where and not is_url(where) else []
+    gallery = [where] if where and not is_database(where) else []
     return Inputs(
         {
             "settings": [config.file],

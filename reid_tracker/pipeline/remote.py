@@ -6,7 +6,6 @@ file's size and version as the store tells them. A file there is this program's 
 
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from reid_tracker.ownership import FOLDER, source_marks
 from reid_tracker.pipeline.plan import Job
 from reid_tracker.pipeline.source_run import Common, SourceRun
 from reid_tracker.results import RunSummary, wanted_files
+from reid_tracker.urls import masked
 
 Result = TypeVar("Result")
 
@@ -49,13 +49,14 @@ class Remote:
     """
 
     def __init__(self, url: str) -> None:
-        self.shown = re.sub(r"://[^/@]*@", "://", url).rstrip("/")  # without user and password
+        self.shown = masked(url).rstrip("/")
+        self._root = ""
         try:
             from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
             self._store, self._root = url_to_fs(url)
         except Exception as error:  # of whichever package opens such URLs
-            raise UserError(f"{self.shown}: cannot be opened ({_first_line(error)}).") from error
+            raise UserError(f"{self.shown}: cannot be opened ({self._first_line(error)}).") from error
         self._known: dict[str, Any] = {}
         self._there: dict[str, str] = {}  # what was there when `check` looked
 
@@ -187,9 +188,14 @@ class Remote:
         except FileNotFoundError as error:
             if missing is not None:
                 return missing
-            raise UserError(f"{self.shown}: cannot be used ({_first_line(error)}).") from error
+            raise UserError(f"{self.shown}: cannot be used ({self._first_line(error)}).") from error
         except Exception as error:  # of whichever package opens such URLs
-            raise UserError(f"{self.shown}: cannot be used ({_first_line(error)}).") from error
+            raise UserError(f"{self.shown}: cannot be used ({self._first_line(error)}).") from error
+
+    def _first_line(self, error: Exception) -> str:
+        """What an error says; stores name places without the scheme, by which a URL is known in a sentence."""
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return text.replace(self._root, masked(f"url://{self._root}").partition("://")[2]) if self._root else text
 
 
 def remote_of(jobs: list[Job], config: TrackConfig) -> Remote | None:
@@ -212,8 +218,3 @@ def track_one(job: Job, summary: RunSummary, common: Common, remote: Remote | No
 
 def _version(info: dict[str, Any]) -> str:
     return f"{info.get('size')} {next((str(info[each]) for each in VERSIONS if info.get(each)), '')}"
-
-
-def _first_line(error: Exception) -> str:
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return re.sub(r"://[^/@\s]*@", "://", text)

@@ -23,7 +23,7 @@ import reid_tracker
 from reid_tracker.config import TrackConfig
 from reid_tracker.device import share_processor
 from reid_tracker.errors import UserError
-from reid_tracker.gallery.store import is_url
+from reid_tracker.gallery.store import is_database
 from reid_tracker.ownership import FOLDER, is_finished, source_marks
 from reid_tracker.pipeline.failures import raise_failures
 from reid_tracker.pipeline.models import Models
@@ -66,7 +66,7 @@ def track_on_workers(
     """
     ray = _import_ray()
     jobs = planned(source, config)
-    if config.workers.ray and config.gallery.where and not is_url(config.gallery.where):
+    if config.workers.ray and config.gallery.where and not is_database(config.gallery.where):
         raise UserError(
             f"gallery {config.gallery.where}: the workers of a cluster need one by URL; or use workers of this machine."
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import read_sequence_info
+from reid_tracker.urls import is_url, masked
 from reid_tracker.video.film import Film
 from reid_tracker.video.folders import IMAGE_ENDINGS, Pictures, list_files, natural_key, number_pictures
 from reid_tracker.video.frames import DEFAULT_FPS, Cut, Source
@@ -46,6 +47,7 @@ def open_source(
     UserError
         If the path cannot be read as one of the three, or the range is impossible.
     """
+    _refuse_stream(path)
     path = Path(path).expanduser()
     if fps is not None and not 0 < fps < math.inf:
         raise UserError(f"fps {fps}: must be a positive number.")
@@ -78,6 +80,7 @@ def expand_sources(patterns: Sequence[str | Path]) -> list[Path]:
     """
     paths: dict[Path, None] = {}
     for pattern in patterns:
+        _refuse_stream(pattern)
         path = Path(pattern).expanduser()
         if path.exists():  # first: a name may hold brackets
             paths[path] = None
@@ -86,12 +89,16 @@ def expand_sources(patterns: Sequence[str | Path]) -> list[Path]:
             if not matches:
                 raise UserError(f"{pattern}: nothing matches this pattern.")
             paths.update(dict.fromkeys(matches))
-        elif "://" in str(pattern):
-            scheme = str(pattern).partition("://")[0]
-            raise UserError(f"{scheme}://...: a stream is no file; follow it with reid-tracker live, or save it first.")
         else:
             raise UserError(f"{pattern}: no such file or folder.")
     return list(paths)
+
+
+def _refuse_stream(given: str | Path) -> None:
+    if is_url(given):  # first: a token may be longer than a file's name can be, and hold what a glob does
+        raise UserError(
+            f"{masked(str(given))}: a stream is no file; follow it with reid-tracker live, or save it first."
+        )
 
 
 def _open_sequence(folder: Path, fps: float | None, cut: Cut) -> Source:
