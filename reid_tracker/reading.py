@@ -24,8 +24,20 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: not a text file in UTF-8.") from error
 
 
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
 class _Once(yaml.SafeLoader):
-    """PyYAML's safe loader; of a name that stands twice it would silently take the last."""
+    """PyYAML's safe loader; of a name that stands twice it would silently take the last.
+
+    Dates and times of day stay the text that they are: no setting is a date, and 1:30 is not the number 90.
+    """
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
+        """A node's tag."""
+        tag = super().resolve(kind, value, implicit)
+        is_time = tag == "tag:yaml.org,2002:timestamp" or (":" in str(value) and tag in NUMBERS)
+        return self.DEFAULT_SCALAR_TAG if is_time else tag
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping's contents."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reid_tracker.cli.shared import parse_settings
 from reid_tracker.config import CONFIGS, LiveConfig, TrackConfig, load, write_yaml
 from reid_tracker.errors import UserError
 from reid_tracker.reading import parse_yaml
@@ -56,6 +57,32 @@ def test_mistakes_are_refused_by_name(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as caught:
         load(TrackConfig, path)
     assert "bad.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("source.clock", "2026-11-29 14:00:05"),
+        ("source.clock", "2026-11-29T14:00:05+01:00"),
+        ("source.clock", "2026-11-29"),
+        ("output.folder", "2026-11-29"),
+        ("source.start", "1:30"),
+        ("source.start", "0:02"),
+        ("source.end", "0:01:30.5"),
+    ],
+)
+def test_dates_and_times_stay_what_is_written(tmp_path, name, text):
+    group, leaf = name.split(".")
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"{group}: {{{leaf}: {text}}}")
+    for config in (load(TrackConfig, path), load(TrackConfig, None, parse_settings([f"{name}={text}"]))):
+        assert getattr(getattr(config, group), leaf) == text
+        path.write_text(write_yaml(config))
+        assert load(TrackConfig, path) == config
+
+
+def test_numbers_are_numbers_still():
+    assert parse_yaml("[1, -2.5, 1_000, .5, 1.0e+3, 0x10]") == [1, -2.5, 1000, 0.5, 1000.0, 16]
 
 
 def test_a_missing_file_is_named():

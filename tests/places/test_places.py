@@ -103,7 +103,7 @@ def test_track_and_report_count_at_the_places_of_a_file(command, tmp_path):
     refused(command.track(clip, tmp_path / "out", "--line", "far=200,1 300,9"), "'far'", "160x120")
     for other in (tmp_path / "none.yaml", tmp_path, "/dev/zero"):
         refused(command.track(clip, tmp_path / "out", "--places", other), str(other))
-    refused(command.track(clip, tmp_path / "out", "--set", "tracker.lost_seconds=2001-99-99"), "not YAML")
+    refused(command.track(clip, tmp_path / "out", "--set", "tracker.lost_seconds={2001-99-99"), "not YAML")
     # An input is never an output.
     file.rename(tmp_path / "walk.txt")
     assert command.track(clip, tmp_path, "--mot", "--places", tmp_path / "walk.txt")[0] == 2
