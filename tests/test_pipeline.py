@@ -446,6 +446,8 @@ def test_a_sequence_without_pictures_gives_text_only(tmp_path):
 def test_contradictions_are_refused(clip, tmp_path):
     with pytest.raises(UserError, match="choose one"):
         track(clip, configured(clip, tmp_path, detector__model="yolo.pt"))
+    with pytest.raises(UserError, match="says no classes to choose from"):
+        track(clip, configured(clip, tmp_path, detector__classes=["dragon"]))
     with pytest.raises(UserError, match="contradict each other"):
         track(clip, configured(clip, tmp_path, output__blur_people=True, output__crops=True))
     assert not (tmp_path / "out").exists()

@@ -1,6 +1,9 @@
 """Detections recorded in a file: a MOTChallenge det.txt, or an .npz that may carry appearance vectors too."""
 
 import logging
+import re
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +34,8 @@ class RecordedDetections:
         ``class_id`` [R] and ``embedding`` [R, D]. Rows may be in any order.
     confidence : float
         Weaker detections are dropped.
+    classes : sequence of str or int, optional
+        Numbers of the classes to keep, for a file with ``class_id``; by default, or with "all", every class.
 
     Attributes
     ----------
@@ -42,7 +47,7 @@ class RecordedDetections:
     Raises
     ------
     UserError
-        If the file is missing, is neither of the two, or contradicts itself.
+        If the file is missing, is neither of the two, or contradicts itself; or cannot tell the classes apart.
 
     Notes
     -----
@@ -50,7 +55,7 @@ class RecordedDetections:
     many. How confidences outside 0..1 are read: see `probability`.
     """
 
-    def __init__(self, path: str | Path, confidence: float = 0.1) -> None:
+    def __init__(self, path: str | Path, confidence: float = 0.1, classes: Sequence[str | int] | None = None) -> None:
         if not 0 <= confidence <= 1:
             raise UserError(f"Confidence {confidence:g}: must be between 0 and 1.")
         path = Path(path)
@@ -62,7 +67,9 @@ class RecordedDetections:
         usable = usable_boxes(columns["xyxy"], columns["confidence"])
         if not usable.all():
             logger.warning("%s: %d boxes without area or with NaN are left out", path, (~usable).sum())
-        rows = np.flatnonzero(usable & (columns["confidence"] >= confidence))
+        wanted = _of_classes(columns.get("class_id"), classes, path)
+        columns.setdefault("class_id", np.zeros(len(usable), np.int64))
+        rows = np.flatnonzero(usable & wanted & (columns["confidence"] >= confidence))
         rows = rows[np.argsort(columns["frame"][rows], kind="stable")]
         columns = {name: column[rows] for name, column in columns.items()}
 
@@ -134,7 +141,6 @@ def _read_text(path: Path) -> dict[str, np.ndarray]:
         "frame": _frame_numbers(rows[:, motchallenge.FRAME], path),
         "xyxy": np.hstack([corner, corner + size]).astype(np.float32),
         "confidence": rows[:, motchallenge.CONFIDENCE] if has_confidence else np.full(len(rows), NOT_GIVEN),
-        "class_id": np.zeros(len(rows), np.int64),
     }
 
 
@@ -142,12 +148,14 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz of detections, checked."""
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: not a NumPy file (.npz), whatever its name says; a MOTChallenge text is named .txt.")
     try:
         # Arrays of objects would be unpickled, which runs code: refused by allow_pickle=False.
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
     except Exception as error:  # zipfile, zlib and NumPy's header parser each have their own for a damaged file
-        raise UserError(f"{path}: not an .npz of plain arrays ({error}).") from error
+        raise UserError(f"{path}: not an .npz of plain arrays of numbers, or damaged; write it anew.") from error
     for name in ("frame", "xyxy", "confidence"):
         if name not in arrays:
             raise UserError(f"{path}: has no array {name!r}; it holds {', '.join(sorted(arrays)) or 'nothing'}.")
@@ -160,10 +168,25 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             found = f"{column.dtype} {list(column.shape)}"
             raise UserError(f"{path}: {name} must be numbers {list(shapes[name])} beside xyxy, but is {found}.")
     columns["frame"] = _frame_numbers(columns["frame"], path)
-    columns["class_id"] = columns.get("class_id", np.zeros(rows)).astype(np.int64)
-    return columns | {
-        name: columns[name].astype(np.float32, copy=False) for name in ("xyxy", "embedding") if name in columns
-    }
+    kinds = {"xyxy": np.float32, "embedding": np.float32, "class_id": np.int64}
+    return columns | {name: columns[name].astype(kind, copy=False) for name, kind in kinds.items() if name in columns}
+
+
+def _of_classes(class_id: np.ndarray | None, classes: Sequence[str | int] | None, path: Path) -> np.ndarray | bool:
+    """Which rows are of some classes."""
+    wanted = [str(each).strip() for each in ([classes] if isinstance(classes, str) else classes or ())]
+    if not wanted or wanted == ["all"]:
+        return True
+    if class_id is None:
+        raise UserError(f"{path}: says no classes to choose from; leave out --classes, or give an .npz with class_id.")
+    held = {str(each): each for each in np.unique(class_id).tolist()}
+    known = ", ".join(held) or "none"
+    for each in wanted:
+        if not re.fullmatch(r"-?\d+", each):
+            raise UserError(f"Class {each!r}: {path} knows classes by number only; choose of {known}, or name all.")
+        if each not in held:
+            logger.warning("%s: nothing in it is of class %s, but of %s", path, each, known)
+    return np.isin(class_id, [held[each] for each in wanted if each in held])
 
 
 def _frame_numbers(frame: np.ndarray, path: Path) -> np.ndarray:

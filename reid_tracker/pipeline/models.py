@@ -43,7 +43,8 @@ class Models:
         if self._recorded:
             from reid_tracker.detection.recorded import RecordedDetections
 
-            return RecordedDetections(recorded_of(self._recorded, path, source.name), settings.confidence)
+            file = recorded_of(self._recorded, path, source.name)
+            return RecordedDetections(file, settings.confidence, settings.classes)
         return self.detector()
 
     def detector(self) -> Detector:

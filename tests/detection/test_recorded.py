@@ -193,6 +193,37 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     assert refused > len(damaged) // 2
 
 
+def test_what_is_no_numpy_file_is_told_without_numpy_s_advice(tmp_path: Path) -> None:
+    (tmp_path / "det.npz").write_text("1,-1,10,20,30,40,0.9\n")
+    np.save(tmp_path / "array.npy", np.arange(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    write_npz(tmp_path / "objects.npz", frame=np.array([1, None], dtype=object))
+    for name, message in (("det", "not a NumPy file"), ("array", "not a NumPy file"), ("objects", "plain arrays")):
+        with pytest.raises(UserError, match=rf"{name}\.npz: .*{message}") as told:
+            RecordedDetections(tmp_path / f"{name}.npz")
+        assert "pickle" not in str(told.value)
+
+
+def test_classes_are_chosen_by_number_where_the_file_has_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_npz(tmp_path / "a.npz", class_id=np.array([0, 2]))
+    for classes, kept in ((["2"], [2]), ([0, "2"], [0, 2]), (["all"], [0, 2]), ([], [0, 2]), ("0", [0])):
+        recorded = RecordedDetections(path, classes=classes)
+        assert [each for number in (1, 3) for each in recorded.detect(at(number)).class_id.tolist()] == kept
+    assert not caplog.records
+    assert RecordedDetections(path, classes=["99"]).last_frame == 0
+    assert "a.npz: nothing in it is of class 99, but of 0, 2" in caplog.text
+    with pytest.raises(UserError, match=r"Class 'car': .*a\.npz knows classes by number only; choose of 0, 2"):
+        RecordedDetections(path, classes=["car"])
+
+
+def test_classes_of_a_file_that_says_none_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "det.txt").write_text("1,-1,10,20,30,40,0.9\n")
+    for path in (tmp_path / "det.txt", write_npz(tmp_path / "a.npz")):
+        with pytest.raises(UserError, match="says no classes to choose from; leave out --classes"):
+            RecordedDetections(path, classes=["0"])
+        assert len(RecordedDetections(path, classes=["all"]).detect(at(1))) == 1
+
+
 def test_missing_files_and_impossible_thresholds_are_refused(tmp_path: Path) -> None:
     for name in ("none.npz", "none.txt"):
         with pytest.raises(UserError, match="no such file"):
