@@ -532,6 +532,9 @@ def test_train_leaves_files_of_the_user_s_alone(command: Run, people: Path, tmp_
         (folder / name).write_bytes(b"mine")
         refused(command("train", people, "-o", folder, *FLAGS), name, "--overwrite")
         assert contents(folder) == {folder / name: b"mine"}
+    (folder := tmp_path / "empty").mkdir()
+    (folder / "mixtures.npz").touch()
+    refused(command("train", people, "-o", folder, *FLAGS), "mixtures.npz", "--overwrite")
 
 
 def test_a_set_of_crops_gets_no_file_twice(command: Run, clip: Path, tmp_path: Path) -> None:

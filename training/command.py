@@ -172,7 +172,7 @@ def _is_cache(path: Path) -> bool:
     try:
         with np.load(path) as found:
             return bool({"key", "about"} & set(found.files))
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
         return False
 
 

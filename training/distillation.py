@@ -135,7 +135,7 @@ def _read(cache: Path, key: str) -> Any:
     try:
         with np.load(cache) as kept:
             return kept["vectors"] if str(kept["key"]) == key else None
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):  # torn, empty, or a mere array
         return None
 
 

@@ -138,8 +138,11 @@ def test_targets_are_those_of_the_crops_however_many_there_are(people: Path, tea
         )
     one, other = (teach_mixtures(teacher, [crops], 20, (64, 32), tmp_path / "m.npz", seed=seed)[1] for seed in (1, 2))
     assert not torch.equal(one, other)
-    cache.write_bytes(cache.read_bytes()[:100])
-    assert len(teach(teacher, crops, cache)) == len(crops)
+    torn = cache.read_bytes()[:100]
+    np.save(tmp_path / "array.npy", np.arange(3))
+    for content in (torn, b"", (tmp_path / "array.npy").read_bytes()):
+        cache.write_bytes(content)
+        assert len(teach(teacher, crops, cache)) == len(crops)
 
 
 def test_made_up_people_are_described_as_the_teacher_sees_them(people: Path, teacher: Path, tmp_path: Path) -> None:
