@@ -168,6 +168,8 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             found = f"{column.dtype} {list(column.shape)}"
             raise UserError(f"{path}: {name} must be numbers {list(shapes[name])} beside xyxy, but is {found}.")
     columns["frame"] = _frame_numbers(columns["frame"], path)
+    if not _are_whole(columns.get("class_id", columns["frame"])):
+        raise UserError(f"{path}: class_id holds other things than whole numbers; give the classes' numbers.")
     kinds = {"xyxy": np.float32, "embedding": np.float32, "class_id": np.int64}
     return columns | {name: columns[name].astype(kind, copy=False) for name, kind in kinds.items() if name in columns}
 
@@ -191,9 +193,13 @@ def _of_classes(class_id: np.ndarray | None, classes: Sequence[str | int] | None
 
 def _frame_numbers(frame: np.ndarray, path: Path) -> np.ndarray:
     """Frame numbers as integers, or a `UserError` if they are not whole numbers from 1 on."""
-    if not (np.isfinite(frame).all() and (frame == np.round(frame)).all() and (frame >= 1).all()):
+    if not (_are_whole(frame) and (frame >= 1).all()):
         raise UserError(f"{path}: frame numbers must be whole and begin at 1.")
     return frame.astype(np.int64)
+
+
+def _are_whole(numbers: np.ndarray) -> bool:
+    return bool((np.isfinite(numbers) & (numbers == np.round(numbers))).all())
 
 
 def _normalise(embedding: np.ndarray, path: Path) -> None:

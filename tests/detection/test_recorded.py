@@ -146,6 +146,7 @@ def test_what_is_done_to_a_result_does_not_reach_the_record(tmp_path: Path) -> N
         ({"confidence": np.array(["a", "b"])}, "confidence must be"),
         ({"confidence": np.ones((2, 1))}, "confidence must be"),
         ({"class_id": np.array([1, 2, 3])}, "class_id must be"),
+        ({"class_id": np.array([0, np.nan])}, "class_id holds other things than whole numbers"),
         ({"embedding": np.ones((3, 8))}, "embedding must be"),
         ({"embedding": np.ones(2)}, "embedding must be"),
         ({"embedding": np.ones((2, 8, 1))}, "embedding must be"),
