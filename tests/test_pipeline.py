@@ -345,6 +345,21 @@ def test_part_of_a_video_keeps_its_frame_numbers_and_true_times(clip, tmp_path):
     assert summary.last_frame == 21
 
 
+def test_a_gap_in_a_recording_is_no_mistake_of_units(tmp_path, caplog):
+    with av.open(str(tmp_path / "gap.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        (stream.width, stream.height), stream.pix_fmt = SIZE, "yuv420p"
+        for number in (*range(10), *range(1000, 1010)):
+            picture = av.VideoFrame.from_ndarray(np.full((SIZE[1], SIZE[0], 3), 40, np.uint8), format="bgr24")
+            picture.pts, picture.time_base = number, Fraction(1, RATE)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    config = load(TrackConfig, None, {"embedder.enabled": False})
+    followed = reid_tracker.stream(tmp_path / "gap.mkv", config, detector=TruthDetector())
+    times = [frame.timestamp for frame, _ in followed]
+    assert max(np.diff(times)) > 99 and not caplog.messages
+
+
 def test_only_feet_inside_the_region_are_tracked(clip, tmp_path):
     config = configured(clip, tmp_path, source__roi="0,0 60,0 60,120 0,120", output__mot=True)
     track(clip, config)

@@ -100,6 +100,8 @@ class LiveLoop:
         memory = IdentityMemory() if memory is None else memory
         self.cameras = cameras
         self.trackers = [Tracker(config.tracker, statistics=statistics, memory=memory) for _ in cameras]
+        for tracker in self.trackers:
+            tracker.knows_seconds = True  # a camera may be lost for long
         self.meters = [Meter() for _ in cameras]
         self._detector, self._embedder = detector, embedder
         if hasattr(detector, "expect_shapes"):

@@ -38,6 +38,7 @@ class Follower:
     ) -> None:
         self._embedder, self._tracker, self._polygon = embedder, tracker, polygon
         self._config, self._summary = config, summary
+        tracker.knows_seconds = True  # a recording may have a gap
         self._before, self._step, self.shift = tracker.time, 1 / source.frame_rate, 0.0
         self._bridge = Bridge(config.output.bridge_seconds, inside=inside_of(polygon))
         self._size = (source.width, source.height) if source.width else None

@@ -90,7 +90,7 @@ class Notes:
         self._said: set[str] = set()
 
     def look(self, xyxy: np.ndarray, confidence: np.ndarray, step: float, frame_rate: float) -> None:
-        """Look at a frame's boxes [N, 4], their confidences [N] and the seconds since the last frame."""
+        """Look at a frame's boxes [N, 4], their confidences [N] and the seconds from the last frame (0: sure)."""
         if len(xyxy) and xyxy.max() <= SHARE:
             self._say("no box reaches beyond two pixels: boxes must be in pixels, not in shares of the picture.")
         if len(confidence) and confidence.max() > 1:

@@ -83,6 +83,9 @@ class Tracker:
     ----------
     time : float or None
         Of the last frame, s.
+    knows_seconds : bool
+        Whether times are known to be in seconds, as those of a video or camera: else a long gap is noted, as it may be
+        milliseconds. False at first.
     moved : ndarray float64 [2, 3] or None
         How the picture moved from the frame before to the last one, an affine map of its pixels, where it is followed.
 
@@ -107,6 +110,7 @@ class Tracker:
         self.settings = settings or TrackerSettings()
         self.frame_rate = float(frame_rate)
         self.time: float | None = None
+        self.knows_seconds = False
         self.moved: np.ndarray | None = None
         self._table = TrackTable()
         self._calibration = AppearanceCalibration(statistics)
@@ -244,7 +248,8 @@ class Tracker:
         self._adopt_dimension(frame.embedding)
         first = self.time is None
         seconds = self._advance(timestamp)
-        self._notes.look(frame.xyxy, frame.confidence, 0.0 if first else seconds, self.frame_rate)
+        step = 0.0 if first or self.knows_seconds else seconds
+        self._notes.look(frame.xyxy, frame.confidence, step, self.frame_rate)
         self._expire()
         self._who.release(self._now)
         boxes = self._predict(seconds, frame, image)

@@ -74,6 +74,19 @@ def test_whoever_walks_from_one_camera_to_the_other_keeps_the_number():
     assert len({*seen["left"].values(), *seen["right"].values()}) == 4
 
 
+def test_a_camera_lost_for_long_is_no_mistake_of_units(caplog):
+    class Lost(Film):
+        def take(self):
+            taken = super().take()
+            return taken and (Frame(taken[0].image, taken[0].index, 100.0 * taken[0].index), 100.0 * taken[0].index)
+
+    config = load(LiveConfig, None, {"embedder.enabled": False})
+    loop = LiveLoop([Lost("door", [picture(0)] * 3)], BatchDetector(), None, config, People(), lambda *_: None)
+    while loop.step():
+        pass
+    assert not caplog.messages
+
+
 def test_a_gallery_knows_people_and_their_names_in_the_next_run(serve, tmp_path):
     url = serve("mjpeg").url
 
