@@ -385,6 +385,23 @@ def test_a_region_that_is_none_is_refused(text):
         parse_polygon(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("500,0 600,0 600,50", r"walk\.mp4: the region \(roi\) lies outside of its picture, which is 160x120"),
+        ("0,-90 60,-90 60,-1", r"the region \(roi\) lies outside"),
+        ("0,0 0,0 0,0", "roi '0,0 0,0 0,0': is a mere point"),
+    ],
+)
+def test_a_region_in_which_no_one_can_stand_is_refused(clip, tmp_path, text, message):
+    config = configured(clip, tmp_path, source__roi=text)
+    with pytest.raises(UserError, match=message):
+        track(clip, config)
+    with pytest.raises(UserError, match=message):
+        next(reid_tracker.stream(clip, config))
+    assert not list(tmp_path.rglob("walk*"))
+
+
 def test_several_videos_of_one_name_do_not_overwrite_each_other(clip, tmp_path):
     other = tmp_path / "elsewhere"
     other.mkdir()

@@ -11,7 +11,7 @@ from reid_tracker.config import TrackConfig, WorkerSettings
 from reid_tracker.detection.detector import Detector
 from reid_tracker.errors import UserError
 from reid_tracker.pipeline.failures import raise_failures
-from reid_tracker.pipeline.follow import Follower, parse_polygon
+from reid_tracker.pipeline.follow import Follower, check_region, parse_polygon
 from reid_tracker.pipeline.models import AppearanceModel, Models
 from reid_tracker.pipeline.prepare import planned, prepare
 from reid_tracker.pipeline.remote import remote_of, track_one
@@ -110,13 +110,14 @@ def stream(
     if config.gallery.where:
         raise UserError("stream keeps no gallery; use track.")
     opened = open_source(source, **config.source.frames())
+    polygon = parse_polygon(config.source.roi) if config.source.roi else None
+    check_region(polygon, opened, source)
     models = Models(config, detector, embedder)
     looks = models.detector_for(Path(source), opened)
     if hasattr(looks, "restart"):
         looks.restart()
     describes, statistics = models.embedder_for(looks, opened)
     tracker = Tracker(config.tracker, opened.frame_rate, statistics)
-    polygon = parse_polygon(config.source.roi) if config.source.roi else None
     follower = Follower(opened, describes, tracker, polygon, config, RunSummary(opened.name))
     for frame in opened:
         yield frame, follower.follow(frame, looks.detect(frame)).tracks

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,8 +10,10 @@ import supervision as sv
 
 from reid_tracker.config import TrackConfig
 from reid_tracker.counting import parse_points
+from reid_tracker.errors import UserError
 from reid_tracker.pipeline.models import AppearanceModel
 from reid_tracker.pipeline.vectors import attach_vectors, needs_vector
+from reid_tracker.places.files import lies_outside
 from reid_tracker.results import RunSummary
 from reid_tracker.tracking.bridge import Bridge
 from reid_tracker.tracking.tracker import Tracker
@@ -77,9 +80,19 @@ def parse_polygon(text: str) -> np.ndarray:
     Raises
     ------
     UserError
-        If it is not that.
+        If it is not that, or a mere point.
     """
-    return parse_points(text, "roi", 3)
+    points = parse_points(text, "roi", 3)
+    if (points == points[0]).all():
+        raise UserError(f"roi {text!r}: is a mere point, in which no one can stand; give the corners of a region.")
+    return points
+
+
+def check_region(polygon: np.ndarray | None, source: Source, path: str | Path) -> None:
+    """Raise a UserError if a region of interest lies outside of the picture: no one would be tracked."""
+    width, height = source.width, source.height
+    if polygon is not None and width and height and lies_outside(polygon, width, height):
+        raise UserError(f"{path}: the region (roi) lies outside of its picture, which is {width}x{height}.")
 
 
 def inside_of(polygon: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray] | None:

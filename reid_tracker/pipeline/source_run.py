@@ -19,7 +19,7 @@ from reid_tracker.gallery.store import Gallery
 from reid_tracker.inputs import Inputs
 from reid_tracker.late_numbers import Corrections
 from reid_tracker.ownership import Claim, claim
-from reid_tracker.pipeline.follow import Follower, inside_of
+from reid_tracker.pipeline.follow import Follower, check_region, inside_of
 from reid_tracker.pipeline.models import AppearanceModel, Models
 from reid_tracker.pipeline.plan import Job, claim_arguments
 from reid_tracker.pipeline.redraw import Kept, redraw
@@ -149,6 +149,7 @@ class SourceRun:
         job, config, summary, common = self._job, self._config, self._summary, self._common
         self._source = opened = open_source(job.path, **config.source.frames())
         summary.notes += opened.notes
+        check_region(common.polygon, opened, job.path)
         self._detector = common.models.detector_for(job.path, opened)
         if hasattr(self._detector, "restart"):
             self._detector.restart()

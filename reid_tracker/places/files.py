@@ -60,10 +60,15 @@ class Places:
             shapes = {name: (points * scale).astype(np.float32) for name, points in shapes.items()}
         shapes = {**shapes, **self.fixed}
         for name, points in shapes.items():
-            low, high = points.min(axis=0), points.max(axis=0)
-            if (high < 0).any() or (low > [width, height]).any():
+            if lies_outside(points, width, height):
                 raise UserError(f"{what}: the place {name!r} lies outside of its picture, which is {width}x{height}.")
         return Places(shapes, (width, height))
+
+
+def lies_outside(points: np.ndarray, width: int, height: int) -> bool:
+    """Whether all of some points [K, 2] are beyond one edge of a picture."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return bool((high < 0).any() or (low > [width, height]).any())
 
 
 def named(settings: CountSettings) -> Places:
