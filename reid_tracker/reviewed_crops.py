@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from reid_tracker.errors import UserError
+from reid_tracker.exchange.replay import frames_for
 from reid_tracker.exchange.tracks import Tracks, read_results
 from reid_tracker.inputs import Inputs
 from reid_tracker.ownership import claim
@@ -177,7 +178,7 @@ def best_crops(
     best: dict[tuple[str, int], tuple[float, int, bytes]] = {}
     rows_of = np.split(np.arange(len(frame)), np.flatnonzero(np.diff(frame)) + 1)
     wanted = {int(frame[rows[0]]): rows[fit[rows]] for rows in rows_of if len(rows) and fit[rows].any()}
-    for picture in source:
+    for picture in frames_for(tracks, source):
         for row in wanted.get(picture.index + 1, ()):
             left, top, right, bottom = (
                 clip_boxes(xyxy[row : row + 1], source.width, source.height)[0][0].round().astype(int)

@@ -1,12 +1,27 @@
 """Finished tracks frame by frame again, as the sinks of a run take them."""
 
+import logging
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import supervision as sv
 
 from reid_tracker.exchange.tracks import Tracks
-from reid_tracker.video.frames import Frame
+from reid_tracker.video.frames import Frame, Source
+
+logger = logging.getLogger(__name__)
+
+
+def frames_for(tracks: Tracks, source: Source) -> Iterator[Frame]:
+    """The frames of a video; a note where it ends before the tracks do: it may be another one's."""
+    read, last = 0, int(tracks.frame.max(initial=0))
+    for frame in source:
+        read = frame.index + 1
+        yield frame
+    if read < last:
+        logger.warning(
+            "%s ends with frame %d, but the results go on to frame %d: is it their video?", source.name, read, last
+        )
 
 
 def replay(

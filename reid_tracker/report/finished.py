@@ -10,7 +10,7 @@ from reid_tracker.config import CountSettings
 from reid_tracker.counting import PassageCounter
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.formats import Video, read_tracks
-from reid_tracker.exchange.replay import replay
+from reid_tracker.exchange.replay import frames_for, replay
 from reid_tracker.inputs import Inputs
 from reid_tracker.ownership import claim, source_marks
 from reid_tracker.places.files import named
@@ -95,7 +95,7 @@ def report(
     with claim(
         files, Inputs({"results": [results], "video": [video], "places": [places]}), of, overwrite, private=True
     ) as claimed:
-        for frame, here in replay(tracks, source, fps):
+        for frame, here in replay(tracks, source and frames_for(tracks, source), fps):
             if counter is not None:
                 counter.update(measured(here), frame.timestamp)
             made.log.write(FrameResult(frame, here, here))

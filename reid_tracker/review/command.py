@@ -15,7 +15,7 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.formats import Video, read_tracks
-from reid_tracker.exchange.replay import replay
+from reid_tracker.exchange.replay import frames_for, replay
 from reid_tracker.exchange.tracks import Tracks
 from reid_tracker.gallery.opening import describe_crops, open_gallery
 from reid_tracker.gallery.store import Model, Sighting, View
@@ -224,7 +224,7 @@ class Review:
                 label = Annotator(label=lambda number: f"#{number} {names.get(number, '')}".rstrip())
                 sinks.append(VideoSink(places[self._film], self._source.frame_rate, label))
             try:
-                for frame, here in replay(tracks, self._source if render else self._frames()):
+                for frame, here in replay(tracks, frames_for(tracks, self._source) if render else self._frames()):
                     for sink in sinks:
                         sink.write(FrameResult(frame, here, here))
             finally:

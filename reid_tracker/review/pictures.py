@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from reid_tracker.errors import UserError
+from reid_tracker.exchange.replay import frames_for
 from reid_tracker.exchange.tracks import Tracks
 from reid_tracker.review.doubts import Doubt, rows_shown
 from reid_tracker.video.frames import Frame, Source
@@ -103,7 +104,7 @@ class Pictures(Thread):
         total = max(source.frame_count or 0, last, 1)
         none = Detections.empty()
         try:
-            for frame in source:
+            for frame in frames_for(self._tracks, source):
                 if self._ended.is_set() or (sink is None and frame.index >= last):
                     break
                 assert frame.image is not None
