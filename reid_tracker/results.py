@@ -158,6 +158,7 @@ def open_sinks(
 ) -> dict[Path, Sink]:
     """A sink for each of the outputs; it writes where the claim says."""
     sinks: dict[Path, Sink] = {}
+    private = output.private
     try:
         for file, kind in outputs.items():
             place = claimed.begin(file, grows=kind in ("video", "mot", "jsonl", "crops"))
@@ -165,16 +166,16 @@ def open_sinks(
                 sinks[file] = VideoSink(place, source.frame_rate, annotator_of(output, counter, recorder))
             elif kind == "counts":
                 assert counter is not None and made is not None and made.log is not None
-                sinks[file] = CountsSink(place, counter, partial(told_visits, made.log, made.loitering))
+                sinks[file] = CountsSink(place, counter, partial(told_visits, made.log, made.loitering), private)
             elif kind == "jsonl":
                 sinks[file] = JsonLinesSink(place, recorder.name) if recorder else JsonLinesSink(place)
             elif kind in ("mot", "parquet"):
-                sinks[file] = MotSink(place) if kind == "mot" else ParquetSink(place)
+                sinks[file] = MotSink(place) if kind == "mot" else ParquetSink(place, private)
             elif kind == "crops":
-                sinks[file] = CropSink(place)
+                sinks[file] = CropSink(place, private=private)
             else:
                 assert made is not None
-                sinks[file] = ReportSink(place, partial(made.make, kind))
+                sinks[file] = ReportSink(place, partial(made.make, kind), private)
     except UserError:
         for sink in sinks.values():
             sink.close()

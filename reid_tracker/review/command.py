@@ -162,7 +162,7 @@ class Review:
             raise UserError(f"{self.log}: another review has changed it. End this one, and begin it again.")
         # Of any origin: it was read as a review of these tracks, or was not there.
         with claim([self.log], self._inputs, self._of, overwrite=True, private=True) as claimed:
-            _put(claimed.begin(self.log, grows=False), self.reviewed.write())
+            claimed.write(self.log, self.reviewed.write())
             claimed.complete()
         self._known = self._logged()
 
@@ -213,7 +213,7 @@ class Review:
         tracks, names = self.corrected(), self.reviewed.names
         files = self._files(render)
         with claim(files, self._inputs, self._of, self._overwrite, private=True) as claimed:
-            places = {file: claimed.begin(file, grows=file is not self._table) for file in files}
+            places = {file: claimed.begin(file) for file in files if file is not self._table}
             sinks: list[Sink] = [
                 MotSink(places[self._text]),
                 JsonLinesSink(places[self._lines], lambda number: names.get(number, "")),
@@ -234,7 +234,7 @@ class Review:
             table = csv.writer(text, lineterminator="\n")
             table.writerow(("identity", "decision", "name"))
             table.writerows(review_table(self.reviewed))
-            _put(places[self._table], text.getvalue().encode())
+            claimed.write(self._table, text.getvalue().encode())
             claimed.complete()
         return files
 
@@ -289,10 +289,3 @@ class Review:
         finally:
             gallery.close()
         return len(views), len(people) - len(views)
-
-
-def _put(place: Path, data: bytes) -> None:
-    try:
-        place.write_bytes(data)
-    except OSError as error:
-        raise UserError(f"{place}: cannot be written ({error.strerror}).") from error
