@@ -20,6 +20,7 @@ from reid_tracker.video.frames import Source
 from reid_tracker.video.sinks import (
     CountsSink,
     CropSink,
+    FileSink,
     FrameResult,
     JsonLinesSink,
     MotSink,
@@ -155,9 +156,9 @@ def open_sinks(
     counter: PassageCounter | None = None,
     recorder: GallerySink | None = None,
     made: Reports | None = None,
-) -> dict[Path, Sink]:
+) -> dict[Path, FileSink]:
     """A sink for each of the outputs; it writes where the claim says."""
-    sinks: dict[Path, Sink] = {}
+    sinks: dict[Path, FileSink] = {}
     private = output.private
     try:
         for file, kind in outputs.items():
@@ -237,7 +238,7 @@ class Outputs:
 @contextmanager
 def ending(
     claimed: Claim,
-    sinks: dict[Path, Sink],
+    sinks: dict[Path, FileSink],
     summary: RunSummary,
     before: str = "",
     others: Sequence[Sink] = (),
@@ -288,9 +289,10 @@ def ending(
         raise UserError(f"{failure} Stopped; {summary.kept}" if kept else str(failure)) from failure
 
 
-def _keep(claimed: Claim, sinks: dict[Path, Sink], summary: RunSummary) -> str:
+def _keep(claimed: Claim, sinks: dict[Path, FileSink], summary: RunSummary) -> str:
     """Keep what a run that ends early has written, in words: where, and up to which frame; empty files go."""
-    holds = {output: getattr(sink, "last_frame", None) for output, sink in sinks.items()}
+    # What is made at the end may not have come about.
+    holds = {output: sink.last_frame if claimed.place(output).exists() else 0 for output, sink in sinks.items()}
     claimed.discard(*(output for output, last in holds.items() if not last))
     places = claimed.keep()
     summary.outputs += places.values()
@@ -300,7 +302,7 @@ def _keep(claimed: Claim, sinks: dict[Path, Sink], summary: RunSummary) -> str:
     beside = [place for output, place in places.items() if place != output]
     if set(frames.values()) == {summary.last_frame} and not beside and 0 not in holds.values():
         return f"frames up to {summary.last_frame} are kept."
-    alike: dict[int | None, list[str]] = {}
+    alike: dict[int, list[str]] = {}
     for place, last in frames.items():
         alike.setdefault(last, []).append(str(place))
     text = "frames " + ", ".join(f"up to {last} are kept in {' and '.join(names)}" for last, names in alike.items())

@@ -78,8 +78,6 @@ class Sink(Protocol):
     """Takes the results of a run one frame at a time.
 
     ``write`` raises UserError, naming the file, when it cannot store them; ``close`` may follow and then never raises.
-    Sinks that write files frame by frame have ``last_frame``, an int: the number from 1 of the last frame that the file
-    holds (0 = none), true once the sink is closed, whatever ended it.
     """
 
     def write(self, result: FrameResult) -> None:
@@ -87,6 +85,16 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish the file."""
+
+
+class FileSink(Sink, Protocol):
+    """A sink that fills a file or a folder.
+
+    ``last_frame`` is the number from 1 of the last frame that it holds or, where it is made at the end, that it is to
+    hold (0 = none): true once the sink is closed, whatever ended it.
+    """
+
+    last_frame: int
 
 
 class MotSink:
@@ -273,10 +281,11 @@ class CountsSink:
         self._path, self._private = Path(path), private
         self._counter, self._visits = counter, visits
         self._counts: Counts | None = None
+        self.last_frame = 0
 
     def write(self, result: FrameResult) -> None:
         """Take note of one frame's counts."""
-        self._counts = result.counts
+        self._counts, self.last_frame = result.counts, result.frame.index + 1
 
     def close(self) -> None:
         """Write the file."""
