@@ -216,16 +216,16 @@ class Outputs:
         self._sinks, self._summary, self._counter, self._shift = list(sinks), summary, counter, shift
 
     def write(self, result: FrameResult) -> None:
-        """Store one frame; the first UserError is raised once all have it."""
+        """Store one frame; the first error is raised once all have it."""
         if self._counter is not None:
             now = result.frame.timestamp + self._shift()
             self._summary.counts = self._counter.update(measured(result.tracks), now)
             result = replace(result, counts=self._summary.counts, dwell=self._counter.dwell())
-        failure: UserError | None = None
+        failure: Exception | None = None
         for sink in tuple(self._sinks):
             try:
                 sink.write(result)
-            except UserError as error:
+            except Exception as error:
                 failure = failure or error
                 self._sinks.remove(sink)
         if failure is not None:
@@ -251,29 +251,25 @@ def ending(
     put right in the outputs, of which it gives the kinds; in the video by ``draw_again``, which is told whether the run
     has ended well, and says in words what came of it.
     """
-    failure: UserError | None = None
+    failure: Exception | None = None
     try:
         yield
     except KeyboardInterrupt:
         summary.interrupted = True
-    except UserError as error:
+    except Exception as error:  # also one that nobody foresaw: what is written is worth no less
         failure = error
     finally:
         with summary.timed("write"):
-            for sink in (*others, *sinks.values()):
-                try:
-                    sink.close()
-                except UserError as error:
-                    failure = failure or error
-                except KeyboardInterrupt:  # a second one: what still waits is given up
-                    summary.interrupted = True
+            at_the_end = _close((*others, *sinks.values()), summary)
+            failure = failure or at_the_end
             if corrected is not None:
                 corrections, kinds = corrected
                 for each in others:
                     if isinstance(each, GallerySink):
                         corrections.learn(each.merged)
                 try:
-                    corrections.apply(claimed, {output: kinds[output] for output in sinks})
+                    there = [output for output in sinks if claimed.place(output).exists()]
+                    corrections.apply(claimed, {output: kinds[output] for output in there})
                 except UserError as error:
                     summary.notes.append(str(error))
                 if corrections and draw_again is not None:
@@ -285,8 +281,24 @@ def ending(
         return
     kept = _keep(claimed, sinks, summary)
     summary.kept = before + kept if kept else f"{before}nothing is kept."
-    if failure is not None:
+    if isinstance(failure, UserError):
         raise UserError(f"{failure} Stopped; {summary.kept}" if kept else str(failure)) from failure
+    if failure is not None:
+        failure.add_note(f"Stopped; {summary.kept}")
+        raise failure
+
+
+def _close(sinks: Iterable[Sink], summary: RunSummary) -> Exception | None:
+    """Close all of them, whatever is wrong with one; the first error."""
+    failure: Exception | None = None
+    for sink in sinks:
+        try:
+            sink.close()
+        except KeyboardInterrupt:  # a second one: what still waits is given up
+            summary.interrupted = True
+        except Exception as error:
+            failure = failure or error
+    return failure
 
 
 def _keep(claimed: Claim, sinks: dict[Path, FileSink], summary: RunSummary) -> str:

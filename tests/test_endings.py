@@ -19,6 +19,7 @@ from reid_tracker import TrackConfig, UserError, progress, track
 from reid_tracker.config import load
 from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.pipeline.failures import BatchError
+from reid_tracker.report.visits import VisitLog
 from reid_tracker.video import sinks, video_sink
 from reid_tracker.video.sources import open_source
 
@@ -135,6 +136,37 @@ def test_counts_are_kept_as_all_else_is(command: Run, clip: Path, tmp_path: Path
     assert re.search(r"written up to frame 20\.|frames up to 20 are kept\.", said), said
     counts = json.loads((out / "walk_counts.json").read_text())
     assert counts["lines"]["door"]["in"] == len(counts["visits"]) == 1
+
+
+@pytest.mark.parametrize("call", [5, 20])
+def test_an_error_that_nobody_foresaw_in_one_file_takes_no_other_along(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    write, out, calls = sinks.MotSink.write, tmp_path / "out", []
+
+    def fail(self, result):
+        calls.append(result)
+        if len(calls) == call:
+            raise ZeroDivisionError
+        write(self, result)
+
+    monkeypatch.setattr(sinks.MotSink, "write", fail)
+    monkeypatch.setattr(VisitLog, "people_table", lambda self: 1 / 0)
+    wanted = {"mot": True, "video": True, "parquet": True, "report": True}
+    config = load(TrackConfig, None, {"output.folder": str(out), **{f"output.{each}": True for each in wanted}})
+    config.detector.recorded, config.embedder.enabled = str(clip.parent / "det.txt"), False
+    config.count.lines = ["door=40,0 40,120"]
+    with pytest.raises(ZeroDivisionError) as end:
+        track(clip, config)
+    assert {each.name for each in out.glob("[!.]*")} == {
+        f"walk{each}" for each in (".txt", ".mp4", ".parquet", "_visits.csv", "_report.html", "_counts.json")
+    }
+    assert len((out / "walk.txt").read_text().splitlines()) <= call
+    (said,) = end.value.__notes__
+    assert f"up to {call - 1} are kept in {out / 'walk.txt'}" in said or f"none in {out / 'walk.txt'}" in said
+    film = len(list(open_source(out / "walk.mp4")))
+    assert film > call and f"up to {film} are kept in {out / 'walk.mp4'}" in said
+    assert f"none in {out / 'walk_people.csv'}" in said
 
 
 # --- signals ---

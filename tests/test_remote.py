@@ -111,7 +111,8 @@ def test_a_record_that_cannot_be_read_tells_of_nothing(tmp_path, memory, record)
         track(clip, wanted(clip, "memory://bucket/results"))
 
 
-def test_a_broken_run_keeps_what_it_had_at_the_url(tmp_path, memory, monkeypatch):
+@pytest.mark.parametrize("error", [UserError("the disk is full."), ZeroDivisionError("the disk is full.")])
+def test_a_broken_run_keeps_what_it_had_at_the_url(tmp_path, memory, monkeypatch, error):
     from reid_tracker.pipeline import source_run
 
     clip, follow, calls = make_clip(tmp_path / "walk.mp4", frames=20), source_run.Follower.follow, []
@@ -119,11 +120,11 @@ def test_a_broken_run_keeps_what_it_had_at_the_url(tmp_path, memory, monkeypatch
     def fails(self, *given):
         calls.append(1)
         if len(calls) == 12:
-            raise UserError("the disk is full.")
+            raise error
         return follow(self, *given)
 
     monkeypatch.setattr(source_run.Follower, "follow", fails)
-    with pytest.raises(UserError, match="the disk is full") as told:
+    with pytest.raises(type(error), match="the disk is full") as told:
         track(clip, wanted(clip, "memory://bucket/results", **{"refine.enabled": False}))
     assert "reid-tracker-" not in str(told.value)
     assert memory.cat("/bucket/results/walk.txt").count(b"\n") > 3

@@ -9,7 +9,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -110,6 +110,10 @@ class Remote:
                 except UserError as lost:
                     text += f" Nor could it be copied: {lost}"
                 raise UserError(text) from error
+            except Exception:  # what was done is no worse for it
+                with suppress(UserError):
+                    self._publish(job, summary, Path(folder), "")
+                raise
             self._publish(job, summary, Path(folder), "" if summary.interrupted else settings)
             summary.kept = summary.kept.replace(folder, self.shown)
             summary.notes = [note.replace(folder, self.shown) for note in summary.notes]

@@ -223,13 +223,12 @@ class Review:
 
                 label = Annotator(label=lambda number: f"#{number} {names.get(number, '')}".rstrip())
                 sinks.append(VideoSink(places[self._film], self._source.frame_rate, label))
-            try:
+            with ExitStack() as closing:
+                for sink in sinks:
+                    closing.callback(sink.close)
                 for frame, here in replay(tracks, self._source if render else self._frames()):
                     for sink in sinks:
                         sink.write(FrameResult(frame, here, here))
-            finally:
-                for sink in sinks:
-                    sink.close()
             text = io.StringIO()
             table = csv.writer(text, lineterminator="\n")
             table.writerow(("identity", "decision", "name"))
