@@ -1,6 +1,7 @@
 """Results at a URL: the same bytes as in a folder, nothing of the user's replaced, and a second start does the rest."""
 
 import json
+import os
 from pathlib import Path
 
 import fsspec
@@ -60,6 +61,21 @@ def test_a_url_gets_what_a_folder_gets(tmp_path, memory):
     assert memory.cat("/bucket/results/walk.txt") == b"mine"
     track(clip, wanted(clip, "memory://bucket/results", **{"output.overwrite": True}))
     assert at(memory, "/bucket/results") == there
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_a_url_of_this_machine_is_as_private_as_a_folder(tmp_path, private):
+    clip, there = make_clip(tmp_path / "in" / "walk.mp4", frames=20), tmp_path / "there"
+    config = wanted(clip, f"file://{there}", **{"output.private": private})
+    before = os.umask(0o022)
+    try:
+        for _ in range(2):  # the second run replaces the first one's
+            track(clip, config)
+            assert content(there) and any(each.suffix == ".jpg" for each in there.rglob("*"))
+            made = [each for each in there.iterdir() if each.name != ".reid_tracker"]
+            assert {each.stat().st_mode & 0o077 == 0 for each in made} == {private}
+    finally:
+        os.umask(before)
 
 
 def test_crops_of_nobody_are_nothing(tmp_path, memory):

@@ -41,6 +41,8 @@ class Remote:
     url : str
         ``s3://bucket/results`` and the like; what reads it (s3fs, gcsfs, adlfs) is the user's to install, and keys are
         where it looks for them.
+    private : bool
+        Whether only this user may read them, if it is a folder of this machine; elsewhere the store's own rules hold.
 
     Raises
     ------
@@ -48,12 +50,14 @@ class Remote:
         If nothing opens it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, private: bool = False) -> None:
         self.shown = re.sub(r"://[^/@]*@", "://", url).rstrip("/")  # without user and password
         try:
             from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+            from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
             self._store, self._root = url_to_fs(url)
+            self._is_private_folder = private and isinstance(self._store, LocalFileSystem)
         except Exception as error:  # of whichever package opens such URLs
             raise UserError(f"{self.shown}: cannot be opened ({_first_line(error)}).") from error
         self._known: dict[str, Any] = {}
@@ -146,8 +150,13 @@ class Remote:
         if path.is_dir():  # of crops: those of an earlier run go
             if self._store.exists(target):
                 self._store.rm(target, recursive=True)
+            if self._is_private_folder:
+                Path(target).mkdir(0o700)
             self._store.put(f"{path}/", f"{target}/", recursive=True)
         else:
+            if self._is_private_folder:
+                Path(target).touch(0o600)
+                Path(target).chmod(0o600)
             self._store.put_file(str(path), target)
 
     def _at(self, *names: str) -> str:
@@ -200,7 +209,7 @@ def remote_of(jobs: list[Job], config: TrackConfig) -> Remote | None:
     """Where results go, if that is a URL; what is there already is looked at."""
     if not is_remote(config.output.folder):
         return None
-    remote = Remote(config.output.folder)
+    remote = Remote(config.output.folder, config.output.private)
     remote.check([job for job in jobs if job.error is None], config.output.overwrite)
     return remote
 
