@@ -6,6 +6,7 @@ been written where they were expected, beside the box that was seen under the ne
 the first box stays. (Those that were seen come first.)
 """
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -71,7 +72,7 @@ class Corrections:
                 if kind == "crops":
                     self._move_crops(place)
                 elif kind == "parquet":
-                    self._change_table(place)
+                    self._change_table(claimed, output)
                 elif kind in change:
                     claimed.rewrite(output, change[kind])
             except OSError as error:
@@ -93,13 +94,16 @@ class Corrections:
         frame["tracks"] = tracks
         return json.dumps(frame, ensure_ascii=False) + "\n"
 
-    def _change_table(self, place: Path) -> None:
+    def _change_table(self, claimed: Claim, output: Path) -> None:
         import polars
 
-        table = polars.read_parquet(place)
+        table = polars.read_parquet(claimed.place(output))
         table = table.with_columns(polars.col("identity").replace({each: self.of(each) for each in self._became}))
         first = polars.int_range(polars.len()).over("frame", "identity") == 0
-        table.filter(first).write_parquet(place)
+        written = io.BytesIO()  # polars itself tells of a full disk by an error of its own
+        table.filter(first).write_parquet(written)
+        with claimed.renewed(output) as fresh:
+            fresh.write_bytes(written.getvalue())
 
     def _move_crops(self, folder: Path) -> None:
         for own in sorted(folder.iterdir()):

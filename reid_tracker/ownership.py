@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from reid_tracker.errors import UserError
 from reid_tracker.inputs import NOTHING, Inputs, normal
-from reid_tracker.writing import is_stream, write_whole
+from reid_tracker.writing import is_stream, make_empty, write_whole
 
 FOLDER, RECORD, LOCK = ".reid_tracker", "files.json", "files.lock"
 RECORD_SECONDS = 30.0  # for another run to end its look at the record
@@ -173,11 +173,15 @@ class Claim:
                 if output in self._folders:
                     place.mkdir(mode=0o700 if self._private else 0o777, exist_ok=True)
                 else:
-                    _make(place, self._private)
+                    make_empty(place, self._private)
                 self._inodes[place] = place.stat().st_ino
                 record["files"][_key(place)] = {"of": self._of, "marks": [f"inode {self._inodes[place]}"]}
         self._places[output] = place
         return place
+
+    def write(self, output: Path | str, data: bytes) -> None:
+        """Begin an output and write all of it; UserError if that cannot be done."""
+        write_whole(self.begin(output, grows=False), data, self._private)
 
     def place(self, output: Path | str) -> Path:
         """Where an output is now."""
@@ -215,7 +219,7 @@ class Claim:
         lock = Path(self._locks[place.parent].lock_file)
         fresh = lock.with_name(f"{lock.stem}-{uuid.uuid4().hex[:8]}{FRESH}")
         try:
-            _make(fresh, self._private)
+            make_empty(fresh, self._private)
             yield fresh
             inode = fresh.stat().st_ino
             with _record(place.parent) as record:  # under both marks, as a kill may come in between
@@ -235,9 +239,7 @@ class Claim:
         for output in chosen:
             self._check_there(self._places[output])
             with _naming(output):
-                if self._private:  # also what others made anew in its place
-                    for each in (self._places[output], *self._places[output].rglob("*")):
-                        each.chmod(0o700 if each.is_dir() else 0o600)
+                self._protect(self._places[output])
                 marks[output] = _mark(self._places[output])
         for parent in dict.fromkeys(each.parent for each in chosen):
             with _record(parent) as record:
@@ -248,6 +250,11 @@ class Claim:
             if place != output:
                 with _naming(output):
                     _replace(place, output)
+
+    def _protect(self, place: Path) -> None:
+        """Where that is wanted, let nobody else read what was written, nor what others made anew in its place."""
+        for each in (place, *place.rglob("*")) if self._private else ():
+            each.chmod(0o700 if each.is_dir() else 0o600)
 
     def _note(self, entries: dict[str, Any], output: Path, mark: str) -> None:
         """Record a finished output; one about to be renamed under both marks, as a kill may come in between."""
@@ -279,6 +286,8 @@ class Claim:
         """Keep what was begun and not completed where it is; its places by output."""
         kept = {output: place for output, place in self._places.items() if place.exists()}
         for output, place in kept.items():
+            with suppress(OSError):
+                self._protect(place)
             # The run has an error to tell already: one of the record is not worth more.
             with suppress(UserError, OSError), _record(output.parent) as record:
                 record["files"][_key(place)] = {"of": self._of, "marks": [_mark(place)]}
@@ -351,11 +360,6 @@ class _Check:
             raise UserError(f"{path}: is there already and {reason}; name another place, or give --overwrite.")
 
 
-def _make(path: Path, private: bool) -> None:
-    """Make an empty file that is not there yet."""
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666))
-
-
 def create_new(path: Path, private: bool = False) -> Path:
     """Make an empty file that was not there before, numbered where the name is taken; no other program has it.
 
@@ -369,7 +373,7 @@ def create_new(path: Path, private: bool = False) -> Path:
         with _naming(candidate):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                _make(candidate, private)
+                make_empty(candidate, private)
                 return candidate
             except FileExistsError:
                 number += 1

@@ -20,6 +20,7 @@ from reid_tracker.video.frames import Source
 from reid_tracker.video.sinks import (
     CountsSink,
     CropSink,
+    FileSink,
     FrameResult,
     JsonLinesSink,
     MotSink,
@@ -155,9 +156,10 @@ def open_sinks(
     counter: PassageCounter | None = None,
     recorder: GallerySink | None = None,
     made: Reports | None = None,
-) -> dict[Path, Sink]:
+) -> dict[Path, FileSink]:
     """A sink for each of the outputs; it writes where the claim says."""
-    sinks: dict[Path, Sink] = {}
+    sinks: dict[Path, FileSink] = {}
+    private = output.private
     try:
         for file, kind in outputs.items():
             place = claimed.begin(file, grows=kind in ("video", "mot", "jsonl", "crops"))
@@ -165,16 +167,16 @@ def open_sinks(
                 sinks[file] = VideoSink(place, source.frame_rate, annotator_of(output, counter, recorder))
             elif kind == "counts":
                 assert counter is not None and made is not None and made.log is not None
-                sinks[file] = CountsSink(place, counter, partial(told_visits, made.log, made.loitering))
+                sinks[file] = CountsSink(place, counter, partial(told_visits, made.log, made.loitering), private)
             elif kind == "jsonl":
                 sinks[file] = JsonLinesSink(place, recorder.name) if recorder else JsonLinesSink(place)
             elif kind in ("mot", "parquet"):
-                sinks[file] = MotSink(place) if kind == "mot" else ParquetSink(place)
+                sinks[file] = MotSink(place) if kind == "mot" else ParquetSink(place, private)
             elif kind == "crops":
-                sinks[file] = CropSink(place)
+                sinks[file] = CropSink(place, private=private)
             else:
                 assert made is not None
-                sinks[file] = ReportSink(place, partial(made.make, kind))
+                sinks[file] = ReportSink(place, partial(made.make, kind), private)
     except UserError:
         for sink in sinks.values():
             sink.close()
@@ -214,16 +216,16 @@ class Outputs:
         self._sinks, self._summary, self._counter, self._shift = list(sinks), summary, counter, shift
 
     def write(self, result: FrameResult) -> None:
-        """Store one frame; the first UserError is raised once all have it."""
+        """Store one frame; the first error is raised once all have it."""
         if self._counter is not None:
             now = result.frame.timestamp + self._shift()
             self._summary.counts = self._counter.update(measured(result.tracks), now)
             result = replace(result, counts=self._summary.counts, dwell=self._counter.dwell())
-        failure: UserError | None = None
+        failure: Exception | None = None
         for sink in tuple(self._sinks):
             try:
                 sink.write(result)
-            except UserError as error:
+            except Exception as error:
                 failure = failure or error
                 self._sinks.remove(sink)
         if failure is not None:
@@ -236,7 +238,7 @@ class Outputs:
 @contextmanager
 def ending(
     claimed: Claim,
-    sinks: dict[Path, Sink],
+    sinks: dict[Path, FileSink],
     summary: RunSummary,
     before: str = "",
     others: Sequence[Sink] = (),
@@ -249,29 +251,25 @@ def ending(
     put right in the outputs, of which it gives the kinds; in the video by ``draw_again``, which is told whether the run
     has ended well, and says in words what came of it.
     """
-    failure: UserError | None = None
+    failure: Exception | None = None
     try:
         yield
     except KeyboardInterrupt:
         summary.interrupted = True
-    except UserError as error:
+    except Exception as error:  # also one that nobody foresaw: what is written is worth no less
         failure = error
     finally:
         with summary.timed("write"):
-            for sink in (*others, *sinks.values()):
-                try:
-                    sink.close()
-                except UserError as error:
-                    failure = failure or error
-                except KeyboardInterrupt:  # a second one: what still waits is given up
-                    summary.interrupted = True
+            at_the_end = _close((*others, *sinks.values()), summary)
+            failure = failure or at_the_end
             if corrected is not None:
                 corrections, kinds = corrected
                 for each in others:
                     if isinstance(each, GallerySink):
                         corrections.learn(each.merged)
                 try:
-                    corrections.apply(claimed, {output: kinds[output] for output in sinks})
+                    there = [output for output in sinks if claimed.place(output).exists()]
+                    corrections.apply(claimed, {output: kinds[output] for output in there})
                 except UserError as error:
                     summary.notes.append(str(error))
                 if corrections and draw_again is not None:
@@ -283,13 +281,30 @@ def ending(
         return
     kept = _keep(claimed, sinks, summary)
     summary.kept = before + kept if kept else f"{before}nothing is kept."
-    if failure is not None:
+    if isinstance(failure, UserError):
         raise UserError(f"{failure} Stopped; {summary.kept}" if kept else str(failure)) from failure
+    if failure is not None:
+        failure.add_note(f"Stopped; {summary.kept}")
+        raise failure
 
 
-def _keep(claimed: Claim, sinks: dict[Path, Sink], summary: RunSummary) -> str:
+def _close(sinks: Iterable[Sink], summary: RunSummary) -> Exception | None:
+    """Close all of them, whatever is wrong with one; the first error."""
+    failure: Exception | None = None
+    for sink in sinks:
+        try:
+            sink.close()
+        except KeyboardInterrupt:  # a second one: what still waits is given up
+            summary.interrupted = True
+        except Exception as error:
+            failure = failure or error
+    return failure
+
+
+def _keep(claimed: Claim, sinks: dict[Path, FileSink], summary: RunSummary) -> str:
     """Keep what a run that ends early has written, in words: where, and up to which frame; empty files go."""
-    holds = {output: getattr(sink, "last_frame", None) for output, sink in sinks.items()}
+    # What is made at the end may not have come about.
+    holds = {output: sink.last_frame if claimed.place(output).exists() else 0 for output, sink in sinks.items()}
     claimed.discard(*(output for output, last in holds.items() if not last))
     places = claimed.keep()
     summary.outputs += places.values()
@@ -299,7 +314,7 @@ def _keep(claimed: Claim, sinks: dict[Path, Sink], summary: RunSummary) -> str:
     beside = [place for output, place in places.items() if place != output]
     if set(frames.values()) == {summary.last_frame} and not beside and 0 not in holds.values():
         return f"frames up to {summary.last_frame} are kept."
-    alike: dict[int | None, list[str]] = {}
+    alike: dict[int, list[str]] = {}
     for place, last in frames.items():
         alike.setdefault(last, []).append(str(place))
     text = "frames " + ", ".join(f"up to {last} are kept in {' and '.join(names)}" for last, names in alike.items())

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def export_crops(
     video : path
         The video, or whatever else `open_source` opens.
     output : path
-        Folder of the set; other videos' crops may be there already, and equal names are the same identity.
+        Folder of the set, which only this user may read; other videos' crops may be there already, and equal names
+        are the same identity.
         A number without a name that another video has too becomes ``<video>_<number>``.
     review : path, optional
         A CSV with the columns identity, decision and optionally name, or a JSON list of such objects. The decision is
@@ -87,7 +89,11 @@ def export_crops(
     check_writable(output / LIST)
     inputs = Inputs({"results": [results], "video": [video], "review": [review]})
     # The set's list is its record: other videos' crops stay, and the list is written anew with them.
+    is_new = not output.exists()
     with claim([output / LIST], inputs, overwrite=True):
+        if is_new:
+            with suppress(OSError):  # where the file system knows of no modes
+                output.chmod(0o700)  # its folders bear people's names
         return _export_crops(
             Path(results), video, output, review, per_identity, min_height, camera, overwrite, same_people
         )
@@ -128,7 +134,7 @@ def _export_crops(
     new: list[Path] = []
     try:
         for path, (name, data) in crops.items():
-            write_whole(output / path, data)
+            write_whole(output / path, data, private=True)
             new += [output / path] if path not in earlier else []
             known.append({"path": path, "identity": name, "camera": str(camera)})
             written[name] = written.get(name, 0) + 1
@@ -300,4 +306,4 @@ def _write_list(path: Path, rows: list[dict[str, str]]) -> None:
     table = csv.DictWriter(text, ("path", "identity", "camera"), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    write_whole(path, text.getvalue().encode(), private=True)

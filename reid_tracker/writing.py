@@ -32,8 +32,15 @@ def is_stream(path: Path | str) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def write_whole(path: Path | str, data: bytes) -> None:
+def make_empty(path: Path, private: bool) -> None:
+    """Make an empty file that is not there yet, for this user only or as the umask says."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666))
+
+
+def write_whole(path: Path | str, data: bytes, private: bool = False) -> None:
     """Write beside the place and rename, so that no half file ever bears the name; the folder is made.
+
+    With ``private`` only this user may read what is made, whatever the umask.
 
     Raises
     ------
@@ -46,7 +53,9 @@ def write_whole(path: Path | str, data: bytes) -> None:
         if is_stream(path):
             path.write_bytes(data)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)  # of a killed run of the same number
+        make_empty(part, private)
         part.write_bytes(data)
         part.replace(path)
     except OSError as error:

@@ -19,6 +19,7 @@ from reid_tracker import TrackConfig, UserError, progress, track
 from reid_tracker.config import load
 from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.pipeline.failures import BatchError
+from reid_tracker.report.visits import VisitLog
 from reid_tracker.video import sinks, video_sink
 from reid_tracker.video.sources import open_source
 
@@ -126,6 +127,48 @@ def test_ctrl_c_before_the_first_frame(command: Run, clip: Path, tmp_path: Path)
     assert status == 130 and "nothing of walk is written" in said and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("The disk is full.")], ids=["Ctrl-C", "error"])
+def test_counts_are_kept_as_all_else_is(command: Run, clip: Path, tmp_path: Path, error: BaseException) -> None:
+    broken, out = command.breaking(20, error), tmp_path / "out"
+    boxes = ("--detections", clip.parent / "det.txt", *FIXED, "-o", out, "--mot", "--line", "door=40,0 40,120")
+    _, _, said = command("track", clip, *boxes)
+    broken.undo()
+    assert re.search(r"written up to frame 20\.|frames up to 20 are kept\.", said), said
+    counts = json.loads((out / "walk_counts.json").read_text())
+    assert counts["lines"]["door"]["in"] == len(counts["visits"]) == 1
+
+
+@pytest.mark.parametrize("call", [5, 20])
+def test_an_error_that_nobody_foresaw_in_one_file_takes_no_other_along(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    write, out, calls = sinks.MotSink.write, tmp_path / "out", []
+
+    def fail(self, result):
+        calls.append(result)
+        if len(calls) == call:
+            raise ZeroDivisionError
+        write(self, result)
+
+    monkeypatch.setattr(sinks.MotSink, "write", fail)
+    monkeypatch.setattr(VisitLog, "people_table", lambda self: 1 / 0)
+    wanted = {"mot": True, "video": True, "parquet": True, "report": True}
+    config = load(TrackConfig, None, {"output.folder": str(out), **{f"output.{each}": True for each in wanted}})
+    config.detector.recorded, config.embedder.enabled = str(clip.parent / "det.txt"), False
+    config.count.lines = ["door=40,0 40,120"]
+    with pytest.raises(ZeroDivisionError) as end:
+        track(clip, config)
+    assert {each.name for each in out.glob("[!.]*")} == {
+        f"walk{each}" for each in (".txt", ".mp4", ".parquet", "_visits.csv", "_report.html", "_counts.json")
+    }
+    assert len((out / "walk.txt").read_text().splitlines()) <= call
+    (said,) = end.value.__notes__
+    assert f"up to {call - 1} are kept in {out / 'walk.txt'}" in said or f"none in {out / 'walk.txt'}" in said
+    film = len(list(open_source(out / "walk.mp4")))
+    assert film > call and f"up to {film} are kept in {out / 'walk.mp4'}" in said
+    assert f"none in {out / 'walk_people.csv'}" in said
+
+
 # --- signals ---
 
 WITH_GALLERY = """
@@ -221,6 +264,21 @@ def test_a_full_disk_leaves_in_each_file_what_is_said(clip: Path, tmp_path: Path
             assert last_frame(path) in (expected, 0) and (expected < 3 or last_frame(path))
     film = tmp_path / "out" / "walk.mp4"
     assert film.exists() or f"none in {film}" in error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
+def test_a_full_disk_is_told_of_what_is_made_at_the_end(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    boxes = ("--detections", clip.parent / "det.txt", *FIXED, "-o", out, "--zone", "a=0,0 90,0 90,90")
+    process = start("track", clip, *boxes, "--mot", "--parquet", "--report", before=LIMITED.format(limit=2_500))
+    _, error = process.communicate(timeout=60)
+    said = refused((process.returncode, "", error), "walk.parquet: cannot be written (File too large)")
+    kept, missing = (
+        {out / f"walk{name}" for name in names}
+        for names in ((".txt", "_people.csv", "_visits.csv", "_counts.json"), (".parquet", "_report.html"))
+    )
+    assert set(out.glob("[!.]*")) == kept
+    assert all(f"none in {each}" in said for each in missing) and not any(f"none in {each}" in said for each in kept)
 
 
 def test_a_fragment_cut_anywhere_is_cut_off_whole(tmp_path: Path) -> None:

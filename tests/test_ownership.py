@@ -253,13 +253,13 @@ import os, signal, sys
 from pathlib import Path
 from reid_tracker import ownership
 
-make, output = ownership._make, Path(sys.argv[1])
+make, output = ownership.make_empty, Path(sys.argv[1])
 
 def make_and_die(path, private):
     make(path, private)
     os.kill(os.getpid(), signal.SIGKILL)
 
-ownership._make = make_and_die
+ownership.make_empty = make_and_die
 with ownership.claim([output], of=["day"]) as claimed:
     claimed.begin(output)
 """
@@ -584,11 +584,26 @@ def test_results_that_show_people_are_their_owners_alone(
 ) -> None:
     """Unless others may read them: then as the umask says."""
     out = tmp_path / "out"
-    wanted = ["--video", "--mot", "--jsonl", "--crops", "--save-state", out / "state", "--zone", "a=0,0 90,0 90,90"]
+    wanted = ["--video", "--mot", "--jsonl", "--parquet", "--crops", "--report", "--save-state", out / "state"]
+    wanted += ["--zone", "a=0,0 90,0 90,90"]
     for _ in range(2):  # the second run replaces the first one's
         status, _, error = command.track(clip, out, *wanted, "--set", f"output.private={str(private).lower()}")
         assert status == 0, error
         made = [each for each in out.rglob("*") if FOLDER not in each.parts]
-        assert len(made) >= 8
+        assert len(made) >= 12
         others = {each.stat().st_mode & 0o077 for each in made}
         assert (others == {0}) == private
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("The disk is full.")], ids=["Ctrl-C", "error"])
+def test_so_are_those_of_a_run_that_ends_early(command: Run, clip: Path, tmp_path: Path, error: BaseException) -> None:
+    out = tmp_path / "out"
+    wanted = ["--video", "--mot", "--jsonl", "--parquet", "--crops", "--report", "--zone", "a=0,0 90,0 90,90"]
+    for _ in range(2):  # the second run's lie beside the first one's
+        broken = command.breaking(20, error)
+        status, _, said = command.track(clip, out, *wanted)
+        broken.undo()
+        assert status == (130 if isinstance(error, KeyboardInterrupt) else 2), said
+        made = [each for each in out.rglob("*") if FOLDER not in each.parts]
+        assert {"day.mp4", "day.parquet", "day_people.csv", "day_report.html"} <= {each.name for each in made}
+        assert {each.name for each in made if each.stat().st_mode & 0o077} == set()

@@ -1,6 +1,7 @@
 """Results at a URL: the same bytes as in a folder, nothing of the user's replaced, and a second start does the rest."""
 
 import json
+import os
 from pathlib import Path
 
 import fsspec
@@ -62,6 +63,21 @@ def test_a_url_gets_what_a_folder_gets(tmp_path, memory):
     assert at(memory, "/bucket/results") == there
 
 
+@pytest.mark.parametrize("private", [True, False])
+def test_a_url_of_this_machine_is_as_private_as_a_folder(tmp_path, private):
+    clip, there = make_clip(tmp_path / "in" / "walk.mp4", frames=20), tmp_path / "there"
+    config = wanted(clip, f"file://{there}", **{"output.private": private})
+    before = os.umask(0o022)
+    try:
+        for _ in range(2):  # the second run replaces the first one's
+            track(clip, config)
+            assert content(there) and any(each.suffix == ".jpg" for each in there.rglob("*"))
+            made = [each for each in there.iterdir() if each.name != ".reid_tracker"]
+            assert {each.stat().st_mode & 0o077 == 0 for each in made} == {private}
+    finally:
+        os.umask(before)
+
+
 def test_crops_of_nobody_are_nothing(tmp_path, memory):
     clip = make_clip(tmp_path / "walk.mp4", frames=5)
     (clip.parent / "det.txt").write_text("1,-1,0,0,5,5,0.01\n")
@@ -111,7 +127,8 @@ def test_a_record_that_cannot_be_read_tells_of_nothing(tmp_path, memory, record)
         track(clip, wanted(clip, "memory://bucket/results"))
 
 
-def test_a_broken_run_keeps_what_it_had_at_the_url(tmp_path, memory, monkeypatch):
+@pytest.mark.parametrize("error", [UserError("the disk is full."), ZeroDivisionError("the disk is full.")])
+def test_a_broken_run_keeps_what_it_had_at_the_url(tmp_path, memory, monkeypatch, error):
     from reid_tracker.pipeline import source_run
 
     clip, follow, calls = make_clip(tmp_path / "walk.mp4", frames=20), source_run.Follower.follow, []
@@ -119,11 +136,11 @@ def test_a_broken_run_keeps_what_it_had_at_the_url(tmp_path, memory, monkeypatch
     def fails(self, *given):
         calls.append(1)
         if len(calls) == 12:
-            raise UserError("the disk is full.")
+            raise error
         return follow(self, *given)
 
     monkeypatch.setattr(source_run.Follower, "follow", fails)
-    with pytest.raises(UserError, match="the disk is full") as told:
+    with pytest.raises(type(error), match="the disk is full") as told:
         track(clip, wanted(clip, "memory://bucket/results", **{"refine.enabled": False}))
     assert "reid-tracker-" not in str(told.value)
     assert memory.cat("/bucket/results/walk.txt").count(b"\n") > 3

@@ -105,6 +105,15 @@ def test_times_are_those_of_the_clock_on_the_wall_where_the_beginning_is_known(w
         run(world, tmp_path / "c", **{"source.clock": "noon"})
 
 
+def test_a_time_after_the_end_of_the_calendar_is_left_empty(world: Path, tmp_path: Path) -> None:
+    files = run(world, tmp_path, **{"source.clock": "9999-12-31 23:59:58", "output.mot": True})
+    one = table(files["yard_people.csv"])[0]
+    assert (one["first_seen_at"], one["last_seen_at"]) == ("9999-12-31 23:59:59", "")
+    assert float(one["last_seen_s"]) == pytest.approx(19.9, abs=0.15)
+    page = files["yard_report.html"].read_text()
+    assert "9999-12-31 23:59:58" in page and page.count("data:image/") > 3
+
+
 @pytest.mark.parametrize(
     ("said", "found"),
     [("2026-11-29T14:00:05.000000Z", "2026-11-29 14:00:05+00:00"), ("1904-01-01T00:00:00Z", None), ("soon", None)],

@@ -148,4 +148,4 @@ def check_pictures(*paths: Path | None) -> None:
 
 
 def _write(path: Path, image: np.ndarray) -> None:
-    write_whole(path, cv2.imencode(".png", image)[1].tobytes())
+    write_whole(path, cv2.imencode(".png", image)[1].tobytes(), private=True)

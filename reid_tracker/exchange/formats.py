@@ -26,6 +26,7 @@ from reid_tracker.ownership import claim, source_marks
 from reid_tracker.reading import read_text
 from reid_tracker.video.frames import Source
 from reid_tracker.video.sources import open_source
+from reid_tracker.writing import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def convert(
         What `track` wrote (.txt, .jsonl), or what one of `FORMATS` looks like: CVAT's XML, JSON of COCO or Label
         Studio, a folder of YOLO labels.
     output : path
-        The file, or the folder for those of `FOLDERS`.
+        The file, or the folder for those of `FOLDERS`; only this user may read it.
     to : str
         One of `FORMATS` or `FOLDERS`.
     video : path, optional
@@ -88,17 +89,13 @@ def convert(
         tracks = tracks.within(about.width, about.height)
     inputs = Inputs({"tracks": [source], "video": [video]})
     files, folders = ([], [output]) if to in FOLDERS else ([output], [])
-    with claim(files, inputs, source_marks(source), overwrite, folders) as claimed:
-        place = claimed.begin(output, grows=False)
-        try:
-            if to in FOLDERS:
-                for name, text in FOLDERS[to](tracks, about):
-                    (place / name).parent.mkdir(parents=True, exist_ok=True)
-                    (place / name).write_text(text, encoding="utf-8")
-            else:
-                place.write_bytes(FORMATS[to](tracks, about))
-        except OSError as error:
-            raise UserError(f"{place}: cannot be written ({error.strerror}).") from error
+    with claim(files, inputs, source_marks(source), overwrite, folders, private=True) as claimed:
+        if to in FOLDERS:
+            place = claimed.begin(output)
+            for name, text in FOLDERS[to](tracks, about):
+                write_whole(place / name, text.encode(), private=True)
+        else:
+            claimed.write(output, FORMATS[to](tracks, about))
         claimed.complete()
     return len(tracks)
 

@@ -13,6 +13,7 @@ import numpy as np
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Gallery, Model, is_database
+from reid_tracker.writing import make_empty, write_whole
 
 DAY = 86_400.0  # s
 
@@ -60,28 +61,29 @@ def forget_unseen(gallery: Gallery, days: float) -> list[int]:
 def export(gallery: Gallery, folder: Path) -> int:
     """Write everything to a new folder: gallery.json, vectors.npz (``number``, ``vector``), crops/<number>/<view>.jpg.
 
-    The crops are a data set that `train` reads. Returns the number of people.
+    The crops are a data set that `train` reads. Only this user may read any of it. Returns the number of people.
     """
     entries: list[dict[str, Any]] = []
     numbers, vectors = [], []
     try:
-        folder.mkdir(parents=True)
+        for each in (folder, folder / "crops"):
+            each.mkdir(0o700, parents=True)
         for person in gallery.people():
             entry = {**asdict(person), "views": []}
             for position, view in enumerate(gallery.views(person.number), 1):
                 crop = None
                 if view.crop is not None:
                     crop = f"crops/{person.number:06d}/{position}.jpg"
-                    (folder / crop).parent.mkdir(parents=True, exist_ok=True)
-                    (folder / crop).write_bytes(view.crop)
+                    write_whole(folder / crop, view.crop, private=True)
                 entry["views"].append({"crop": crop, "source": view.source, "time": view.time, "quality": view.quality})
                 numbers.append(person.number)
                 vectors.append(view.vector)
             entries.append(entry)
         matrix = np.stack(vectors) if vectors else np.zeros((0, gallery.model.dimension), np.float32)
+        make_empty(folder / "vectors.npz", private=True)
         np.savez(folder / "vectors.npz", number=np.array(numbers, np.int64), vector=matrix)
         text = json.dumps({"model": asdict(gallery.model), "people": entries}, indent=1, ensure_ascii=False)
-        (folder / "gallery.json").write_text(text + "\n", encoding="utf-8")
+        write_whole(folder / "gallery.json", (text + "\n").encode(), private=True)
     except FileExistsError as error:
         raise UserError(f"{folder}: is there already; name a new folder.") from error
     except OSError as error:

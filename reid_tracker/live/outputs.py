@@ -5,6 +5,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Thread
@@ -83,10 +84,11 @@ class Outputs:
             self._is_open = False
             self._changed.notify()
         self._thread.join()
-        for recorder in self._recorders:
-            recorder.close()
-        if self._gallery is not None:
-            self._gallery.close()
+        with ExitStack() as closing:  # each of them, whatever is wrong with one
+            if self._gallery is not None:
+                closing.callback(self._gallery.close)
+            for recorder in self._recorders:
+                closing.callback(recorder.close)
 
     def _run(self) -> None:
         while True:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -41,6 +41,8 @@ class Remote:
     url : str
         ``s3://bucket/results`` and the like; what reads it (s3fs, gcsfs, adlfs) is the user's to install, and keys are
         where it looks for them.
+    private : bool
+        Whether only this user may read them, if it is a folder of this machine; elsewhere the store's own rules hold.
 
     Raises
     ------
@@ -48,13 +50,15 @@ class Remote:
         If nothing opens it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, private: bool = False) -> None:
         self.shown = masked(url).rstrip("/")
         self._root = ""
         try:
             from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+            from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
             self._store, self._root = url_to_fs(url)
+            self._is_private_folder = private and isinstance(self._store, LocalFileSystem)
         except Exception as error:  # of whichever package opens such URLs
             raise UserError(f"{self.shown}: cannot be opened ({self._first_line(error)}).") from error
         self._known: dict[str, Any] = {}
@@ -111,6 +115,10 @@ class Remote:
                 except UserError as lost:
                     text += f" Nor could it be copied: {lost}"
                 raise UserError(text) from error
+            except Exception:  # what was done is no worse for it
+                with suppress(UserError):
+                    self._publish(job, summary, Path(folder), "")
+                raise
             self._publish(job, summary, Path(folder), "" if summary.interrupted else settings)
             summary.kept = summary.kept.replace(folder, self.shown)
             summary.notes = [note.replace(folder, self.shown) for note in summary.notes]
@@ -143,8 +151,13 @@ class Remote:
         if path.is_dir():  # of crops: those of an earlier run go
             if self._store.exists(target):
                 self._store.rm(target, recursive=True)
+            if self._is_private_folder:
+                Path(target).mkdir(0o700)
             self._store.put(f"{path}/", f"{target}/", recursive=True)
         else:
+            if self._is_private_folder:
+                Path(target).touch(0o600)
+                Path(target).chmod(0o600)
             self._store.put_file(str(path), target)
 
     def _at(self, *names: str) -> str:
@@ -202,7 +215,7 @@ def remote_of(jobs: list[Job], config: TrackConfig) -> Remote | None:
     """Where results go, if that is a URL; what is there already is looked at."""
     if not is_remote(config.output.folder):
         return None
-    remote = Remote(config.output.folder)
+    remote = Remote(config.output.folder, config.output.private)
     remote.check([job for job in jobs if job.error is None], config.output.overwrite)
     return remote
 

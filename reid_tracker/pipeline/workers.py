@@ -292,7 +292,7 @@ def _work(everything: tuple[list[Job], TrackConfig], number: int, threads: int, 
     try:
         with ExitStack() as opened:
             common = prepare(jobs, config, _models[key], tell, opened)
-            remote = Remote(config.output.folder) if is_remote(config.output.folder) else None
+            remote = Remote(config.output.folder, config.output.private) if is_remote(config.output.folder) else None
             track_one(job, summary, common, remote, settings_of(config))
     except UserError as error:
         summary.error = str(error)

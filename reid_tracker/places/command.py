@@ -8,7 +8,7 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.inputs import Inputs
-from reid_tracker.ownership import Claim, check_outputs, claim, source_marks
+from reid_tracker.ownership import check_outputs, claim, source_marks
 from reid_tracker.places.files import Places, read, write
 from reid_tracker.video.annotate import draw_places
 from reid_tracker.video.sources import open_source
@@ -54,7 +54,8 @@ def draw_on_page(
     def save(places: Places) -> None:
         nonlocal saved
         with claim([output], inputs, of, overwrite) as claimed:
-            _keep(claimed, output, write(places).encode())
+            claimed.write(output, write(places).encode())
+            claimed.complete()
         saved = True
 
     try:
@@ -81,17 +82,9 @@ def draw_preview(video: Path, places: Path, picture: Path, at: str | None, overw
     with claim([picture], inputs, source_marks(video), overwrite, private=True) as claimed:  # it may show people
         scene = image.copy()
         draw_places(scene, known.shapes, list(known.shapes))
-        _keep(claimed, picture, cv2.imencode(".png", scene)[1].tobytes())
+        claimed.write(picture, cv2.imencode(".png", scene)[1].tobytes())
+        claimed.complete()
 
 
 def _known(path: Path, image: np.ndarray, video: Path) -> Places:
     return read(path).within(image.shape[1], image.shape[0], str(video))
-
-
-def _keep(claimed: Claim, path: Path, data: bytes) -> None:
-    place = claimed.begin(path, grows=False)
-    try:
-        place.write_bytes(data)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}).") from error
-    claimed.complete()

@@ -100,10 +100,6 @@ def report(
                 counter.update(measured(here), frame.timestamp)
             made.log.write(FrameResult(frame, here, here))
         for file, kind in files.items():
-            place = claimed.begin(file, grows=False)
-            try:
-                place.write_bytes(made.make(kind))
-            except OSError as error:
-                raise UserError(f"{place}: cannot be written ({error.strerror}).") from error
+            claimed.write(file, made.make(kind))
         claimed.complete()
     return list(files)

@@ -311,8 +311,11 @@ class VisitLog:
         return _table((*columns, "first_seen_at", "last_seen_at"), rows)
 
     def _at(self, seconds: float) -> str:
-        """A moment by the clock on the wall, empty where that is not known."""
-        return (self.began + timedelta(seconds=seconds)).isoformat(" ", "seconds") if self.began else ""
+        """A moment by the clock on the wall, empty where that is not known or lies outside the calendar."""
+        try:
+            return (self.began + timedelta(seconds=seconds)).isoformat(" ", "seconds") if self.began else ""
+        except OverflowError:
+            return ""
 
     def visits_table(self) -> bytes:
         """``<name>_visits.csv``."""

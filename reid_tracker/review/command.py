@@ -162,7 +162,7 @@ class Review:
             raise UserError(f"{self.log}: another review has changed it. End this one, and begin it again.")
         # Of any origin: it was read as a review of these tracks, or was not there.
         with claim([self.log], self._inputs, self._of, overwrite=True, private=True) as claimed:
-            _put(claimed.begin(self.log, grows=False), self.reviewed.write())
+            claimed.write(self.log, self.reviewed.write())
             claimed.complete()
         self._known = self._logged()
 
@@ -213,7 +213,7 @@ class Review:
         tracks, names = self.corrected(), self.reviewed.names
         files = self._files(render)
         with claim(files, self._inputs, self._of, self._overwrite, private=True) as claimed:
-            places = {file: claimed.begin(file, grows=file is not self._table) for file in files}
+            places = {file: claimed.begin(file) for file in files if file is not self._table}
             sinks: list[Sink] = [
                 MotSink(places[self._text]),
                 JsonLinesSink(places[self._lines], lambda number: names.get(number, "")),
@@ -223,18 +223,17 @@ class Review:
 
                 label = Annotator(label=lambda number: f"#{number} {names.get(number, '')}".rstrip())
                 sinks.append(VideoSink(places[self._film], self._source.frame_rate, label))
-            try:
+            with ExitStack() as closing:
+                for sink in sinks:
+                    closing.callback(sink.close)
                 for frame, here in replay(tracks, frames_for(tracks, self._source) if render else self._frames()):
                     for sink in sinks:
                         sink.write(FrameResult(frame, here, here))
-            finally:
-                for sink in sinks:
-                    sink.close()
             text = io.StringIO()
             table = csv.writer(text, lineterminator="\n")
             table.writerow(("identity", "decision", "name"))
             table.writerows(review_table(self.reviewed))
-            _put(places[self._table], text.getvalue().encode())
+            claimed.write(self._table, text.getvalue().encode())
             claimed.complete()
         return files
 
@@ -289,10 +288,3 @@ class Review:
         finally:
             gallery.close()
         return len(views), len(people) - len(views)
-
-
-def _put(place: Path, data: bytes) -> None:
-    try:
-        place.write_bytes(data)
-    except OSError as error:
-        raise UserError(f"{place}: cannot be written ({error.strerror}).") from error

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import supervision as sv
 
-from reid_tracker.errors import UserError
 from reid_tracker.tracking import beginnings, kalman
 from reid_tracker.tracking.bridge import add_missed, measured
 from reid_tracker.tracking.camera_motion import zoom
@@ -147,13 +146,14 @@ class Settling:
 
     def close(self) -> None:
         """Write the last frames, also where writing one fails, and close the sink."""
-        failure: UserError | None = None
-        while self._waiting:
+        failure: Exception | None = None
+        for _ in range(self._waiting):
             try:
                 self._write_next()
-            except UserError as error:
+            except Exception as error:
                 failure = failure or error
         self._moments.clear()
+        self._waiting = 0
         self._sink.close()
         if failure is not None:
             raise failure

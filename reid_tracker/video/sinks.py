@@ -1,5 +1,6 @@
 """Where results go: annotated video, MOTChallenge text, JSON lines, crops; after a kill each can be read."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -77,8 +78,6 @@ class Sink(Protocol):
     """Takes the results of a run one frame at a time.
 
     ``write`` raises UserError, naming the file, when it cannot store them; ``close`` may follow and then never raises.
-    Sinks that write files frame by frame have ``last_frame``, an int: the number from 1 of the last frame that the file
-    holds (0 = none), true once the sink is closed, whatever ended it.
     """
 
     def write(self, result: FrameResult) -> None:
@@ -86,6 +85,16 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish the file."""
+
+
+class FileSink(Sink, Protocol):
+    """A sink that fills a file or a folder.
+
+    ``last_frame`` is the number from 1 of the last frame that it holds or, where it is made at the end, that it is to
+    hold (0 = none): true once the sink is closed, whatever ended it.
+    """
+
+    last_frame: int
 
 
 class MotSink:
@@ -197,6 +206,8 @@ class ParquetSink:
     ----------
     path : Path
         The file to write; its folder is made.
+    private : bool
+        Whether only this user may read it.
 
     Raises
     ------
@@ -204,8 +215,8 @@ class ParquetSink:
         If the file cannot be written, from ``close``.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+    def __init__(self, path: str | Path, private: bool = False) -> None:
+        self._path, self._private = Path(path), private
         self._parts: list[tuple[np.ndarray, ...]] = []
         self._labels: list[str] = []
         self.last_frame = 0
@@ -231,9 +242,9 @@ class ParquetSink:
         corners = dict(zip(("x1", "y1", "x2", "y2"), xyxy.T, strict=True))
         about = {"frame": frame, "seconds": seconds, "identity": identity, "tracklet": tracklet}
         table = polars.DataFrame({**about, **corners, "confidence": confidence, "class": self._labels})
-        with naming(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            table.write_parquet(self._path)
+        written = io.BytesIO()  # polars itself tells of a full disk by an error of its own
+        table.write_parquet(written)
+        write_whole(self._path, written.getvalue(), self._private)
 
 
 class CountsSink:
@@ -251,6 +262,8 @@ class CountsSink:
         Whose counts the frames bring.
     visits : callable, optional
         Tells ``queues`` and ``visits`` at the end.
+    private : bool
+        Whether only this user may read it.
 
     Raises
     ------
@@ -258,26 +271,33 @@ class CountsSink:
         If the file cannot be written, from ``close``.
     """
 
-    def __init__(self, path: str | Path, counter: PassageCounter, visits: Callable[[], dict[str, Any]] = dict) -> None:
-        self._path = Path(path)
+    def __init__(
+        self,
+        path: str | Path,
+        counter: PassageCounter,
+        visits: Callable[[], dict[str, Any]] = dict,
+        private: bool = False,
+    ) -> None:
+        self._path, self._private = Path(path), private
         self._counter, self._visits = counter, visits
         self._counts: Counts | None = None
+        self.last_frame = 0
 
     def write(self, result: FrameResult) -> None:
         """Take note of one frame's counts."""
-        self._counts = result.counts
+        self._counts, self.last_frame = result.counts, result.frame.index + 1
 
     def close(self) -> None:
         """Write the file."""
         whole = {**(self._counts or {}), "by_identity": self._counter.by_identity(), **self._visits()}
-        write_whole(self._path, (json.dumps(whole, ensure_ascii=False, indent=2) + "\n").encode())
+        write_whole(self._path, (json.dumps(whole, ensure_ascii=False, indent=2) + "\n").encode(), self._private)
 
 
 class ReportSink:
-    """A file that is written when the run is over; ``make`` is asked for it then."""
+    """A file that is written when the run is over; ``make`` is asked for it then; ``private``: for this user only."""
 
-    def __init__(self, path: str | Path, make: Callable[[], bytes]) -> None:
-        self._path, self._make = Path(path), make
+    def __init__(self, path: str | Path, make: Callable[[], bytes], private: bool = False) -> None:
+        self._path, self._make, self._private = Path(path), make, private
         self.last_frame = 0
 
     def write(self, result: FrameResult) -> None:
@@ -287,7 +307,7 @@ class ReportSink:
     def close(self) -> None:
         """Write the file; UserError if it cannot be written."""
         if self.last_frame:
-            write_whole(self._path, self._make())
+            write_whole(self._path, self._make(), self._private)
 
 
 class CropSink:
@@ -299,6 +319,8 @@ class CropSink:
         Where the folders of the identities go; it is made.
     every_seconds : float
         Least time between two pictures of one identity.
+    private : bool
+        Whether only this user may read them.
 
     Raises
     ------
@@ -306,8 +328,8 @@ class CropSink:
         If a file cannot be written; from ``write`` also if a frame has no pixels.
     """
 
-    def __init__(self, folder: str | Path, every_seconds: float = 1.0) -> None:
-        self._folder = Path(folder)
+    def __init__(self, folder: str | Path, every_seconds: float = 1.0, private: bool = False) -> None:
+        self._folder, self._private = Path(folder), private
         with naming(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         self._every_seconds = every_seconds
@@ -328,7 +350,7 @@ class CropSink:
             if identity in self._written or min(right - left, bottom - top) < SMALLEST_CROP:
                 continue
             path = self._folder / f"{identity:06d}" / f"{result.frame.index + 1:06d}.jpg"
-            write_whole(path, cv2.imencode(".jpg", image[top:bottom, left:right])[1].tobytes())
+            write_whole(path, cv2.imencode(".jpg", image[top:bottom, left:right])[1].tobytes(), self._private)
             self._written[identity] = now
         self.last_frame = result.frame.index + 1
 

@@ -101,6 +101,7 @@ def test_pictures(market: Path, model: Path, tmp_path: Path) -> None:
     captions = [image[24 + line * 150 + 137 : 24 + line * 150 + 149, 84:] for line in range(12)]
     assert (image[:23] < 100).any() and all((each < 100).any() for each in captions)  # title, numbers and cosines
     assert cv2.imread(str(plane)).shape == (1624, 1600, 3)
+    assert (ranked.stat().st_mode | plane.stat().st_mode) & 0o077 == 0  # they show people
     with pytest.raises(UserError, match=r"\.png"):
         evaluate_reid(str(market), model, ranked_list=tmp_path / "ranked.txt", device="cpu")
 

@@ -57,6 +57,8 @@ def test_what_goes_out_comes_back(world: tuple[Path, Path], tmp_path: Path, to: 
     assert rows(back) == pytest.approx(rows(reid_tracker.read_tracks(results)), abs=2e-3)
     assert set(back.label) == {"person"}
     reid_tracker.convert(results, output, to, clip)  # once more: its own file
+    made = [output, *output.rglob("*")]
+    assert {each.name for each in made if each.stat().st_mode & 0o077} == set()  # where people were is private
 
 
 @pytest.mark.parametrize("to", ["cvat", "coco", "label-studio", "yolo"])

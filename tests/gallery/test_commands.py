@@ -96,6 +96,8 @@ def test_merge_split_and_forget(run, tmp_path):
     assert list(listed(run)) == [new]
     assert run("export", "-o", tmp_path / "out")[0] == 0
     assert len(list((tmp_path / "out" / "crops").glob("*/*.jpg"))) == 2
+    made = [tmp_path / "out", *(tmp_path / "out").rglob("*")]  # vectors that recognise people are theirs alone
+    assert {each.name for each in made if each.stat().st_mode & 0o077} == set()
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,8 @@ def test_a_saved_review_is_applied_to_text_lines_table_video_report_and_crops(co
         "Anna",
         "000003",
     }
+    made = [tmp_path / "crops", *(tmp_path / "crops").rglob("*")]
+    assert {each.name for each in made if each.stat().st_mode & 0o077} == set()  # the folders bear names
     status, out, _ = command("review", results, video, "--apply")  # once more, over its own
     assert status == 0
 

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,11 +12,21 @@ import numpy as np
 import pytest
 import supervision as sv
 
+from reid_tracker.counting import PassageCounter
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import read_rows
 from reid_tracker.video.annotate import Annotator
 from reid_tracker.video.frames import Frame
-from reid_tracker.video.sinks import CropSink, FrameResult, JsonLinesSink, MotSink, Sink
+from reid_tracker.video.sinks import (
+    CountsSink,
+    CropSink,
+    FrameResult,
+    JsonLinesSink,
+    MotSink,
+    ParquetSink,
+    ReportSink,
+    Sink,
+)
 from reid_tracker.video.sources import open_source
 from reid_tracker.video.video_sink import VideoSink
 
@@ -295,3 +306,25 @@ def test_a_gap_that_an_mp4_cannot_hold_is_left_out_and_told_of(tmp_path: Path) -
     assert sink.note == "gap.mp4: 7.0 h without a frame are left out of the video."
     found = [frame.timestamp for frame in open_source(tmp_path / "gap.mp4")]
     np.testing.assert_allclose(found, [index / 25 for index in range(20)], atol=1e-3)
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_what_is_made_at_the_end_was_never_open_to_others(tmp_path: Path, private: bool) -> None:
+    """Nobody makes it private afterwards: a kill may come in between."""
+    before = os.umask(0o022)
+    try:
+        counter = PassageCounter({"door": np.array([[80, 0], [80, 96]])})
+        sinks: list[Sink] = [
+            ParquetSink(tmp_path / "table.parquet", private),
+            CountsSink(tmp_path / "counts.json", counter, private=private),
+            ReportSink(tmp_path / "page.html", lambda: b"page", private),
+            CropSink(tmp_path / "crops", private=private),
+        ]
+        for sink in sinks:
+            sink.write(result(0, 0.0))
+            sink.close()
+    finally:
+        os.umask(before)
+    made = [each for each in tmp_path.rglob("*") if each.name != "crops"]
+    assert len(made) == 7  # two crops in a folder each
+    assert {each.stat().st_mode & 0o077 == 0 for each in made} == {private}
