@@ -221,6 +221,11 @@ def chosen_views(number: int, views: Sequence[int], count: int) -> list[int]:
     return chosen
 
 
+def can_be(number: int) -> bool:
+    """Whether a database can hold this as somebody's number."""
+    return -(1 << 63) <= number < 1 << 63
+
+
 def unknown_number(where: object, number: int, became: int | None) -> UserError:
     """The error of a number that a gallery does not have."""
     merged = f"; it is part of {became} now" if became else ""

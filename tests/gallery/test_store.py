@@ -218,6 +218,27 @@ def test_an_unknown_number_is_an_error(gallery, action):
     assert gallery.people()
 
 
+@pytest.mark.parametrize("number", [10**23, -(10**23), 1 << 63])
+def test_a_number_beyond_what_the_database_holds_is_nobodys(gallery, number):
+    gallery.enrol({1: sighting(0)})
+    actions = (
+        gallery.person,
+        gallery.views,
+        lambda number: gallery.name(number, "x"),
+        lambda number: gallery.merge(1, number),
+        lambda number: gallery.merge(number, 1),
+        lambda number: gallery.split(number, [0]),
+        lambda number: gallery.forget([1, number]),
+    )
+    for action in actions:
+        with pytest.raises(UserError, match=f"there is no number {number}; see"):
+            action(number)
+    with pytest.raises(UserError, match=f"{number} was not merged"):
+        gallery.unmerge(number)
+    assert gallery.gone([number]) == {}
+    assert [each.number for each in gallery.people()] == [1]
+
+
 def test_export_writes_everything(gallery, tmp_path):
     gallery.enrol({1: sighting(0), 5: sighting(1)})
     gallery.name(5, "Änne")
