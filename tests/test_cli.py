@@ -171,6 +171,7 @@ def write(path, content):
         (["--detections", "{det}", "--start", "soon"], ["soon"]),
         (["--detections", "{det}", "--fps", "0"], ["source.fps"]),
         (["--detections", "{det}", "--roi", "1,2"], ["polygon"]),
+        (["--detections", "{det}", "--roi", "0,0 1e300,0 0,9"], ["roi", "outside of any picture"]),
         (["--detections", "{det}", "--line", "door=1,2"], ["line '1,2'", "two points"]),
         (["--detections", "{det}", "--no-appearance", "--resume", "{det}"], ["det.txt", "not a readable state"]),
         (["--detections", "{det}", "--save-state", "{det}/folder/state"], ["folder/state", "det.txt: Not a directory"]),
