@@ -1,5 +1,10 @@
-"""Text that the user names."""
+"""Text that the user names.
 
+What is read here can be written again: JSON and YAML can spell halves of a UTF-16 pair, which no text file holds.
+"""
+
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +29,36 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: not a text file in UTF-8.") from error
 
 
+_HALF = re.compile("[\ud800-\udfff]")
+_SPELT_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def parse_json(text: str) -> Any:
+    """What a text in JSON holds, with "?" for halves of a pair.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, or is nested too deeply; its message says why in a few words.
+    """
+    try:
+        found = json.loads(text)
+        if _SPELT_HALF.search(text):
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+        return found
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 class _Once(yaml.SafeLoader):
     """PyYAML's safe loader; of a name that stands twice it would silently take the last."""
+
+    def construct_scalar(self, node: Any) -> Any:
+        """A text; settings may be names of files, so that one with half of a pair is refused."""
+        value = super().construct_scalar(node)
+        if _HALF.search(value):
+            raise yaml.MarkedYAMLError(problem=f"{value!r} holds half of a letter", problem_mark=node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping's contents."""

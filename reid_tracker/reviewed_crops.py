@@ -5,7 +5,6 @@ The set is one folder per identity and `crops.csv` (path, identity, camera), whi
 
 import csv
 import io
-import json
 import os
 import re
 from pathlib import Path
@@ -18,7 +17,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.exchange.tracks import Tracks, read_results
 from reid_tracker.inputs import Inputs
 from reid_tracker.ownership import claim
-from reid_tracker.reading import read_text
+from reid_tracker.reading import parse_json, read_text
 from reid_tracker.tracking import costs
 from reid_tracker.video.annotate import clip_boxes
 from reid_tracker.video.frames import Source
@@ -203,7 +202,7 @@ def _names(identities: np.ndarray, review: Path | None) -> dict[int, str]:
     names, dropped = {int(each): f"{each:06d}" for each in identities}, set()
     for row in _read_review(review) if review else ():
         try:
-            identity = int(row["identity"])
+            identity = int(str(row["identity"]))  # 1.5 is nobody
             decision, _, other = str(row.get("decision") or "keep").strip().partition(" ")
             if decision == "merge-into":
                 merged[identity] = int(other)
@@ -246,7 +245,7 @@ def _read_review(path: Path) -> list[dict[str, Any]]:
     if path.suffix.lower() != ".json":
         return list(csv.DictReader(io.StringIO(text), skipinitialspace=True))
     try:
-        rows = json.loads(text)
+        rows = parse_json(text)
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}).") from error
     if not isinstance(rows, list):

@@ -434,12 +434,16 @@ def test_tracks_become_a_training_set(run, three_people, tmp_path):
         (b"identity,decision\n1,merge-into 2\n2,merge-into 1\n", ["circle"]),
         (b"identity,decision,name\n1,keep,../x\n", ["folder's name"]),
         (b"identity,decision\n1,drop\n2,drop\n3,drop\n9,merge-into 1\n", ["no one"]),
+        (b"[" * 100_000, ["not JSON"]),
+        (b'[{"identity": 1e999}]', ["no decision"]),
+        (b'[{"identity": 1.5}]', ["no decision"]),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_a_review_that_contradicts_itself(run, three_people, tmp_path, review, words):
-    write(tmp_path / "review.csv", review)
+    file = write(tmp_path / ("review.json" if review.startswith(b"[") else "review.csv"), review)
     command = ["export-crops", three_people.with_suffix(".txt"), three_people, "-o", tmp_path / "crops"]
-    refused(run(*command, "--review", tmp_path / "review.csv"), *words)
+    refused(run(*command, "--review", file), *words)
     refused(run(*command[:1], tmp_path / "none.txt", *command[2:]), "none.txt")
     assert not (tmp_path / "crops").exists()
 

@@ -261,6 +261,13 @@ def test_a_report_without_the_video_needs_times_only(world: Path, tmp_path: Path
     assert (tmp_path / "d" / f"{text.stem}_people.csv").read_text() == "mine"
 
 
+def test_names_that_no_file_holds_are_in_a_report_all_the_same(tmp_path: Path) -> None:
+    track = r'{"id": 1, "confidence": 1, "xyxy": [1, 2, 30, 40], "class": "\ud800", "name": "\udc00Ann"}'
+    (tmp_path / "a.jsonl").write_text(f'{{"index": 0, "timestamp": 0, "tracks": [{track}]}}')
+    people, visits, page = report(tmp_path / "a.jsonl")
+    assert table(people)[0]["name"] == table(visits)[0]["name"] == "?Ann" and "?Ann" in page.read_text(encoding="utf-8")
+
+
 def test_the_table_of_a_run_is_a_data_frame(world: Path, tmp_path: Path) -> None:
     settings = {"output.folder": str(tmp_path), "detector.recorded": str(world / "yard.npz"), "output.jsonl": True}
     (summary,) = track(world / "yard.mp4", load(TrackConfig, None, settings))

@@ -23,7 +23,7 @@ from reid_tracker.exchange.tracks import PERSON, Tracks, read_results
 from reid_tracker.inputs import Inputs
 from reid_tracker.motchallenge import MOST_FRAMES, format_row
 from reid_tracker.ownership import claim, source_marks
-from reid_tracker.reading import read_text
+from reid_tracker.reading import parse_json, read_text
 from reid_tracker.video.frames import Source
 from reid_tracker.video.sources import open_source
 
@@ -269,14 +269,14 @@ def _write_coco(tracks: Tracks, video: Video) -> bytes:
 def _read_json(path: Path, video: Video) -> Tracks:
     """COCO's is an object with annotations, Label Studio's a list of tasks (or one)."""
     try:
-        content = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        content = parse_json(read_text(path))
+    except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}).") from error
     try:
         if isinstance(content, dict) and "images" in content:
             return Tracks.from_rows(list(_coco_rows(content)), path)
         return Tracks.from_rows(list(_label_studio_rows(content, video, path)), path)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise UserError(f"{path}: neither COCO with track_id nor Label Studio's video boxes ({error!r}).") from error
 
 

@@ -1,6 +1,5 @@
 """The tracks of a finished run as one table, read from what it wrote."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, IDENTITY, LEFT, MOST_FRAMES, WIDTH, read_rows
-from reid_tracker.reading import read_text
+from reid_tracker.reading import parse_json, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +134,7 @@ def _json_rows(path: Path, names: dict[int, str]) -> Iterator[tuple[Any, ...]]:
     """Rows for `Tracks.from_rows`; what identities are called goes to ``names``."""
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         try:
-            frame = json.loads(line)
+            frame = parse_json(line)
             for track in frame["tracks"]:
                 confidence = 1.0 if track["confidence"] is None else track["confidence"]
                 about = (track.get("class"), frame["timestamp"], track.get("tracklet"))

@@ -131,6 +131,7 @@ def test_random_changes_do_what_they_do_to_each_row_and_are_undone_in_any_number
         ({"do": "drop", "identity": 10**30}, "is no number"),
         ({"do": "drop", "identity": DROPPED}, "is no number"),
         ({"do": "keep", "doubt": "x" * 300}, "is no short text"),
+        ({"do": "keep", "doubt": "\ud800"}, "no such doubt"),
         ({"do": "__init__"}, "A change is one of merge, split"),
         ({"do": ["merge"]}, "A change is one of"),
         ([], "A change is one of"),
