@@ -349,8 +349,8 @@ def _label_studio_rows(content: Any, video: Video, path: Path) -> Iterator[list[
             last = following["frame"] if following and one.get("enabled", True) else one["frame"] + 1
             begin = _corners(one)
             end = _corners(following) if following else begin
-            if last > (video.frames or MOST_FRAMES) + 1:
-                raise UserError(f"{path}: frame {last - 1} lies behind the video's last one.")
+            if not 1 <= one["frame"] <= last <= (video.frames or MOST_FRAMES) + 1:
+                raise UserError(f"{path}: frame {one['frame']} or {last - 1} is none of the video's.")
             for frame in range(one["frame"], last):
                 part = (frame - one["frame"]) / max(last - one["frame"], 1)
                 yield [frame, identity, *((begin + part * (end - begin)) * share).tolist(), 1.0, label]
@@ -374,14 +374,14 @@ def _yolo_files(tracks: Tracks, video: Video) -> Iterator[tuple[str, str]]:
         )
     for number, found in lines.items():
         yield f"{video.name}_{number}.txt", "".join(found)
-    yield "classes.txt", "".join(f"{name}\n" for name in labels)
+    yield "classes.txt", "".join(f"{' '.join(name.split())}\n" for name in labels)  # a line each
 
 
 def _read_yolo(folder: Path, video: Video) -> Tracks:
     if not video.width:
         raise UserError(f"{folder}: YOLO labels give boxes as shares of the picture; name the video with --video.")
     named = folder / "classes.txt"
-    labels = read_text(named).split("\n") if named.is_file() else [PERSON]
+    labels = read_text(named).rstrip("\n").split("\n") if named.is_file() else [PERSON]
     files = [each for each in sorted(folder.glob("*.txt")) if each != named]
     if not files:
         raise UserError(f"{folder}: no labels there; a file a frame, NAME_1.txt, is looked for.")
@@ -394,12 +394,15 @@ def _read_yolo(folder: Path, video: Video) -> Tracks:
                 raise UserError(f"{file}: not a frame's labels with identities (class x y w h [confidence] id).")
             try:
                 kind, x, y, width, height = (float(each) for each in fields[:5])
+                identity = float(fields[-1])
+                if not (kind >= 0 and kind.is_integer() and identity.is_integer()):
+                    raise ValueError
                 left, top = (x - width / 2) * video.width, (y - height / 2) * video.height
                 corners = (left, top, left + width * video.width, top + height * video.height)
                 label = labels[int(kind)] if int(kind) < len(labels) else str(int(kind))
                 confidence = float(fields[5]) if len(fields) == 7 else 1.0
-                rows.append([int(number[1]), int(float(fields[-1])), *corners, confidence, label])
-            except (ValueError, OverflowError) as error:
+                rows.append([int(number[1]), identity, *corners, confidence, label])
+            except ValueError as error:
                 raise UserError(f"{file}: {line.strip()[:80]!r} are no labels.") from error
     return Tracks.from_rows(rows, folder)
 

@@ -137,8 +137,17 @@ def test_coco_of_other_programs(tmp_path: Path) -> None:
 
 
 BOMB = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><annotations>&b;</annotations>'
-KEYS = [{"frame": frame, "x": 1, "y": 1, "width": 1, "height": 1} for frame in (1, 10**12)]
-FAR = {"id": "1", "type": "videorectangle", "value": {"sequence": KEYS, "labels": ["x"]}}
+
+
+def region(frames: tuple[int, int]) -> str:
+    """Label Studio's, between two keyframes."""
+    keys = [{"frame": frame, "x": 1, "y": 1, "width": 1, "height": 1} for frame in frames]
+    found = {"id": "1", "type": "videorectangle", "value": {"sequence": keys, "labels": ["x"]}}
+    return json.dumps([{"predictions": [{"result": [found]}]}])
+
+
+HUGE = {"image_id": 1, "category_id": 1, "track_id": 1, "bbox": [10**400, 1.5, 1.5, 1]}
+COCO = {"images": [{"id": 1}], "annotations": [HUGE], "categories": [{"id": 1, "name": "x"}]}
 TRACK = '<annotations><track id="{}" label="x"><box frame="{}" xtl="{}" ytl="0" xbr="9" ybr="9"/></track></annotations>'
 
 
@@ -159,13 +168,16 @@ TRACK = '<annotations><track id="{}" label="x"><box frame="{}" xtl="{}" ytl="0" 
         ("a.json", "[]", "one video"),
         ("a.json", '{"images": [], "annotations": 5, "categories": []}', "neither COCO"),
         ("a.json", '[{"predictions": []}]', "neither COCO"),
-        ("a.json", json.dumps([{"predictions": [{"result": [FAR]}]}]), "last one"),
+        ("a.json", json.dumps(COCO), "neither COCO|not a number"),
+        ("a.json", region((1, 10**12)), "none of the video's"),
+        ("a.json", region((-(10**12), 1)), "none of the video's"),
         (
             "a.jsonl",
             '{"index": 0, "timestamp": "x", "tracks": [{"id": 1, "confidence": 1, "xyxy": [1, 2, 3, 4]}]}',
             "not a",
         ),
         ("a.jsonl", '{"index": 0, "tracks": 3}', "line 1"),
+        ("a.jsonl", "[" * 100_000, "line 1"),
         ("a.txt", "1,1,2\n", "columns"),
     ],
 )
@@ -176,11 +188,45 @@ def test_what_is_not_of_a_format_is_named(tmp_path: Path, name: str, text: str, 
     assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["0 .5 .5 .1 .1\n", "0 a .5 .1 .1 3\n", "0 .5 .5 .1 .1 1e999\n"])
-def test_labels_without_identities_are_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "a_1.txt").write_text(text)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0 .5 .5 .1 .1",
+        "0 a .5 .1 .1 3",
+        "0 .5 .5 .1 .1 1e999",
+        "0 .5 .5 .1 .1 1.5",
+        "-9 .5 .5 .1 .1 1",
+        "-1 .5 .5 .1 .1 1",
+        "0.5 .5 .5 .1 .1 1",
+        "nan .5 .5 .1 .1 1",
+    ],
+)
+def test_labels_that_are_none_or_without_identities_are_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a_1.txt").write_text(f"{text}\n")
     with pytest.raises(UserError, match=r"a_1\.txt"):
         reid_tracker.read_tracks(tmp_path, SIZE)
+
+
+def test_classes_of_labels_are_their_names_or_else_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("dog\ncat\n")
+    (tmp_path / "a_1.txt").write_text("".join(f"{kind} .5 .5 .1 .1 {kind}\n" for kind in range(4)))
+    assert reid_tracker.read_tracks(tmp_path, SIZE).label == ["dog", "cat", "2", "3"]
+
+
+STRANGE = (
+    r'{"index": 0, "timestamp": 0, "tracks": [{"id": 1, "confidence": 1, "xyxy": [1, 2, 30, 40], '
+    r'"class": "a\ud83d\ude00 \ud800z \\ud800", "name": "\udc00"}]}'
+)
+
+
+@pytest.mark.parametrize("to", [*FILES, "csv", "parquet"])
+def test_a_text_that_no_file_holds_is_written_all_the_same(world: tuple[Path, Path], tmp_path: Path, to: str) -> None:
+    """Halves of a pair, which JSON can spell; a whole pair is a letter, and a spelt backslash is one."""
+    results, output = tmp_path / "a.jsonl", tmp_path / "out" / FILES.get(to, f"a.{to}")
+    results.write_text(STRANGE)
+    tracks = reid_tracker.read_tracks(results)
+    assert (tracks.label, tracks.names) == (["a\U0001f600 ?z \\ud800"], {1: "?"})
+    assert reid_tracker.convert(results, output, to, world[0]) == 1
 
 
 def test_reviewed_tracks_score_and_train(run: Run, world: tuple[Path, Path], tmp_path: Path) -> None:
