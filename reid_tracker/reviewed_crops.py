@@ -22,7 +22,7 @@ from reid_tracker.tracking import costs
 from reid_tracker.video.annotate import clip_boxes
 from reid_tracker.video.frames import Source
 from reid_tracker.video.sources import open_source
-from reid_tracker.writing import check_writable, write_whole
+from reid_tracker.writing import check_writable, without_quote, write_whole
 
 LIST = "crops.csv"
 UNNAMED = re.compile(r"\d{6,}")
@@ -217,7 +217,7 @@ def _names(identities: np.ndarray, review: Path | None) -> dict[int, str]:
         for each in (identity, merged.get(identity, identity)):
             if each not in names:
                 raise UserError(f"{review}: there is no identity {each} in the results.")
-        if name := str(row.get("name") or "").strip():
+        if name := without_quote(str(row.get("name") or "").strip()):
             if name[0] == "." or set(name) & set('/\\:"\n'):
                 raise UserError(f"{review}: {name!r} cannot be a folder's name; leave out / \\ : and a leading dot.")
             names[identity] = name

@@ -1,11 +1,17 @@
 """Files that the user named: refused before the work is done rather than after it, and written whole or not at all."""
 
 import contextlib
+import csv
+import io
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from reid_tracker.errors import UserError
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begins a text that a spreadsheet would run
 
 
 def check_writable(*paths: Path | str | None) -> None:
@@ -24,6 +30,22 @@ def printable(text: object) -> str:
     """What may be shown in a terminal: the name of a file or person may hold what moves its cursor or colours it."""
     kept = (each if each.isprintable() or each == "\n" or "\udc80" <= each <= "\udcff" else "?" for each in str(text))
     return "".join(kept)  # bytes that are no text stay: they are how a file is found again
+
+
+def csv_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
+    """A table for people as CSV; before a text that a spreadsheet would run stands a quote (`without_quote`)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(
+        [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in row] for row in rows
+    )
+    return text.getvalue().encode("utf-8", "replace")  # the name of a file may hold bytes that are no text
+
+
+def without_quote(cell: str) -> str:
+    """A text of `csv_table` as it was."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
 
 
 def is_stream(path: Path | str) -> bool:

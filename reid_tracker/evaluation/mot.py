@@ -10,8 +10,6 @@ Before anything is counted, results are prepared as MOTChallenge prescribes:
 Truth without classes (MOT15, DanceTrack, SportsMOT) skips step 1 and keeps every box whose flag is not 0.
 """
 
-import csv
-import io
 import json
 import logging
 import re
@@ -37,7 +35,7 @@ from reid_tracker.motchallenge import (
     read_rows,
     read_sequence_info,
 )
-from reid_tracker.writing import write_whole
+from reid_tracker.writing import csv_table, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -307,8 +305,5 @@ def write_csv(figures: Figures, path: str | Path) -> None:
     UserError
         If the file cannot be written.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["sequence", *next(iter(figures.values()))])
-    table.writerows([name, *values.values()] for name, values in figures.items())
-    write_whole(path, text.getvalue().encode())
+    columns = ("sequence", *next(iter(figures.values())))
+    write_whole(path, csv_table(columns, ([name, *values.values()] for name, values in figures.items())))

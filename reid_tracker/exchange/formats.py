@@ -3,7 +3,6 @@
 What is read is told by its ending and content (`read_tracks`); what is written is named (`FORMATS`).
 """
 
-import csv
 import io
 import json
 import re
@@ -26,6 +25,7 @@ from reid_tracker.ownership import claim, source_marks
 from reid_tracker.reading import parse_json, read_text
 from reid_tracker.video.frames import Source
 from reid_tracker.video.sources import open_source
+from reid_tracker.writing import csv_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def convert(
             if to in FOLDERS:
                 for name, text in FOLDERS[to](tracks, about):
                     (place / name).parent.mkdir(parents=True, exist_ok=True)
-                    (place / name).write_text(text, encoding="utf-8")
+                    (place / name).write_bytes(text.encode("utf-8", "replace"))  # of a video's name, as `csv_table`
             else:
                 place.write_bytes(FORMATS[to](tracks, about))
         except OSError as error:
@@ -150,12 +150,8 @@ def _truth_files(tracks: Tracks, video: Video) -> Iterator[tuple[str, str]]:
 
 
 def _write_csv(tracks: Tracks, video: Video) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = tracks.columns()
-    writer.writerow(columns)
-    writer.writerows(zip(*(np.asarray(each).tolist() for each in columns.values()), strict=True))
-    return text.getvalue().encode()
+    return csv_table(columns, zip(*(np.asarray(each).tolist() for each in columns.values()), strict=True))
 
 
 def _write_parquet(tracks: Tracks, video: Video) -> bytes:

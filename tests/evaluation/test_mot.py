@@ -304,13 +304,13 @@ def test_motmetrics_differs_from_the_native_engine_as_documented(tmp_path):
 
 
 def test_figures_are_written_whole(tmp_path):
-    figures = {"walk": {"HOTA": 0.5, "IDSW": 3.0}, COMBINED: {"HOTA": 0.25, "IDSW": 4.0}}
+    figures = {"=walk": {"HOTA": 0.5, "IDSW": -3.0}, COMBINED: {"HOTA": 0.25, "IDSW": 4.0}}
     (tmp_path / "figures.json").write_text("old")
     write_json(figures, tmp_path / "figures.json")
     write_csv(figures, tmp_path / "deeper" / "figures.csv")
     assert json.loads((tmp_path / "figures.json").read_text()) == figures
     assert (tmp_path / "deeper" / "figures.csv").read_text() == (
-        "sequence,HOTA,IDSW\nwalk,0.5,3.0\nCOMBINED_SEQ,0.25,4.0\n"
+        "sequence,HOTA,IDSW\n'=walk,0.5,-3.0\nCOMBINED_SEQ,0.25,4.0\n"  # no text that a spreadsheet would run
     )
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["deeper", "figures.csv", "figures.json"]
 

@@ -1,6 +1,7 @@
 """Tracks that go to an annotation tool, and come back as they were or as somebody corrected them."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from command_world import Run, make_clip, refused
 import reid_tracker
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.formats import Video
-from reid_tracker.motchallenge import format_row
+from reid_tracker.motchallenge import format_row, read_sequence_info
 
 SIZE = Video("yard", 640, 480, 10.0, 40)
 FILES = {"mot": "tracks.txt", "cvat": "tracks.xml", "coco": "coco.json", "label-studio": "task.json", "yolo": "labels"}
@@ -80,6 +81,21 @@ def test_tables_hold_every_column(world: tuple[Path, Path], tmp_path: Path) -> N
         found = read(tmp_path / f"table.{to}")
         assert list(found.columns) == list(expected.columns) and len(found) == len(expected) == 54
         assert np.allclose(found["y2"].to_numpy(), expected["y2"].to_numpy(), atol=1e-9)
+
+
+def test_a_table_holds_no_text_that_a_spreadsheet_would_run(tmp_path: Path) -> None:
+    track = {"id": 1, "confidence": 1, "xyxy": [-1, 2, 30, 40], "class": "=cmd|x"}
+    (tmp_path / "a.jsonl").write_text(json.dumps({"index": 0, "timestamp": 0, "tracks": [track]}))
+    reid_tracker.convert(tmp_path / "a.jsonl", tmp_path / "a.csv", "csv")
+    (row,) = pd.read_csv(tmp_path / "a.csv").to_dict("records")
+    assert (row["class"], row["x1"]) == ("'=cmd|x", -1)
+
+
+def test_a_video_whose_name_is_no_text_has_a_truth_all_the_same(world: tuple[Path, Path], tmp_path: Path) -> None:
+    clip, results = world
+    clip = clip.rename(os.fsdecode(os.fsencode(tmp_path) + b"/yard\xff.mp4"))
+    assert reid_tracker.convert(results, tmp_path / "truth", "mot-truth", clip) == 54
+    assert read_sequence_info(tmp_path / "truth").name == "yard?"
 
 
 def test_cvat_knows_who_is_out_of_sight_and_who_is_hidden(world: tuple[Path, Path], tmp_path: Path) -> None:
