@@ -3,6 +3,8 @@
 What is read here can be written again: JSON and YAML can spell halves of a UTF-16 pair, which no text file holds.
 """
 
+import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -27,6 +29,21 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text file in UTF-8.") from error
+
+
+def read_table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns and rows of a CSV file whose first line names the columns.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    table = csv.DictReader(io.StringIO(read_text(path)), skipinitialspace=True)
+    try:
+        return list(table.fieldnames or ()), list(table)
+    except csv.Error as error:
+        raise UserError(f"{path}: line {table.reader.line_num} is not of a table ({error}).") from error
 
 
 _HALF = re.compile("[\ud800-\udfff]")

@@ -17,7 +17,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.exchange.tracks import Tracks, read_results
 from reid_tracker.inputs import Inputs
 from reid_tracker.ownership import claim
-from reid_tracker.reading import parse_json, read_text
+from reid_tracker.reading import parse_json, read_table, read_text
 from reid_tracker.tracking import costs
 from reid_tracker.video.annotate import clip_boxes
 from reid_tracker.video.frames import Source
@@ -241,11 +241,10 @@ def _apart(names: dict[int, str], known: set[str], video: str) -> dict[int, str]
 
 
 def _read_review(path: Path) -> list[dict[str, Any]]:
-    text = read_text(path)
     if path.suffix.lower() != ".json":
-        return list(csv.DictReader(io.StringIO(text), skipinitialspace=True))
+        return read_table(path)[1]
     try:
-        rows = parse_json(text)
+        rows = parse_json(read_text(path))
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}).") from error
     if not isinstance(rows, list):
@@ -287,7 +286,7 @@ def _bins(
 def _read_list(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    rows = list(csv.DictReader(io.StringIO(read_text(path))))
+    rows = read_table(path)[1]
     if any(set(row) != {"path", "identity", "camera"} for row in rows):
         raise UserError(f"{path}: not the list of a set of crops (path, identity, camera); name a new folder.")
     return rows

@@ -434,6 +434,7 @@ def test_tracks_become_a_training_set(run, three_people, tmp_path):
         (b"identity,decision\n1,merge-into 2\n2,merge-into 1\n", ["circle"]),
         (b"identity,decision,name\n1,keep,../x\n", ["folder's name"]),
         (b"identity,decision\n1,drop\n2,drop\n3,drop\n9,merge-into 1\n", ["no one"]),
+        (b"identity,name\n1," + b"x" * 200_000, ["line 2 is not of a table"]),
         (b"[" * 100_000, ["not JSON"]),
         (b'[{"identity": 1e999}]', ["no decision"]),
         (b'[{"identity": 1.5}]', ["no decision"]),

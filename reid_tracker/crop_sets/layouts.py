@@ -1,6 +1,5 @@
 """How sets of crops lie on the disk: one reader for each layout, and `read_crops`, which finds out which it is."""
 
-import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from reid_tracker.motchallenge import (
     read_rows,
     read_sequence_info,
 )
-from reid_tracker.reading import read_text
+from reid_tracker.reading import read_table, read_text
 
 Part = Literal["train", "test"]
 
@@ -193,12 +192,10 @@ def _read_list(path: Path, root: Path) -> CropSet:
 
 def _read_csv(path: Path) -> CropSet:
     """Columns path (relative to the file), identity, and optionally camera and split (query or gallery)."""
-    table = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
-    columns = table.fieldnames or []
+    columns, rows = read_table(path)
     missing = [name for name in ("path", "identity") if name not in columns]
     if missing:
         raise UserError(f"{path}: no column {' and no column '.join(missing)}; the first line names the columns.")
-    rows = list(table)
     for number, row in enumerate(rows, start=2):
         for name in ("path", "identity", *({"camera", "split"} & set(columns))):
             if not (row[name] or "").strip():

@@ -116,7 +116,10 @@ def test_a_csv_names_its_pictures(tmp_path: Path) -> None:
         ("path,identity,split\n1.png,2,test\n", "line 2: split is 'test'"),
         ("path,identity\n1.png,-1\n", "no identity is left"),
         ("path,identity\n", "no identity is left"),
+        ("path,identity\n1.png," + "x" * 200_000, "line 2 is not of a table"),
+        ("x" * 200_000, "line 1 is not of a table"),
     ],
+    ids=lambda text: text[:40],
 )
 def test_faults_of_a_csv_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "set.csv").write_text(text)
