@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from reid_tracker.crop_sets.crops import CropSet, first_per_camera, join_crops
+from reid_tracker.crop_sets.crops import CropSet, check_once, first_per_camera, join_crops
 from reid_tracker.cropping import clip_boxes
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import (
@@ -47,7 +47,8 @@ def read_crops(source: str, part: Part = "train", min_visibility: float = 0.5) -
     Raises
     ------
     UserError
-        If there is no such folder or file, it has no known layout or a fault, or the slice leaves nothing.
+        If there is no such folder or file, it has no known layout or a fault, a picture stands under two
+        identities, or the slice leaves nothing.
     """
     match = re.fullmatch(r"(.*?)(?:\[(\d*):(\d*)\])?", source)
     assert match is not None  # the pattern accepts any text
@@ -58,6 +59,7 @@ def read_crops(source: str, part: Part = "train", min_visibility: float = 0.5) -
         crops = _read_folder(path, part, min_visibility)
     else:
         raise UserError(f"{path}: no such folder, and no CSV file.")
+    check_once(crops)
     people = np.unique(crops.identities[crops.identities >= 0])  # -1 is Market-1501's junk
     low, high = (int(text) if text else None for text in match.group(2, 3))
     crops = crops.select(people[low:high])

@@ -8,6 +8,7 @@ import pytest
 from reid_tracker.crop_sets.crops import load_images
 from reid_tracker.crop_sets.layouts import read_crops
 from reid_tracker.errors import UserError
+from reid_tracker.training.command import train
 
 DATA = os.environ.get("REID_TRACKER_DATA")
 
@@ -127,6 +128,20 @@ def test_faults_of_a_csv_are_named(tmp_path: Path, text: str, message: str) -> N
         read_crops(str(tmp_path / "set.csv"))
 
 
+def test_a_picture_is_of_one_person(tmp_path: Path) -> None:
+    table, other = tmp_path / "set.csv", tmp_path / "other.csv"
+    table.write_text("path,identity\na.png,1\nb.png,1\na.png,1\nc.png,2\n")
+    assert len(read_crops(str(table))) == 4
+    table.write_text("path,identity\na.png,1\nb.png,1\nc/../a.png,2\n")
+    with pytest.raises(UserError, match=r"a\.png: stands under two identities"):
+        read_crops(str(table))
+    # In two sets two people are meant, also where they have one number.
+    table.write_text("path,identity\na.png,1\nb.png,2\n")
+    other.write_text("path,identity\na.png,1\n")
+    with pytest.raises(UserError, match=r"a\.png: stands under two identities"):
+        train([str(table), str(other)], tmp_path / "model")
+
+
 def sequence(folder: Path, rows: list[str], frames: int = 2) -> Path:
     (folder / "gt").mkdir(parents=True)
     (folder / "gt" / "gt.txt").write_text("\n".join(rows) + "\n")
@@ -211,10 +226,9 @@ def test_parts_of_a_set_are_no_people_and_each_can_be_read(tmp_path):
 
 
 def test_names_are_names_unless_all_are_plain_numbers(tmp_path):
-    write_picture(tmp_path / "a.jpg")
-
     def read(*names):
-        (tmp_path / "set.csv").write_text("path,identity,notes\n" + "".join(f"a.jpg,{name},\n" for name in names))
+        rows = (f"{number}.jpg,{name},\n" for number, name in enumerate(names))
+        (tmp_path / "set.csv").write_text("path,identity,notes\n" + "".join(rows))
         return read_crops(str(tmp_path / "set.csv")).identities.tolist()
 
     assert len(set(read("1_12", "11_2", "112", "01", "1"))) == 5
