@@ -170,6 +170,8 @@ def write(path, content):
         (["--detections", "{det}", "--start", "1000"], ["walk"]),
         (["--detections", "{det}", "--start", "soon"], ["soon"]),
         (["--detections", "{det}", "--fps", "0"], ["source.fps"]),
+        (["--detections", "{det}", "--fps", "1e-300"], ["source.fps", "0.001"]),
+        (["--detections", "{det}", "--stride", "9" * 30], ["source.stride", "10000000"]),
         (["--detections", "{det}", "--roi", "1,2"], ["polygon"]),
         (["--detections", "{det}", "--roi", "0,0 1e300,0 0,9"], ["roi", "outside of any picture"]),
         (["--detections", "{det}", "--line", "door=1,2"], ["line '1,2'", "two points"]),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PERSON = "person"
+LATEST = 1e15  # s, as of a tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Tracks:
             raise UserError(f"{where}: frame {frame.min()} or {frame.max()} cannot be; they count from 1.")
         if (numbers[:, 4:6] < numbers[:, 2:4]).any():
             raise UserError(f"{where}: a box ends before it begins.")
+        if (abs(seconds) > LATEST).any():
+            raise UserError(f"{where}: {np.nanmax(abs(seconds)):g} is no time in seconds; the most is {LATEST:g}.")
         order = np.argsort(frame, kind="stable")
         identity = numbers[:, 1].astype(np.int64)
         labels = [str(row[7]) if len(row) > 7 and row[7] else PERSON for row in rows]

@@ -4,6 +4,7 @@ from array import array
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -309,8 +310,10 @@ class VisitLog:
         return csv_table((*columns, "first_seen_at", "last_seen_at"), rows)
 
     def _at(self, seconds: float) -> str:
-        """A moment by the clock on the wall, empty where that is not known."""
-        return (self.began + timedelta(seconds=seconds)).isoformat(" ", "seconds") if self.began else ""
+        """A moment by the clock on the wall, empty where that is not known, or beyond the calendar."""
+        with suppress(OverflowError):
+            return (self.began + timedelta(seconds=seconds)).isoformat(" ", "seconds") if self.began else ""
+        return ""
 
     def visits_table(self) -> bytes:
         """``<name>_visits.csv``."""

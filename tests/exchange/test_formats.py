@@ -152,6 +152,10 @@ def test_coco_of_other_programs(tmp_path: Path) -> None:
         reid_tracker.read_tracks(tmp_path / "coco.json")
 
 
+STRANGE = (
+    r'{"index": 0, "timestamp": 0, "tracks": [{"id": 1, "confidence": 1, "xyxy": [1, 2, 30, 40], '
+    r'"class": "a\ud83d\ude00 \ud800z \\ud800", "name": "\udc00"}]}'
+)
 BOMB = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><annotations>&b;</annotations>'
 
 
@@ -192,6 +196,8 @@ TRACK = '<annotations><track id="{}" label="x"><box frame="{}" xtl="{}" ytl="0" 
             '{"index": 0, "timestamp": "x", "tracks": [{"id": 1, "confidence": 1, "xyxy": [1, 2, 3, 4]}]}',
             "not a",
         ),
+        ("a.jsonl", STRANGE.replace('"timestamp": 0', '"timestamp": 1e300'), "no time in seconds"),
+        ("a.jsonl", STRANGE.replace('"timestamp": 0', '"timestamp": -1e999'), "no time in seconds"),
         ("a.jsonl", '{"index": 0, "tracks": 3}', "line 1"),
         ("a.jsonl", "[" * 100_000, "line 1"),
         ("a.txt", "1,1,2\n", "columns"),
@@ -227,12 +233,6 @@ def test_classes_of_labels_are_their_names_or_else_their_numbers(tmp_path: Path)
     (tmp_path / "classes.txt").write_text("dog\ncat\n")
     (tmp_path / "a_1.txt").write_text("".join(f"{kind} .5 .5 .1 .1 {kind}\n" for kind in range(4)))
     assert reid_tracker.read_tracks(tmp_path, SIZE).label == ["dog", "cat", "2", "3"]
-
-
-STRANGE = (
-    r'{"index": 0, "timestamp": 0, "tracks": [{"id": 1, "confidence": 1, "xyxy": [1, 2, 30, 40], '
-    r'"class": "a\ud83d\ude00 \ud800z \\ud800", "name": "\udc00"}]}'
-)
 
 
 @pytest.mark.parametrize("to", [*FILES, "csv", "parquet"])

@@ -287,8 +287,9 @@ def test_errors_name_the_mistake():
     assert tracker.time == 5.0
     with pytest.raises(UserError, match=r"64 numbers after embeddings of 32"):
         tracker.update(detections([person(0)], embedding=unit_vectors(1, 64)), timestamp=6.0)
-    with pytest.raises(UserError, match="frame_rate"):
-        Tracker(frame_rate=0)
+    for rate in (0, 1e-300, 1e300, float("nan")):
+        with pytest.raises(UserError, match="frame_rate"):
+            Tracker(frame_rate=rate)
 
 
 def test_the_example_of_the_docstring():
