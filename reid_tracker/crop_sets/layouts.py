@@ -14,8 +14,11 @@ from reid_tracker.motchallenge import (
     CLASS,
     CONFIDENCE,
     FRAME,
+    FURTHEST,
+    HEIGHT,
     IDENTITY,
     LEFT,
+    MOST,
     VISIBILITY,
     read_rows,
     read_sequence_info,
@@ -240,6 +243,11 @@ def _read_sequence(folder: Path, min_visibility: float) -> CropSet:
     info, rows = read_sequence_info(folder), read_rows(folder / "gt" / "gt.txt")
     if not info.image_folder.is_dir():
         raise UserError(f"{folder}: no pictures in {info.image_folder.name}/; crops are cut from the pictures.")
+    whole, box = rows[:, :LEFT], rows[:, LEFT : HEIGHT + 1]
+    if not (np.abs(whole) < MOST).all() or (whole % 1 != 0).any() or not (np.abs(box) < FURTHEST).all():
+        raise UserError(
+            f"{folder / 'gt' / 'gt.txt'}: frames and identities must be whole numbers, and boxes in pixels."
+        )
     corner, size = rows[:, LEFT : LEFT + 2], rows[:, LEFT + 2 : LEFT + 4]
     boxes = np.concatenate([corner, corner + size], axis=1)
     clipped, usable = clip_boxes(boxes, info.height, info.width)

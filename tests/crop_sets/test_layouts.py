@@ -179,6 +179,14 @@ def test_a_motchallenge_sequence_is_cut_from_its_truth(tmp_path: Path) -> None:
     np.testing.assert_array_equal(both.identities, [0, 0, 1, 2])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("row", ["nan,7,20,0,10,20", "1e300,7,20,0,10,20", "1,7.5,20,0,10,20", "1,7,20,0,inf,20"])
+def test_a_truth_of_what_cannot_be_is_refused(tmp_path: Path, row: str) -> None:
+    folder = sequence(tmp_path / "A", ["1,7,20,0,10,20,1,1,1.0", f"{row},1,1,1.0"])
+    with pytest.raises(UserError, match=r"gt\.txt: frames and identities must be whole numbers, and boxes in pixels"):
+        read_crops(str(folder))
+
+
 def test_a_sequence_without_pictures_is_refused(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "A", ["1,7,20,0,10,20,1,1,1.0"], frames=0)
     with pytest.raises(UserError, match="no identity is left"):

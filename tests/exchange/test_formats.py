@@ -171,6 +171,7 @@ COCO = {"images": [{"id": 1}], "annotations": [HUGE], "categories": [{"id": 1, "
 TRACK = '<annotations><track id="{}" label="x"><box frame="{}" xtl="{}" ytl="0" xbr="9" ybr="9"/></track></annotations>'
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
@@ -201,6 +202,8 @@ TRACK = '<annotations><track id="{}" label="x"><box frame="{}" xtl="{}" ytl="0" 
         ("a.jsonl", '{"index": 0, "tracks": 3}', "line 1"),
         ("a.jsonl", "[" * 100_000, "line 1"),
         ("a.txt", "1,1,2\n", "columns"),
+        ("a.txt", "1,1,1.7e308,2,1.7e308,4\n", "finite"),
+        ("a.txt", "1,1,1e300,2,1,4\n", "beyond any picture"),
     ],
 )
 def test_what_is_not_of_a_format_is_named(tmp_path: Path, name: str, text: str, words: str) -> None:
