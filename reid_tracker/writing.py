@@ -2,8 +2,10 @@
 
 import contextlib
 import csv
+import errno
 import io
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,9 +51,20 @@ def without_quote(cell: str) -> str:
 
 
 def is_stream(path: Path | str) -> bool:
-    """Whether this takes bytes without keeping them (a pipe, /dev/stdout): it is written to, never replaced."""
-    path = Path(path)
-    return path.exists() and not path.is_file() and not path.is_dir()
+    """Whether this takes bytes without keeping them (a pipe, /dev/stdout): it is written to, never replaced.
+
+    Raises
+    ------
+    UserError
+        If no file can have this name.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"{path}: no file can have this name; choose a shorter one.") from error
+        return False  # nothing is there, or it shows when it is written
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def write_whole(path: Path | str, data: bytes) -> None:

@@ -16,8 +16,10 @@ import pytest
 
 from reid_tracker.cli import main
 from reid_tracker.config import LiveConfig, TrackConfig
+from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import read_rows
 from reid_tracker.video.sources import open_source
+from reid_tracker.writing import write_whole
 
 DETECTION = "{},-1,{},30,20,60,0.9\n"
 
@@ -209,6 +211,42 @@ def test_bad_flags(run, clip, tmp_path, monkeypatch, flags, words):
 def test_a_place_that_takes_no_file_is_refused_before_the_work(run, clip, command):
     file = str(clip.with_name("det.txt"))
     refused(run(*(word.replace("{det}", file) for word in command)), f"({file}: Not a directory)")
+
+
+LONG = 300 * "x"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["track", "{clip}", "--detections", "{det}", "--no-appearance", "-o", LONG],
+        ["track", "{clip}", "--detections", "{det}", "--no-appearance", "--save-state", LONG],
+        ["track", LONG, "--detections", "{det}"],
+        ["track", "{clip}", "--detections", LONG],
+        ["track", "{clip}", "--detections", "{det}", "--places", LONG],
+        ["convert", "{det}", "--to", "csv", "-o", LONG],
+        ["convert", LONG, "--to", "csv", "-o", "a.csv"],
+        ["report", "{det}", "--fps", "10", "-o", LONG],
+        ["evaluate", "mot", "--truth", "none", "--results", "none", "--json", LONG],
+        ["evaluate", "reid", "--data", LONG],
+        ["export-crops", "{det}", "{clip}", "-o", LONG],
+        ["train", "none", "-o", LONG],
+        ["gallery", "list", "--gallery", LONG],
+        ["places", "{clip}", "-o", LONG, "--preview", "a.png"],
+    ],
+    ids=lambda command: " ".join(command).replace(LONG, "LONG"),
+)
+def test_a_name_that_no_file_has_is_one_sentence(run, clip, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    given = {"{clip}": clip, "{det}": clip.with_name("det.txt")}
+    refused(run(*(given.get(word, word) for word in command)), LONG)
+    assert {path.name for path in tmp_path.iterdir()} <= {"in", clip.name, "det.txt"}
+
+
+def test_a_python_program_learns_of_it_too(tmp_path):
+    for name in (LONG, "a\0b"):
+        with pytest.raises(UserError, match="no file can have this name"):
+            write_whole(tmp_path / name, b"")
 
 
 def test_a_video_damaged_half_way_keeps_what_could_be_read(run, clip, arguments, tmp_path):
