@@ -54,6 +54,8 @@ def parse_shapes(lines: Sequence[str], zones: Sequence[str]) -> dict[str, np.nda
         for number, text in enumerate(texts, start=1):
             name, _, points = text.rpartition("=")
             name = name.strip() or f"{what} {number}"
+            if not name.isprintable():
+                raise UserError(f"{what} {text!r}: its name holds what cannot be shown; name it otherwise.")
             if name in shapes:
                 raise UserError(f"{what} {text!r}: there is another one of the name {name!r}; name them differently.")
             shapes[name] = parse_points(points, what, least, most)

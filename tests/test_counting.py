@@ -130,6 +130,7 @@ def test_shapes_are_read_with_and_without_names():
         ([], ["1,2 3,4"], "polygon is written as"),
         ([], ["0,0 1e9,0 0,9"], "outside"),
         (["0,0 1e300,9"], [], "outside"),
+        (["d\udcff=0,0 1,9"], [], "cannot be shown"),
         (["x=0,0 1,1"], ["x=0,0 1,0 1,1"], "another one of the name 'x'"),
     ],
 )

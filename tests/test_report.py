@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -274,8 +275,9 @@ def test_a_moment_beyond_the_calendar_has_no_date(tmp_path: Path) -> None:
 
 def test_names_that_no_file_holds_are_in_a_report_all_the_same(tmp_path: Path) -> None:
     track = r'{"id": 1, "confidence": 1, "xyxy": [1, 2, 30, 40], "class": "\ud800", "name": "\udc00Ann"}'
-    (tmp_path / "a.jsonl").write_text(f'{{"index": 0, "timestamp": 0, "tracks": [{track}]}}')
-    people, visits, page = report(tmp_path / "a.jsonl")
+    results = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.jsonl"))
+    results.write_text(f'{{"index": 0, "timestamp": 0, "tracks": [{track}]}}')
+    people, visits, page = report(results)
     assert table(people)[0]["name"] == table(visits)[0]["name"] == "?Ann" and "?Ann" in page.read_text(encoding="utf-8")
 
 

@@ -35,6 +35,7 @@ from reid_tracker.gallery.store import (
     check_vectors,
     chosen_views,
     clean_name,
+    clean_source,
     unknown_number,
 )
 from reid_tracker.gallery.views import choose_varied
@@ -373,7 +374,7 @@ class SqliteGallery:
             vector = np.ascontiguousarray(view.vector, np.float32).tobytes()
             self._file.run(
                 "INSERT INTO views (number, vector, crop, source, time, quality) VALUES (?, ?, ?, ?, ?, ?)",
-                (number, vector, crop, view.source, view.time, view.quality),
+                (number, vector, crop, clean_source(view.source), view.time, view.quality),
             )
 
     def _drop(self, number: int, rows: Sequence[Any]) -> None:

@@ -242,6 +242,11 @@ def check_model(where: object, known: Model, given: Model | None) -> None:
         )
 
 
+def clean_source(text: str) -> str:
+    """A source's name as databases can keep it: without NUL and bytes that are no text."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
 def clean_name(text: str) -> str:
     """A name as it is kept: one line of letters that can be shown, at most `LONGEST_NAME`; no control characters."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:LONGEST_NAME]

@@ -92,6 +92,11 @@ def test_an_update_keeps_few_and_varied_views_and_the_times(gallery):
     assert matrix.shape == (VIEWS, WHO.shape[1])
 
 
+def test_a_video_whose_name_is_no_text_is_a_source_all_the_same(gallery):
+    gallery.enrol({1: Sighting([View(WHO[0], None, "yard\udcff")], 1, 2)})
+    assert gallery.views(1)[0].source == "yard?"
+
+
 def test_names(gallery):
     gallery.enrol({1: sighting(0)})
     gallery.name(1, " Anna  Lee ")
