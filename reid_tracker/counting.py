@@ -19,6 +19,7 @@ MISSING_SECONDS = 5.0
 # Seen so often on the other side, someone has crossed: feet jitter.
 SIGHTINGS = 2
 FURTHEST = 32767  # px; supervision keeps a mask of the zone's extent
+NOWHERE = 1e6  # px; what lies further out was never meant
 
 _KINDS = ("settled", "following")  # of _Passages
 Counts = dict[str, dict[str, dict[str, int]]]
@@ -35,6 +36,8 @@ def parse_points(text: str, what: str, least: int, most: float = np.inf) -> np.n
         shape, number = ("line", "two points") if most == 2 else ("polygon", "three corners at least")
         example = "x1,y1 x2,y2" if most == 2 else "x1,y1 x2,y2 x3,y3"
         raise UserError(f'{what} {text!r}: a {shape} is written as "{example}", with {number}.')
+    if np.abs(points).max() > NOWHERE:
+        raise UserError(f"{what} {text!r}: lies outside of any picture.")
     return points.astype(np.float32)
 
 
@@ -51,6 +54,8 @@ def parse_shapes(lines: Sequence[str], zones: Sequence[str]) -> dict[str, np.nda
         for number, text in enumerate(texts, start=1):
             name, _, points = text.rpartition("=")
             name = name.strip() or f"{what} {number}"
+            if not name.isprintable():
+                raise UserError(f"{what} {text!r}: its name holds what cannot be shown; name it otherwise.")
             if name in shapes:
                 raise UserError(f"{what} {text!r}: there is another one of the name {name!r}; name them differently.")
             shapes[name] = parse_points(points, what, least, most)

@@ -12,6 +12,8 @@ from reid_tracker.errors import UserError
 # Columns of a MOTChallenge row. gt.txt has 9 or 10 columns (flag, class, visibility), det.txt and results 7 to 10.
 FRAME, IDENTITY, LEFT, TOP, WIDTH, HEIGHT, CONFIDENCE, CLASS, VISIBILITY = range(9)
 
+FURTHEST = 1e9  # px; whatever lies further out, no picture shows
+MOST = 2**53  # from here on a float64 does not hold every whole number
 RATES, MOST_FRAMES, LARGEST = (0.001, 10_000.0), 10_000_000, 65_536
 
 

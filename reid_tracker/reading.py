@@ -1,5 +1,12 @@
-"""Text that the user names."""
+"""Text that the user names.
 
+What is read here can be written again: JSON and YAML can spell halves of a UTF-16 pair, which no text file holds.
+"""
+
+import csv
+import io
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +34,42 @@ def read_text(path: Path) -> str:
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
+def read_table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns and rows of a CSV file whose first line names the columns.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    table = csv.DictReader(io.StringIO(read_text(path)), skipinitialspace=True)
+    try:
+        return list(table.fieldnames or ()), list(table)
+    except csv.Error as error:
+        raise UserError(f"{path}: line {table.reader.line_num} is not of a table ({error}).") from error
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+_SPELT_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def parse_json(text: str) -> Any:
+    """What a text in JSON holds, with "?" for halves of a pair.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, or is nested too deeply; its message says why in a few words.
+    """
+    try:
+        found = json.loads(text)
+        if _SPELT_HALF.search(text):
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+        return found
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 class _Once(yaml.SafeLoader):
     """PyYAML's safe loader; of a name that stands twice it would silently take the last.
 
@@ -38,6 +81,13 @@ class _Once(yaml.SafeLoader):
         tag = super().resolve(kind, value, implicit)
         is_time = tag == "tag:yaml.org,2002:timestamp" or (":" in str(value) and tag in NUMBERS)
         return self.DEFAULT_SCALAR_TAG if is_time else tag
+
+    def construct_scalar(self, node: Any) -> Any:
+        """A text; settings may be names of files, so that one with half of a pair is refused."""
+        value = super().construct_scalar(node)
+        if _HALF.search(value):
+            raise yaml.MarkedYAMLError(problem=f"{value!r} holds half of a letter", problem_mark=node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping's contents."""

@@ -5,7 +5,6 @@ The set is one folder per identity and `crops.csv` (path, identity, camera), whi
 
 import csv
 import io
-import json
 import os
 import re
 from contextlib import suppress
@@ -20,12 +19,12 @@ from reid_tracker.exchange.replay import frames_for
 from reid_tracker.exchange.tracks import Tracks, read_results
 from reid_tracker.inputs import Inputs
 from reid_tracker.ownership import claim
-from reid_tracker.reading import read_text
+from reid_tracker.reading import parse_json, read_table, read_text
 from reid_tracker.tracking import costs
 from reid_tracker.video.annotate import clip_boxes
 from reid_tracker.video.frames import Source
 from reid_tracker.video.sources import open_source
-from reid_tracker.writing import check_writable, write_whole
+from reid_tracker.writing import check_writable, without_quote, write_whole
 
 LIST = "crops.csv"
 UNNAMED = re.compile(r"\d{6,}")
@@ -210,7 +209,7 @@ def _names(identities: np.ndarray, review: Path | None) -> dict[int, str]:
     names, dropped = {int(each): f"{each:06d}" for each in identities}, set()
     for row in _read_review(review) if review else ():
         try:
-            identity = int(row["identity"])
+            identity = int(str(row["identity"]))  # 1.5 is nobody
             decision, _, other = str(row.get("decision") or "keep").strip().partition(" ")
             if decision == "merge-into":
                 merged[identity] = int(other)
@@ -225,7 +224,7 @@ def _names(identities: np.ndarray, review: Path | None) -> dict[int, str]:
         for each in (identity, merged.get(identity, identity)):
             if each not in names:
                 raise UserError(f"{review}: there is no identity {each} in the results.")
-        if name := str(row.get("name") or "").strip():
+        if name := without_quote(str(row.get("name") or "").strip()):
             if name[0] == "." or set(name) & set('/\\:"\n'):
                 raise UserError(f"{review}: {name!r} cannot be a folder's name; leave out / \\ : and a leading dot.")
             names[identity] = name
@@ -249,11 +248,10 @@ def _apart(names: dict[int, str], known: set[str], video: str) -> dict[int, str]
 
 
 def _read_review(path: Path) -> list[dict[str, Any]]:
-    text = read_text(path)
     if path.suffix.lower() != ".json":
-        return list(csv.DictReader(io.StringIO(text), skipinitialspace=True))
+        return read_table(path)[1]
     try:
-        rows = json.loads(text)
+        rows = parse_json(read_text(path))
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}).") from error
     if not isinstance(rows, list):
@@ -295,7 +293,7 @@ def _bins(
 def _read_list(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    rows = list(csv.DictReader(io.StringIO(read_text(path))))
+    rows = read_table(path)[1]
     if any(set(row) != {"path", "identity", "camera"} for row in rows):
         raise UserError(f"{path}: not the list of a set of crops (path, identity, camera); name a new folder.")
     return rows

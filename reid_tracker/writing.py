@@ -1,11 +1,19 @@
 """Files that the user named: refused before the work is done rather than after it, and written whole or not at all."""
 
 import contextlib
+import csv
+import errno
+import io
 import os
+import stat
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from reid_tracker.errors import UserError
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begins a text that a spreadsheet would run
 
 
 def check_writable(*paths: Path | str | None) -> None:
@@ -26,10 +34,37 @@ def printable(text: object) -> str:
     return "".join(kept)  # bytes that are no text stay: they are how a file is found again
 
 
+def csv_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
+    """A table for people as CSV; before a text that a spreadsheet would run stands a quote (`without_quote`)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(
+        [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in row] for row in rows
+    )
+    return text.getvalue().encode("utf-8", "replace")  # the name of a file may hold bytes that are no text
+
+
+def without_quote(cell: str) -> str:
+    """A text of `csv_table` as it was."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+
+
 def is_stream(path: Path | str) -> bool:
-    """Whether this takes bytes without keeping them (a pipe, /dev/stdout): it is written to, never replaced."""
-    path = Path(path)
-    return path.exists() and not path.is_file() and not path.is_dir()
+    """Whether this takes bytes without keeping them (a pipe, /dev/stdout): it is written to, never replaced.
+
+    Raises
+    ------
+    UserError
+        If no file can have this name.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"{path}: no file can have this name; choose a shorter one.") from error
+        return False  # nothing is there, or it shows when it is written
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def make_empty(path: Path, private: bool) -> None:

@@ -16,8 +16,10 @@ import pytest
 
 from reid_tracker.cli import main
 from reid_tracker.config import LiveConfig, TrackConfig
+from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import read_rows
 from reid_tracker.video.sources import open_source
+from reid_tracker.writing import write_whole
 
 DETECTION = "{},-1,{},30,20,60,0.9\n"
 
@@ -170,7 +172,10 @@ def write(path, content):
         (["--detections", "{det}", "--start", "1000"], ["walk"]),
         (["--detections", "{det}", "--start", "soon"], ["soon"]),
         (["--detections", "{det}", "--fps", "0"], ["source.fps"]),
+        (["--detections", "{det}", "--fps", "1e-300"], ["source.fps", "0.001"]),
+        (["--detections", "{det}", "--stride", "9" * 30], ["source.stride", "10000000"]),
         (["--detections", "{det}", "--roi", "1,2"], ["polygon"]),
+        (["--detections", "{det}", "--roi", "0,0 1e300,0 0,9"], ["roi", "outside of any picture"]),
         (["--detections", "{det}", "--line", "door=1,2"], ["line '1,2'", "two points"]),
         (["--detections", "{det}", "--no-appearance", "--resume", "{det}"], ["det.txt", "not a readable state"]),
         (["--detections", "{det}", "--save-state", "{det}/folder/state"], ["folder/state", "det.txt: Not a directory"]),
@@ -206,6 +211,42 @@ def test_bad_flags(run, clip, tmp_path, monkeypatch, flags, words):
 def test_a_place_that_takes_no_file_is_refused_before_the_work(run, clip, command):
     file = str(clip.with_name("det.txt"))
     refused(run(*(word.replace("{det}", file) for word in command)), f"({file}: Not a directory)")
+
+
+LONG = 300 * "x"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["track", "{clip}", "--detections", "{det}", "--no-appearance", "-o", LONG],
+        ["track", "{clip}", "--detections", "{det}", "--no-appearance", "--save-state", LONG],
+        ["track", LONG, "--detections", "{det}"],
+        ["track", "{clip}", "--detections", LONG],
+        ["track", "{clip}", "--detections", "{det}", "--places", LONG],
+        ["convert", "{det}", "--to", "csv", "-o", LONG],
+        ["convert", LONG, "--to", "csv", "-o", "a.csv"],
+        ["report", "{det}", "--fps", "10", "-o", LONG],
+        ["evaluate", "mot", "--truth", "none", "--results", "none", "--json", LONG],
+        ["evaluate", "reid", "--data", LONG],
+        ["export-crops", "{det}", "{clip}", "-o", LONG],
+        ["train", "none", "-o", LONG],
+        ["gallery", "list", "--gallery", LONG],
+        ["places", "{clip}", "-o", LONG, "--preview", "a.png"],
+    ],
+    ids=lambda command: " ".join(command).replace(LONG, "LONG"),
+)
+def test_a_name_that_no_file_has_is_one_sentence(run, clip, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    given = {"{clip}": clip, "{det}": clip.with_name("det.txt")}
+    refused(run(*(given.get(word, word) for word in command)), LONG)
+    assert {path.name for path in tmp_path.iterdir()} <= {"in", clip.name, "det.txt"}
+
+
+def test_a_python_program_learns_of_it_too(tmp_path):
+    for name in (LONG, "a\0b"):
+        with pytest.raises(UserError, match="no file can have this name"):
+            write_whole(tmp_path / name, b"")
 
 
 def test_a_video_damaged_half_way_keeps_what_could_be_read(run, clip, arguments, tmp_path):
@@ -433,12 +474,17 @@ def test_tracks_become_a_training_set(run, three_people, tmp_path):
         (b"identity,decision\n1,merge-into 2\n2,merge-into 1\n", ["circle"]),
         (b"identity,decision,name\n1,keep,../x\n", ["folder's name"]),
         (b"identity,decision\n1,drop\n2,drop\n3,drop\n9,merge-into 1\n", ["no one"]),
+        (b"identity,name\n1," + b"x" * 200_000, ["line 2 is not of a table"]),
+        (b"[" * 100_000, ["not JSON"]),
+        (b'[{"identity": 1e999}]', ["no decision"]),
+        (b'[{"identity": 1.5}]', ["no decision"]),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_a_review_that_contradicts_itself(run, three_people, tmp_path, review, words):
-    write(tmp_path / "review.csv", review)
+    file = write(tmp_path / ("review.json" if review.startswith(b"[") else "review.csv"), review)
     command = ["export-crops", three_people.with_suffix(".txt"), three_people, "-o", tmp_path / "crops"]
-    refused(run(*command, "--review", tmp_path / "review.csv"), *words)
+    refused(run(*command, "--review", file), *words)
     refused(run(*command[:1], tmp_path / "none.txt", *command[2:]), "none.txt")
     assert not (tmp_path / "crops").exists()
 

@@ -107,6 +107,13 @@ def test_what_is_no_file_of_settings_is_refused_at_once(tmp_path):
             load(TrackConfig, path)
 
 
+def test_half_of_a_letter_is_no_setting(tmp_path):
+    (tmp_path / "half.yaml").write_text(r'output: {folder: "runs\ud800"}')
+    with pytest.raises(UserError, match=r"half\.yaml: not YAML \(.* half of a letter in line 1\)"):
+        load(TrackConfig, tmp_path / "half.yaml")
+    assert parse_yaml('folder: "läuft \U0001f3c3"') == {"folder": "läuft \U0001f3c3"}
+
+
 def test_what_stands_twice_is_an_error(tmp_path):
     (tmp_path / "twice.yaml").write_text("tracker:\n  lost_seconds: 2\n  motion_limit: 0.7\n  lost_seconds: 5\n")
     with pytest.raises(UserError, match=r"twice\.yaml: not YAML \('lost_seconds' stands twice in line 4\)"):

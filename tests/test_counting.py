@@ -120,6 +120,7 @@ def test_shapes_are_read_with_and_without_names():
     assert list(shapes) == ["door", "line 2", "a = b"] and shapes["line 2"].tolist() == [[1, 2], [3, 4]]
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("lines", "zones", "words"),
     [
@@ -128,6 +129,8 @@ def test_shapes_are_read_with_and_without_names():
         (["1,2 1,2"], [], "mere point"),
         ([], ["1,2 3,4"], "polygon is written as"),
         ([], ["0,0 1e9,0 0,9"], "outside"),
+        (["0,0 1e300,9"], [], "outside"),
+        (["d\udcff=0,0 1,9"], [], "cannot be shown"),
         (["x=0,0 1,1"], ["x=0,0 1,0 1,1"], "another one of the name 'x'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -261,13 +262,32 @@ def test_a_report_without_the_video_needs_times_only(world: Path, tmp_path: Path
     assert float(by_clock[0][0]["last_seen_s"]) == pytest.approx(19.9, abs=0.15)
     with pytest.raises(UserError, match="--fps"):
         report(text, None, tmp_path / "c")
-    with pytest.raises(UserError, match="more than 0"):
-        report(text, None, tmp_path / "c", fps=0)
+    for fps in (0, 1e-300, 1e300, float("nan")):
+        with pytest.raises(UserError, match=r"fps .*: must be between 0\.001 and 10000"):
+            report(text, None, tmp_path / "c", fps=fps)
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / f"{text.stem}_people.csv").write_text("mine")
     with pytest.raises(UserError, match=r"people\.csv"):
         report(text, None, tmp_path / "d", fps=RATE)
     assert (tmp_path / "d" / f"{text.stem}_people.csv").read_text() == "mine"
+
+
+def test_a_moment_beyond_the_calendar_has_no_date(tmp_path: Path) -> None:
+    track = '{"id": 1, "confidence": 1, "xyxy": [1, 2, 30, 40]}'
+    lines = (
+        f'{{"index": {index}, "timestamp": {seconds}, "tracks": [{track}]}}\n' for index, seconds in ((0, 0), (1, 1e13))
+    )
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    (one,) = table(report(tmp_path / "a.jsonl", clock="2026-11-29 14:00:05")[0])
+    assert (one["first_seen_at"], one["last_seen_at"]) == ("2026-11-29 14:00:05", "")
+
+
+def test_names_that_no_file_holds_are_in_a_report_all_the_same(tmp_path: Path) -> None:
+    track = r'{"id": 1, "confidence": 1, "xyxy": [1, 2, 30, 40], "class": "\ud800", "name": "\udc00Ann"}'
+    results = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.jsonl"))
+    results.write_text(f'{{"index": 0, "timestamp": 0, "tracks": [{track}]}}')
+    people, visits, page = report(results)
+    assert table(people)[0]["name"] == table(visits)[0]["name"] == "?Ann" and "?Ann" in page.read_text(encoding="utf-8")
 
 
 def test_the_table_of_a_run_is_a_data_frame(world: Path, tmp_path: Path) -> None:

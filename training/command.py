@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from reid_tracker.appearance.checkpoint import load_checkpoint, save_checkpoint
 from reid_tracker.config import TrainConfig
-from reid_tracker.crop_sets.crops import CropSet, join_crops, load_images
+from reid_tracker.crop_sets.crops import CropSet, check_once, join_crops, load_images
 from reid_tracker.crop_sets.layouts import read_crops
 from reid_tracker.errors import UserError
 from reid_tracker.inputs import Inputs
@@ -89,6 +89,7 @@ def train(
     held_out = {name: read_crops(source, "test", visibility) for name, source in (tests or {}).items()}
     sets = [read_crops(source, "train", visibility) for source in data]
     crops = join_crops(sets)
+    check_once(crops)
     output, begins_from = Path(output).expanduser(), APPEARANCE if start == "bundled" else _path(start)
     read: dict[str, list[Path | str | None]] = {
         "data": [re.sub(r"\[\d*:\d*\]$", "", each) for each in (*data, *(tests or {}).values())],

@@ -59,7 +59,7 @@ class Curves:
 
     def go_on(self, epoch: int) -> None:
         """Take up the log of a resumed run, up to this epoch."""
-        with suppress(OSError, ValueError), (self._folder / LOG).open(newline="", encoding="utf-8") as file:
+        with suppress(OSError, ValueError, csv.Error), (self._folder / LOG).open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 number = int(row.pop("epoch"))
                 if number <= epoch:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid_tracker.errors import UserError
+from reid_tracker.reading import parse_json
 from reid_tracker.training.distances import row_chunks, squared_distance_factors, widened
 from reid_tracker.training.mining import Triplets
 
@@ -136,7 +137,7 @@ def load_triplets(path: Path, identities: np.ndarray) -> MinedTriplets:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[name] for name in MinedTriplets._fields[:-1]]
-            about = json.loads(str(file["about"]))
+            about = parse_json(str(file["about"]))
             crops = about["crops"]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from reid_tracker.appearance.network import EmbeddingNetwork
 from reid_tracker.errors import UserError
+from reid_tracker.reading import parse_json
 
 FORMAT = "reid_tracker.appearance/1"
 LARGEST = 1000.0  # of a mean or deviation: pixels lie in 0 to 1
@@ -61,7 +62,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[Emb
         raise UserError(f"{path}: no such model file.")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("header", "{}"))
+            header = parse_json((file.metadata() or {}).get("header", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, no iteration
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable safetensors file ({error}).") from error

@@ -1,6 +1,5 @@
 """Networks as ONNX and OpenVINO files: those of `export_model`, and other people's to compare with."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from reid_tracker.device import openvino_settings
 from reid_tracker.errors import UserError
 from reid_tracker.offline import silence_runtimes
+from reid_tracker.reading import parse_json
 from reid_tracker.weights import model_hash
 
 SUFFIXES = (".onnx", ".xml")
@@ -58,8 +58,11 @@ class ExportedNetwork:
             raise UserError(f"{path}: its input {shape} is no batch of pictures, [N, 3, H, W] or [N, H, W, 3].")
         self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
         self._kind = np.uint8 if "u8" in kind or "uint8" in kind else np.float32
-        self.header: dict[str, Any] = json.loads(header) if header else {"input_size": list(size)}
-        self.hash = self.header.get("exported_from") or model_hash(path)
+        try:
+            self.header: dict[str, Any] = parse_json(header) if header else {"input_size": list(size)}
+            self.hash = self.header.get("exported_from") or model_hash(path)
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{path}: its header is none of reid-tracker; export it again.") from error
         self.dimension = self(np.zeros((1, *size, 3), dtype=np.uint8)).shape[1]
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The command line: a file for each command, which parses, calls one function of the package and prints."""
 
+import errno
 import io
 import logging
 import signal
@@ -7,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -55,13 +56,21 @@ def main() -> None:
         with _ending_as_ctrl_c_does():
             app()
     except UserError as error:
-        print(f"Error: {printable(error)}", file=sys.stderr)
-        sys.exit(2)
+        _end_with(error)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _end_with(f"{error.filename}: no file has a name of this length; correct it.")  # wherever it is looked at first
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
         log.removeHandler(handler)
+
+
+def _end_with(mistake: object) -> NoReturn:
+    print(f"Error: {printable(mistake)}", file=sys.stderr)
+    sys.exit(2)
 
 
 @contextmanager

@@ -322,7 +322,7 @@ def _vectors_of(opened: "Gallery", what: str, model: str | None) -> "np.ndarray"
 
     if not what.isdecimal():
         return _describe(opened, Path(what), model)
-    views = opened.views(int(what))
+    views = opened.views(int(what[:40]))  # Python reads no number of thousands of digits, and nobody has one
     if not views:
         raise UserError(f"{what}: has no views; choose another number.")
     return np.stack([view.vector for view in views])

@@ -5,12 +5,15 @@ from typing import Any, Literal
 from pydantic import Field
 
 from reid_tracker.config.groups import Settings, setting
+from reid_tracker.motchallenge import MOST_FRAMES, RATES
 
 
 class SourceSettings(Settings):
     """Which frames are taken."""
 
-    fps: float | None = setting(None, "Frames per second; overrides the container's own clock.", gt=0)
+    fps: float | None = setting(
+        None, "Frames per second; overrides the container's own clock.", ge=RATES[0], le=RATES[1]
+    )
     clock: str | None = setting(
         None,
         "When the video began, for the times in a report: 2026-11-29 14:00:05, or file = as the container says; null = "
@@ -19,7 +22,7 @@ class SourceSettings(Settings):
     start: str | int | None = setting(None, "First frame: a number from 1, or a time such as 12.5s or 1:30.")
     end: str | int | None = setting(None, "Last frame, the same way; it is included.")
     stride: int = setting(
-        1, "Take every n-th frame. Raising it is faster but people move further between frames.", ge=1
+        1, "Take every n-th frame. Raising it is faster but people move further between frames.", ge=1, le=MOST_FRAMES
     )
     roi: str | None = setting(
         None, 'Polygon "x1,y1 x2,y2 x3,y3 ..." in px: only detections whose foot point is inside are tracked.'

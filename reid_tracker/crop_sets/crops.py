@@ -1,5 +1,6 @@
 """Sets of crops: which pictures, whose they are, which camera saw them, and which of them ask the queries."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,16 @@ def _number_apart(sets: list[np.ndarray]) -> np.ndarray:
         [np.stack([np.full_like(values, place), values]) for place, values in enumerate(sets)], axis=1
     )
     return np.unique(pairs, axis=1, return_inverse=True)[1]
+
+
+def check_once(crops: CropSet) -> None:
+    """Raise a UserError about a picture that stands under two identities, in one set or in two that were joined."""
+    known: dict[str, int] = {}
+    rows = range(len(crops)) if crops.boxes is None else np.flatnonzero(np.isnan(crops.boxes).all(axis=1))
+    for row in rows:  # a picture that crops are cut from shows many people
+        identity = int(crops.identities[row])
+        if known.setdefault(os.path.normpath(crops.paths[row].absolute()), identity) != identity:
+            raise UserError(f"{crops.paths[row]}: stands under two identities; leave it with one of them.")
 
 
 def split_identities(crops: CropSet, held_out: int | None, seed: int) -> tuple[CropSet, CropSet]:

@@ -1,6 +1,5 @@
 """How sets of crops lie on the disk: one reader for each layout, and `read_crops`, which finds out which it is."""
 
-import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,20 +7,23 @@ from typing import Literal
 
 import numpy as np
 
-from reid_tracker.crop_sets.crops import CropSet, first_per_camera, join_crops
+from reid_tracker.crop_sets.crops import CropSet, check_once, first_per_camera, join_crops
 from reid_tracker.cropping import clip_boxes
 from reid_tracker.errors import UserError
 from reid_tracker.motchallenge import (
     CLASS,
     CONFIDENCE,
     FRAME,
+    FURTHEST,
+    HEIGHT,
     IDENTITY,
     LEFT,
+    MOST,
     VISIBILITY,
     read_rows,
     read_sequence_info,
 )
-from reid_tracker.reading import read_text
+from reid_tracker.reading import read_table, read_text
 
 Part = Literal["train", "test"]
 
@@ -48,7 +50,8 @@ def read_crops(source: str, part: Part = "train", min_visibility: float = 0.5) -
     Raises
     ------
     UserError
-        If there is no such folder or file, it has no known layout or a fault, or the slice leaves nothing.
+        If there is no such folder or file, it has no known layout or a fault, a picture stands under two
+        identities, or the slice leaves nothing.
     """
     match = re.fullmatch(r"(.*?)(?:\[(\d*):(\d*)\])?", source)
     assert match is not None  # the pattern accepts any text
@@ -59,6 +62,7 @@ def read_crops(source: str, part: Part = "train", min_visibility: float = 0.5) -
         crops = _read_folder(path, part, min_visibility)
     else:
         raise UserError(f"{path}: no such folder, and no CSV file.")
+    check_once(crops)
     people = np.unique(crops.identities[crops.identities >= 0])  # -1 is Market-1501's junk
     low, high = (int(text) if text else None for text in match.group(2, 3))
     crops = crops.select(people[low:high])
@@ -193,12 +197,10 @@ def _read_list(path: Path, root: Path) -> CropSet:
 
 def _read_csv(path: Path) -> CropSet:
     """Columns path (relative to the file), identity, and optionally camera and split (query or gallery)."""
-    table = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
-    columns = table.fieldnames or []
+    columns, rows = read_table(path)
     missing = [name for name in ("path", "identity") if name not in columns]
     if missing:
         raise UserError(f"{path}: no column {' and no column '.join(missing)}; the first line names the columns.")
-    rows = list(table)
     for number, row in enumerate(rows, start=2):
         for name in ("path", "identity", *({"camera", "split"} & set(columns))):
             if not (row[name] or "").strip():
@@ -241,6 +243,11 @@ def _read_sequence(folder: Path, min_visibility: float) -> CropSet:
     info, rows = read_sequence_info(folder), read_rows(folder / "gt" / "gt.txt")
     if not info.image_folder.is_dir():
         raise UserError(f"{folder}: no pictures in {info.image_folder.name}/; crops are cut from the pictures.")
+    whole, box = rows[:, :LEFT], rows[:, LEFT : HEIGHT + 1]
+    if not (np.abs(whole) < MOST).all() or (whole % 1 != 0).any() or not (np.abs(box) < FURTHEST).all():
+        raise UserError(
+            f"{folder / 'gt' / 'gt.txt'}: frames and identities must be whole numbers, and boxes in pixels."
+        )
     corner, size = rows[:, LEFT : LEFT + 2], rows[:, LEFT + 2 : LEFT + 4]
     boxes = np.concatenate([corner, corner + size], axis=1)
     clipped, usable = clip_boxes(boxes, info.height, info.width)

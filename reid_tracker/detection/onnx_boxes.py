@@ -13,7 +13,6 @@ Classes have the names in the file's metadata (``names``: JSON, number to name);
 a person is 1.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.offline import silence_runtimes
+from reid_tracker.reading import parse_json
 
 Values = tuple[float, float, float]
 TORCHVISION, RF_DETR = {"boxes", "scores", "labels"}, {"dets", "labels"}
@@ -89,7 +89,7 @@ class OnnxBoxes:
             raise UserError(f"{path}: its input has no size of its own; export it with a fixed one.")
         text = session.get_modelmeta().custom_metadata_map.get("names")
         try:
-            known = {int(number): str(name) for number, name in json.loads(text).items()} if text else {}
+            known = {int(number): str(name) for number, name in parse_json(text).items()} if text else {}
         except (ValueError, AttributeError) as error:
             raise UserError(f"{path}: its names are not JSON, number to name.") from error
         self.names = known or {number: "person" if number == PERSON else str(number) for number in range(CLASSES)}

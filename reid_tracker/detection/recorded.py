@@ -13,6 +13,7 @@ import supervision as sv
 from reid_tracker import motchallenge
 from reid_tracker.detection.detector import usable_boxes
 from reid_tracker.errors import UserError
+from reid_tracker.tracking.checks import are_classes
 
 if TYPE_CHECKING:
     from reid_tracker.video.frames import Frame
@@ -59,7 +60,8 @@ class RecordedDetections:
         if not 0 <= confidence <= 1:
             raise UserError(f"Confidence {confidence:g}: must be between 0 and 1.")
         path = Path(path)
-        columns = _read_npz(path) if path.suffix == ".npz" else _read_text(path)
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is left out below
+            columns = _read_npz(path) if path.suffix == ".npz" else _read_text(path)
         columns["confidence"], note = probability(columns["confidence"])
         if note:
             logger.warning("%s: %s", path, note)
@@ -167,8 +169,10 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         if column.shape != shapes[name] or column.dtype.kind not in "iuf":
             found = f"{column.dtype} {list(column.shape)}"
             raise UserError(f"{path}: {name} must be numbers {list(shapes[name])} beside xyxy, but is {found}.")
+    if "embedding" in columns and not columns["embedding"].shape[1]:
+        raise UserError(f"{path}: embedding has vectors of no number; give one at least, or leave the array out.")
     columns["frame"] = _frame_numbers(columns["frame"], path)
-    if not _are_whole(columns.get("class_id", columns["frame"])):
+    if not are_classes(columns.get("class_id", np.zeros(rows))):
         raise UserError(f"{path}: class_id holds other things than whole numbers; give the classes' numbers.")
     kinds = {"xyxy": np.float32, "embedding": np.float32, "class_id": np.int64}
     return columns | {name: columns[name].astype(kind, copy=False) for name, kind in kinds.items() if name in columns}
@@ -192,19 +196,16 @@ def _of_classes(class_id: np.ndarray | None, classes: Sequence[str | int] | None
 
 
 def _frame_numbers(frame: np.ndarray, path: Path) -> np.ndarray:
-    """Frame numbers as integers, or a `UserError` if they are not whole numbers from 1 on."""
-    if not (_are_whole(frame) and (frame >= 1).all()):
-        raise UserError(f"{path}: frame numbers must be whole and begin at 1.")
+    """Frame numbers as integers, or a `UserError` if they are not whole numbers from 1 on that a video can have."""
+    if not ((frame == np.round(frame)) & (frame >= 1) & (frame <= motchallenge.MOST_FRAMES)).all():
+        raise UserError(f"{path}: frame numbers must be whole and begin at 1; {motchallenge.MOST_FRAMES} is the last.")
     return frame.astype(np.int64)
-
-
-def _are_whole(numbers: np.ndarray) -> bool:
-    return bool((np.isfinite(numbers) & (numbers == np.round(numbers))).all())
 
 
 def _normalise(embedding: np.ndarray, path: Path) -> None:
     """Bring vectors to unit length, in place; a vector without a direction becomes NaN, which means none."""
-    length = np.linalg.norm(embedding, axis=1)
+    with np.errstate(over="ignore"):
+        length = np.linalg.norm(embedding, axis=1)
     length[~(np.isfinite(length) & (length > 0))] = np.nan
     off = ~(np.abs(length - 1) <= UNIT_TOLERANCE)  # NaN too
     embedding[off] /= length[off, None]

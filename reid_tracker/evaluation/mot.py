@@ -10,8 +10,6 @@ Before anything is counted, results are prepared as MOTChallenge prescribes:
 Truth without classes (MOT15, DanceTrack, SportsMOT) skips step 1 and keeps every box whose flag is not 0.
 """
 
-import csv
-import io
 import json
 import logging
 import re
@@ -30,14 +28,16 @@ from reid_tracker.motchallenge import (
     CLASS,
     CONFIDENCE,
     FRAME,
+    FURTHEST,
     HEIGHT,
     IDENTITY,
     LEFT,
+    MOST,
     WIDTH,
     read_rows,
     read_sequence_info,
 )
-from reid_tracker.writing import write_whole
+from reid_tracker.writing import csv_table, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ def prepare(folder: Path, result: Path, benchmark: str | None = None) -> Overlap
         *(truth[:, FRAME].astype(np.int64) - 1, truth[:, IDENTITY].astype(np.int64), truth[:, LEFT : LEFT + 4]),
         *(rows[:, FRAME].astype(np.int64) - 1, rows[:, IDENTITY].astype(np.int64), rows[:, LEFT : LEFT + 4]),
     )
-    keep_truth = truth[:, CONFIDENCE].astype(np.int64) != 0
+    keep_truth = truth[:, CONFIDENCE] != 0
     keep_result = np.ones(len(rows), bool)
     if distractors is not None:
         near = np.flatnonzero(overlaps.iou >= MATCH_IOU - EPSILON)
@@ -265,7 +265,12 @@ def _read_checked(path: Path, length: int) -> np.ndarray:
     finite = np.isfinite(rows[:, : CONFIDENCE + 1]).all(axis=1)
     _refuse(rows, ~finite, path, "is not finite; write numbers in the first 7 columns")
     names = rows[:, [FRAME, IDENTITY]]
-    _refuse(rows, (names % 1 != 0).any(axis=1), path, "is no whole number; write frame and identity as whole numbers")
+    counted = (names % 1 == 0) & (np.abs(names) < MOST)
+    _refuse(
+        rows, ~counted.all(axis=1), path, "is no whole number that counts; write frame and identity as whole numbers"
+    )
+    beyond = (np.abs(rows[:, LEFT : LEFT + 4]) > FURTHEST).any(axis=1)
+    _refuse(rows, beyond, path, "has a box that lies beyond any picture; write left, top, width and height in pixels")
     outside = (rows[:, FRAME] < 1) | (rows[:, FRAME] > length)
     _refuse(
         rows, outside, path, f"is not in the sequence; number frames from 1 to the seqLength in seqinfo.ini, {length}"
@@ -307,8 +312,5 @@ def write_csv(figures: Figures, path: str | Path) -> None:
     UserError
         If the file cannot be written.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["sequence", *next(iter(figures.values()))])
-    table.writerows([name, *values.values()] for name, values in figures.items())
-    write_whole(path, text.getvalue().encode())
+    columns = ("sequence", *next(iter(figures.values())))
+    write_whole(path, csv_table(columns, ([name, *values.values()] for name, values in figures.items())))

@@ -3,7 +3,6 @@
 What is read is told by its ending and content (`read_tracks`); what is written is named (`FORMATS`).
 """
 
-import csv
 import io
 import json
 import re
@@ -23,10 +22,10 @@ from reid_tracker.exchange.tracks import PERSON, Tracks, read_results
 from reid_tracker.inputs import Inputs
 from reid_tracker.motchallenge import MOST_FRAMES, format_row
 from reid_tracker.ownership import claim, source_marks
-from reid_tracker.reading import read_text
+from reid_tracker.reading import parse_json, read_text
 from reid_tracker.video.frames import Source
 from reid_tracker.video.sources import open_source
-from reid_tracker.writing import write_whole
+from reid_tracker.writing import csv_table, write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ def convert(
         if to in FOLDERS:
             place = claimed.begin(output)
             for name, text in FOLDERS[to](tracks, about):
-                write_whole(place / name, text.encode(), private=True)
+                write_whole(place / name, text.encode("utf-8", "replace"), private=True)
         else:
             claimed.write(output, FORMATS[to](tracks, about))
         claimed.complete()
@@ -147,12 +146,8 @@ def _truth_files(tracks: Tracks, video: Video) -> Iterator[tuple[str, str]]:
 
 
 def _write_csv(tracks: Tracks, video: Video) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = tracks.columns()
-    writer.writerow(columns)
-    writer.writerows(zip(*(np.asarray(each).tolist() for each in columns.values()), strict=True))
-    return text.getvalue().encode()
+    return csv_table(columns, zip(*(np.asarray(each).tolist() for each in columns.values()), strict=True))
 
 
 def _write_parquet(tracks: Tracks, video: Video) -> bytes:
@@ -266,14 +261,14 @@ def _write_coco(tracks: Tracks, video: Video) -> bytes:
 def _read_json(path: Path, video: Video) -> Tracks:
     """COCO's is an object with annotations, Label Studio's a list of tasks (or one)."""
     try:
-        content = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        content = parse_json(read_text(path))
+    except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}).") from error
     try:
         if isinstance(content, dict) and "images" in content:
             return Tracks.from_rows(list(_coco_rows(content)), path)
         return Tracks.from_rows(list(_label_studio_rows(content, video, path)), path)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise UserError(f"{path}: neither COCO with track_id nor Label Studio's video boxes ({error!r}).") from error
 
 
@@ -346,8 +341,8 @@ def _label_studio_rows(content: Any, video: Video, path: Path) -> Iterator[list[
             last = following["frame"] if following and one.get("enabled", True) else one["frame"] + 1
             begin = _corners(one)
             end = _corners(following) if following else begin
-            if last > (video.frames or MOST_FRAMES) + 1:
-                raise UserError(f"{path}: frame {last - 1} lies behind the video's last one.")
+            if not 1 <= one["frame"] <= last <= (video.frames or MOST_FRAMES) + 1:
+                raise UserError(f"{path}: frame {one['frame']} or {last - 1} is none of the video's.")
             for frame in range(one["frame"], last):
                 part = (frame - one["frame"]) / max(last - one["frame"], 1)
                 yield [frame, identity, *((begin + part * (end - begin)) * share).tolist(), 1.0, label]
@@ -371,14 +366,14 @@ def _yolo_files(tracks: Tracks, video: Video) -> Iterator[tuple[str, str]]:
         )
     for number, found in lines.items():
         yield f"{video.name}_{number}.txt", "".join(found)
-    yield "classes.txt", "".join(f"{name}\n" for name in labels)
+    yield "classes.txt", "".join(f"{' '.join(name.split())}\n" for name in labels)  # a line each
 
 
 def _read_yolo(folder: Path, video: Video) -> Tracks:
     if not video.width:
         raise UserError(f"{folder}: YOLO labels give boxes as shares of the picture; name the video with --video.")
     named = folder / "classes.txt"
-    labels = read_text(named).split("\n") if named.is_file() else [PERSON]
+    labels = read_text(named).rstrip("\n").split("\n") if named.is_file() else [PERSON]
     files = [each for each in sorted(folder.glob("*.txt")) if each != named]
     if not files:
         raise UserError(f"{folder}: no labels there; a file a frame, NAME_1.txt, is looked for.")
@@ -391,12 +386,15 @@ def _read_yolo(folder: Path, video: Video) -> Tracks:
                 raise UserError(f"{file}: not a frame's labels with identities (class x y w h [confidence] id).")
             try:
                 kind, x, y, width, height = (float(each) for each in fields[:5])
+                identity = float(fields[-1])
+                if not (kind >= 0 and kind.is_integer() and identity.is_integer()):
+                    raise ValueError
                 left, top = (x - width / 2) * video.width, (y - height / 2) * video.height
                 corners = (left, top, left + width * video.width, top + height * video.height)
                 label = labels[int(kind)] if int(kind) < len(labels) else str(int(kind))
                 confidence = float(fields[5]) if len(fields) == 7 else 1.0
-                rows.append([int(number[1]), int(float(fields[-1])), *corners, confidence, label])
-            except (ValueError, OverflowError) as error:
+                rows.append([int(number[1]), identity, *corners, confidence, label])
+            except ValueError as error:
                 raise UserError(f"{file}: {line.strip()[:80]!r} are no labels.") from error
     return Tracks.from_rows(rows, folder)
 

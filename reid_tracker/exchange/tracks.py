@@ -1,6 +1,5 @@
 """The tracks of a finished run as one table, read from what it wrote."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,13 +8,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reid_tracker.errors import UserError
-from reid_tracker.motchallenge import CONFIDENCE, FRAME, HEIGHT, IDENTITY, LEFT, MOST_FRAMES, WIDTH, read_rows
-from reid_tracker.reading import read_text
+from reid_tracker.motchallenge import (
+    CONFIDENCE,
+    FRAME,
+    FURTHEST,
+    HEIGHT,
+    IDENTITY,
+    LEFT,
+    MOST,
+    MOST_FRAMES,
+    WIDTH,
+    read_rows,
+)
+from reid_tracker.reading import parse_json, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PERSON = "person"
+LATEST = 1e15  # s, as of a tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +77,17 @@ class Tracks:
         except (TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{where}: a frame, identity, box or confidence is not a number.") from error
         whole = numbers[:, :2]
-        if not np.isfinite(numbers).all() or (whole != whole.round()).any() or (abs(whole) >= 2**53).any():
+        if not np.isfinite(numbers).all() or (whole != whole.round()).any() or (abs(whole) >= MOST).any():
             raise UserError(f"{where}: frames and identities must be whole numbers, and boxes finite.")
         frame = numbers[:, 0].astype(np.int64)
         if frame.size and not 1 <= frame.min() <= frame.max() <= MOST_FRAMES:
             raise UserError(f"{where}: frame {frame.min()} or {frame.max()} cannot be; they count from 1.")
+        if (abs(numbers[:, 2:6]) > FURTHEST).any():
+            raise UserError(f"{where}: a box lies beyond any picture.")
         if (numbers[:, 4:6] < numbers[:, 2:4]).any():
             raise UserError(f"{where}: a box ends before it begins.")
+        if (abs(seconds) > LATEST).any():
+            raise UserError(f"{where}: {np.nanmax(abs(seconds)):g} is no time in seconds; the most is {LATEST:g}.")
         order = np.argsort(frame, kind="stable")
         identity = numbers[:, 1].astype(np.int64)
         labels = [str(row[7]) if len(row) > 7 and row[7] else PERSON for row in rows]
@@ -127,7 +142,9 @@ def read_results(path: Path | str) -> Tracks:
     rows = read_rows(path)
     confidence = rows[:, [CONFIDENCE]] if rows.shape[1] > CONFIDENCE else np.ones((len(rows), 1))
     corners = rows[:, LEFT : LEFT + 2]
-    boxes = np.hstack([rows[:, [FRAME, IDENTITY]], corners, corners + rows[:, [WIDTH, HEIGHT]], confidence])
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+        ends = corners + rows[:, [WIDTH, HEIGHT]]
+    boxes = np.hstack([rows[:, [FRAME, IDENTITY]], corners, ends, confidence])
     return Tracks.from_rows(boxes.tolist(), path)
 
 
@@ -135,7 +152,7 @@ def _json_rows(path: Path, names: dict[int, str]) -> Iterator[tuple[Any, ...]]:
     """Rows for `Tracks.from_rows`; what identities are called goes to ``names``."""
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         try:
-            frame = json.loads(line)
+            frame = parse_json(line)
             for track in frame["tracks"]:
                 confidence = 1.0 if track["confidence"] is None else track["confidence"]
                 about = (track.get("class"), frame["timestamp"], track.get("tracklet"))

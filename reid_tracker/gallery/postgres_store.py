@@ -34,6 +34,7 @@ from reid_tracker.gallery.store import (
     check_vectors,
     chosen_views,
     clean_name,
+    clean_source,
     shown,
     unknown_number,
 )
@@ -480,11 +481,6 @@ def _floats(vectors: Sequence[bytes]) -> np.ndarray:
     length = len(vectors[0]) if vectors else 4
     numbers = np.frombuffer(b"".join(vectors), np.uint8).reshape(len(vectors), length)[:, 4:]
     return np.ascontiguousarray(numbers).view(">f4").astype(np.float32)
-
-
-def clean_source(text: str) -> str:
-    """A source's name as PostgreSQL can keep it: without NUL and halves of characters."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _read(url: str) -> tuple[str, str, str]:

@@ -30,10 +30,12 @@ from reid_tracker.gallery.store import (
     Person,
     Sighting,
     View,
+    can_be,
     check_model,
     check_vectors,
     chosen_views,
     clean_name,
+    clean_source,
     unknown_number,
 )
 from reid_tracker.gallery.views import choose_varied
@@ -127,7 +129,7 @@ class SqliteGallery:
 
     def person(self, number: int) -> Person:
         """One of them."""
-        found = self._people("WHERE number = ?", number)
+        found = self._people("WHERE number = ?", number) if can_be(number) else []
         if not found:
             raise self._unknown(number)
         return found[0]
@@ -135,7 +137,7 @@ class SqliteGallery:
     def views(self, number: int) -> list[View]:
         """Someone's views, the oldest first."""
         with self._file.lock, self._file.reading():
-            rows = self._rows(number)
+            rows = self._rows(number) if can_be(number) else []
             if not rows:
                 self.person(number)
             return self._views_of(number, rows)
@@ -155,9 +157,8 @@ class SqliteGallery:
     def name(self, number: int, text: str) -> None:
         """Name someone; an empty text takes the name away."""
         with self.alone():
-            changed = self._file.run("UPDATE people SET name = ? WHERE number = ?", (clean_name(text) or None, number))
-            if not changed.rowcount:
-                raise self._unknown(number)
+            self.person(number)
+            self._file.run("UPDATE people SET name = ? WHERE number = ?", (clean_name(text) or None, number))
 
     def merge(self, number: int, other: int, *, batch: float = 0.0, for_good: bool = False) -> None:
         """Make ``other`` part of ``number``."""
@@ -253,7 +254,9 @@ class SqliteGallery:
         with self._file.lock, self._file.reporting():
             run = self._file.run
             found = [
-                run("SELECT number, became FROM gone WHERE number = ?", (int(each),)).fetchone() for each in numbers
+                run("SELECT number, became FROM gone WHERE number = ?", (int(each),)).fetchone()
+                for each in numbers
+                if can_be(each)
             ]
         return dict(row for row in found if row)
 
@@ -371,7 +374,7 @@ class SqliteGallery:
             vector = np.ascontiguousarray(view.vector, np.float32).tobytes()
             self._file.run(
                 "INSERT INTO views (number, vector, crop, source, time, quality) VALUES (?, ?, ?, ?, ?, ?)",
-                (number, vector, crop, view.source, view.time, view.quality),
+                (number, vector, crop, clean_source(view.source), view.time, view.quality),
             )
 
     def _drop(self, number: int, rows: Sequence[Any]) -> None:

@@ -219,6 +219,11 @@ def chosen_views(number: int, views: Sequence[int], count: int) -> list[int]:
     return chosen
 
 
+def can_be(number: int) -> bool:
+    """Whether a database can hold this as somebody's number."""
+    return -(1 << 63) <= number < 1 << 63
+
+
 def unknown_number(where: object, number: int, became: int | None) -> UserError:
     """The error of a number that a gallery does not have."""
     merged = f"; it is part of {became} now" if became else ""
@@ -233,6 +238,11 @@ def check_model(where: object, known: Model, given: Model | None) -> None:
             "cannot be compared; use that model or another gallery, or let 'reid-tracker gallery re-describe' describe "
             "its crops with this one."
         )
+
+
+def clean_source(text: str) -> str:
+    """A source's name as databases can keep it: without NUL and bytes that are no text."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def clean_name(text: str) -> str:

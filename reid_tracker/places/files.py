@@ -168,7 +168,9 @@ def _points(points: Any, least: int, most: int, what: str) -> np.ndarray:
     if not numbers or not least <= len(points) <= most:
         count = "two points" if most == 2 else f"{least} to {most} corners"
         raise UserError(f"{what}: must be {count}, each [x, y] in px.")
-    array: np.ndarray = np.array(points, dtype=np.float32)
-    if not np.isfinite(array).all() or np.abs(array).max() > FURTHEST or (array == array[0]).all():
+    # Compared before they are NumPy's, which holds fewer numbers.
+    within = all(abs(value) <= FURTHEST for point in points for value in point)
+    array: np.ndarray | None = np.array(points, dtype=np.float32) if within else None
+    if array is None or (array == array[0]).all():
         raise UserError(f"{what}: lies outside of any picture or is a mere point.")
     return array

@@ -19,7 +19,7 @@ from reid_tracker.report.run import Reports
 from reid_tracker.report.visits import VisitLog
 from reid_tracker.tracking.bridge import measured
 from reid_tracker.video.sinks import FrameResult
-from reid_tracker.video.sources import open_source
+from reid_tracker.video.sources import check_fps, open_source
 
 
 def report(
@@ -66,8 +66,7 @@ def report(
         If something is missing, not what it should be, or would be written over.
     """
     results = Path(results)
-    if fps is not None and not 0 < fps < np.inf:
-        raise UserError(f"--fps {fps:g}: must be more than 0.")
+    check_fps(fps)
     source = open_source(video, fps=fps) if video is not None else None
     tracks = read_tracks(results, Video.of(source) if source else None)
     if source is None and fps is None and np.isnan(tracks.seconds).any():

@@ -78,7 +78,7 @@ def make_page(log: VisitLog, title: str, about: dict[str, str]) -> bytes:
         doubts=[(_question(each), each) for each in log.doubts()],
         about=about | ({"began": log.began.isoformat(" ", "seconds")} if log.began else {}),
     )
-    return text.encode()
+    return text.encode("utf-8", "replace")  # the name of a video may hold bytes that are no text
 
 
 def _question(doubt: Doubt) -> str:

@@ -1,15 +1,13 @@
 """What a report is made of: where everyone was and when, their best pictures, and who entered which place."""
 
-import csv
-import io
 from array import array
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import accumulate
-from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +19,7 @@ from reid_tracker.review.doubts import Doubt, Timeline, find_doubts
 from reid_tracker.tracking import costs
 from reid_tracker.tracking.bridge import measured
 from reid_tracker.video.sinks import SMALLEST_CROP, FrameResult
+from reid_tracker.writing import csv_table
 
 # Where someone is, is kept so often, s, in the log of a tracklet.
 EVERY_SECONDS = 0.2
@@ -308,14 +307,13 @@ class VisitLog:
             about = each.visits, "; ".join(each.places), doubtful[each.number]
             rows.append([each.number, each.name, *moments, *about, *at])
         columns = ("number", "name", "first_seen_s", "last_seen_s", "in_view_s", "visits", "places", "doubts")
-        return _table((*columns, "first_seen_at", "last_seen_at"), rows)
+        return csv_table((*columns, "first_seen_at", "last_seen_at"), rows)
 
     def _at(self, seconds: float) -> str:
-        """A moment by the clock on the wall, empty where that is not known or lies outside the calendar."""
-        try:
+        """A moment by the clock on the wall, empty where that is not known, or beyond the calendar."""
+        with suppress(OverflowError):
             return (self.began + timedelta(seconds=seconds)).isoformat(" ", "seconds") if self.began else ""
-        except OverflowError:
-            return ""
+        return ""
 
     def visits_table(self) -> bytes:
         """``<name>_visits.csv``."""
@@ -326,13 +324,4 @@ class VisitLog:
             at = self._at(each.entered), self._at(each.left)
             rows.append([each.number, self.name_of(each.number), each.place, *moments, dwell, each.direction, *at])
         columns = ("number", "name", "place", "entered_s", "left_s", "dwell_s", "direction")
-        return _table((*columns, "entered_at", "left_at"), rows)
-
-
-def _table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    # A name that begins as a formula does would be run by a spreadsheet.
-    writer.writerows([f"'{cell}" if str(cell)[:1] in ("=", "+", "-", "@") else cell for cell in row] for row in rows)
-    return text.getvalue().encode()
+        return csv_table((*columns, "entered_at", "left_at"), rows)

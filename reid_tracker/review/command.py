@@ -1,7 +1,5 @@
 """What ``reid-tracker review`` does: the page, the list of changes, and corrected results."""
 
-import csv
-import io
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -29,6 +27,7 @@ from reid_tracker.video.frames import Frame, Source
 from reid_tracker.video.sinks import FrameResult, JsonLinesSink, MotSink, Sink
 from reid_tracker.video.sources import open_source
 from reid_tracker.video.video_sink import VideoSink
+from reid_tracker.writing import csv_table
 
 if TYPE_CHECKING:
     from reid_tracker.appearance.embedder import Embedder
@@ -229,11 +228,7 @@ class Review:
                 for frame, here in replay(tracks, frames_for(tracks, self._source) if render else self._frames()):
                     for sink in sinks:
                         sink.write(FrameResult(frame, here, here))
-            text = io.StringIO()
-            table = csv.writer(text, lineterminator="\n")
-            table.writerow(("identity", "decision", "name"))
-            table.writerows(review_table(self.reviewed))
-            claimed.write(self._table, text.getvalue().encode())
+            claimed.write(self._table, csv_table(("identity", "decision", "name"), review_table(self.reviewed)))
             claimed.complete()
         return files
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.tracks import Tracks
-from reid_tracker.reading import read_text
+from reid_tracker.reading import parse_json, read_text
 
 LONGEST_NAME, LONGEST_TEXT = 64, 200
 DROPPED = np.iinfo(np.int64).min  # instead of an identity: tools count theirs from 0 or 1, and some below
@@ -145,6 +145,8 @@ class Reviewed:
         self.names.pop(identity, None)
 
     def _keep(self, doubt: str) -> None:
+        if not doubt.isprintable():
+            raise UserError("There is no such doubt.")
         self.kept.add(doubt)
 
     def _rows(self, identity: int) -> np.ndarray:
@@ -162,8 +164,8 @@ class Reviewed:
             If it cannot be read, or is not a review of these tracks.
         """
         try:
-            changes = json.loads(read_text(path))["edits"]
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            changes = parse_json(read_text(path))["edits"]
+        except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path}: not a review (<name>_review.json).") from error
         if not isinstance(changes, list):
             raise UserError(f"{path}: not a review (<name>_review.json).")

@@ -13,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 # Frames further apart than this, s, and than so many of the stated frame rate, look like milliseconds.
 FAR_APART, MANY_FRAMES = 10.0, 100
+# Of a class's number; stores keep it in 32 bits.
+MOST_CLASSES = 1 << 31
 # Boxes that never reach beyond this many px look like shares of the picture.
 SHARE = 2.0
 
@@ -32,7 +34,7 @@ def check(detections: Any, timestamp: Any, image: Any) -> None:
             "where known confidence and class."
         )
     class_id = detections.class_id
-    if class_id is not None and not _whole(np.asarray(class_id)):
+    if class_id is not None and not are_classes(np.asarray(class_id)):
         raise UserError("class_id holds other things than whole numbers; give the classes' numbers.")
     if timestamp is not None and (isinstance(timestamp, bool) or not isinstance(timestamp, Real)):
         hint = "; name the picture: image=..." if isinstance(timestamp, np.ndarray) else ""
@@ -59,11 +61,14 @@ def from_array(rows: np.ndarray, embedding: Any = None) -> sv.Detections:
             "confidence, class."
         )
     columns = np.zeros((0, 6)) if empty else rows.astype(np.float64)
-    found = sv.Detections(columns[:, :4].astype(np.float32), data={"row": np.arange(len(columns))})
+    with np.errstate(over="ignore"):
+        boxes = columns[:, :5].astype(np.float32)
+    boxes[~np.isfinite(boxes[:, :4]).all(axis=1), :4] = 0  # no box, as NaN is, which supervision refuses
+    found = sv.Detections(boxes[:, :4], data={"row": np.arange(len(columns))})
     if columns.shape[1] > 4:
-        found.confidence = columns[:, 4].astype(np.float32)
+        found.confidence = boxes[:, 4]
     if columns.shape[1] > 5:
-        if not _whole(columns[:, 5]):
+        if not are_classes(columns[:, 5]):
             raise UserError("class_id holds other things than whole numbers; give the classes' numbers.")
         found.class_id = columns[:, 5].astype(np.int64)
     if embedding is not None:
@@ -77,10 +82,12 @@ def from_array(rows: np.ndarray, embedding: Any = None) -> sv.Detections:
     return found
 
 
-def _whole(class_id: np.ndarray) -> bool:
-    return class_id.dtype.kind in "iu" or (
-        class_id.dtype.kind == "f" and bool((np.isfinite(class_id) & (class_id == np.round(class_id))).all())
-    )
+def are_classes(numbers: np.ndarray) -> bool:
+    """Whether these are whole numbers such as classes have."""
+    if numbers.dtype.kind not in "iuf":
+        return False
+    within = (numbers > -MOST_CLASSES) & (numbers < MOST_CLASSES)
+    return bool((within & (numbers == np.round(numbers))).all())
 
 
 class Notes:

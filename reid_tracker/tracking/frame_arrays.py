@@ -1,5 +1,7 @@
 """One frame's detections as plain arrays."""
 
+from typing import Any
+
 import numpy as np
 import supervision as sv
 
@@ -42,11 +44,12 @@ class FrameArrays:
     Raises
     ------
     UserError
-        If the embeddings are not one row per detection.
+        If the embeddings are not one row per detection, of one number at least.
     """
 
     def __init__(self, detections: sv.Detections) -> None:
-        xyxy = np.asarray(detections.xyxy, dtype=np.float32).reshape(-1, 4)
+        with np.errstate(over="ignore"):  # infinite ones are left out
+            xyxy = np.asarray(detections.xyxy, dtype=np.float32).reshape(-1, 4)
         confidence = detections.confidence
         confidence = np.ones(len(xyxy)) if confidence is None else np.asarray(confidence, dtype=np.float64)
         usable = np.isfinite(xyxy).all(axis=1) & (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1) & np.isfinite(confidence)
@@ -61,9 +64,7 @@ class FrameArrays:
         self.cut = self.near = np.zeros(len(self.xyxy), dtype=bool)
         self.embedding: np.ndarray | None = None
         if "embedding" in detections.data and len(xyxy):
-            embedding = np.asarray(detections.data["embedding"], dtype=np.float32)
-            if embedding.ndim != 2 or len(embedding) != len(xyxy):
-                raise UserError(f"embeddings have the shape {embedding.shape}: one row per detection is needed.")
+            embedding = _vectors(detections.data["embedding"], len(xyxy))
             self.embedding = _unit_or_none(embedding if usable.all() else embedding[self.row])
         self._coverage: np.ndarray | None = None
         self._good: np.ndarray | None = None
@@ -89,6 +90,20 @@ class FrameArrays:
                 (self.coverage < costs.MOST_COVERED) & seen & tall & (self.confidence >= settings.high_confidence)
             )
         return self._good
+
+
+def _vectors(given: Any, count: int) -> np.ndarray:
+    """Vectors as float32 [N, D]; UserError if they are not one row for each of so many boxes."""
+    try:
+        with np.errstate(over="ignore"):  # an infinite one means none
+            vectors = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError("embeddings are no array of numbers: one row per detection is needed.") from error
+    if vectors.ndim != 2 or len(vectors) != count or not vectors.shape[1]:
+        raise UserError(
+            f"embeddings have the shape {vectors.shape}: one row per detection is needed, of one number at least."
+        )
+    return vectors
 
 
 def _unit_or_none(vectors: np.ndarray) -> np.ndarray:

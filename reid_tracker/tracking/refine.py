@@ -11,7 +11,6 @@ How alike one person's crops and strangers' are is learned from the video first:
 Without vectors nothing is split or linked: motion alone joins strangers as often as not.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +22,7 @@ import supervision as sv
 
 from reid_tracker.config import RefineSettings
 from reid_tracker.errors import UserError
+from reid_tracker.reading import parse_json, read_text
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.association import REACH_SLACK, WALKING_SPEED
@@ -214,12 +214,10 @@ def read_refused(path: Path) -> list[Join]:
         If it cannot be read, or is no such report.
     """
     try:
-        joins = json.loads(path.read_text(encoding="utf-8"))["joins"]
+        joins = parse_json(read_text(path))["joins"]
         names = ("number", "following", "ended", "began")
         return [Join(*(float(each[name]) for name in names)) for each in joins if each.get("refused", False)]  # type: ignore[arg-type]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: not a report of --refine (<name>_refined.json).") from error
 
 

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from reid_tracker.errors import UserError
+from reid_tracker.reading import parse_json
 
 FORMAT = "reid_tracker.state/1"
 
@@ -71,7 +72,7 @@ class TrackerState:
             raise UserError(f"{path}: no such file.")
         try:
             with safe_open(path, framework="np") as file:
-                header = json.loads((file.metadata() or {}).get("header", "{}"))
+                header = parse_json((file.metadata() or {}).get("header", "{}"))
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (SafetensorError, OSError, ValueError, TypeError) as error:
             raise UserError(f"{path}: not a readable state of a tracker ({error}).") from error

@@ -105,8 +105,8 @@ class Tracker:
         statistics: CosineStatistics | None = None,
         memory: IdentityMemory | None = None,
     ) -> None:
-        if not (np.isfinite(frame_rate) and frame_rate > 0):
-            raise UserError(f"frame_rate cannot be {frame_rate}: it must be above 0.")
+        if not 1 / LATEST <= frame_rate <= LATEST:
+            raise UserError(f"frame_rate cannot be {frame_rate}: it must be between {1 / LATEST:g} and {LATEST:g}.")
         self.settings = settings or TrackerSettings()
         self.frame_rate = float(frame_rate)
         self.time: float | None = None

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from reid_tracker.errors import UserError
+from reid_tracker.motchallenge import MOST_FRAMES
 from reid_tracker.video.clock import Clock
 from reid_tracker.video.upright import fit
 
 DEFAULT_FPS = 25.0
 """Frames per second of a folder of pictures unless stated otherwise."""
+LONGEST = 40  # characters of a frame's number or a time: hundreds of digits make an infinite one
 # One frame as a reader sees it: index, seconds (None: not told), and how to get its pixels if they are wanted.
 Load = Callable[[], np.ndarray | None]
 Read = tuple[int, float | None, Load]
@@ -55,8 +57,8 @@ class Cut:
     @classmethod
     def parse(cls, start: str | int | None, end: str | int | None, stride: int) -> "Cut":
         """From what a user wrote; UserError where that is impossible."""
-        if stride < 1:
-            raise UserError(f"stride {stride}: must be 1 (every frame) or more.")
+        if not 1 <= stride <= MOST_FRAMES:
+            raise UserError(f"stride {stride}: must be between 1 (every frame) and {MOST_FRAMES}.")
         first, last = parse_bound(start, "start"), parse_bound(end, "end")
         if first and last and type(first) is type(last) and first > last:
             raise UserError(f"start {start} lies after end {end}; swap them.")
@@ -196,12 +198,12 @@ def parse_bound(value: str | int | None, name: str) -> int | float | None:
     if value is None:
         return None
     text = str(value).strip()
-    if text.isdecimal():
+    if text.isdecimal() and len(text) < LONGEST:
         if int(text) < 1:
             raise UserError(f"{name} {value}: frame numbers begin at 1.")
         return int(text)
     match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)(s?)", text)
-    if not match or not (match[4] or match[2]):
+    if not match or not (match[4] or match[2]) or len(text) > LONGEST:
         raise UserError(f'{name} {value}: give a frame number (100), seconds ("12.5s") or a clock time ("1:30").')
     hours, minutes, seconds = (float(part or 0) for part in match.groups()[:3])
     return hours * 3600 + minutes * 60 + seconds

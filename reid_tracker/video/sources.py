@@ -1,12 +1,11 @@
 """Opening what frames come from: video files, folders of pictures, MOTChallenge sequences."""
 
 import glob
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from reid_tracker.errors import UserError
-from reid_tracker.motchallenge import read_sequence_info
+from reid_tracker.motchallenge import RATES, read_sequence_info
 from reid_tracker.urls import is_url, masked
 from reid_tracker.video.film import Film
 from reid_tracker.video.folders import IMAGE_ENDINGS, Pictures, list_files, natural_key, number_pictures
@@ -49,8 +48,7 @@ def open_source(
     """
     _refuse_stream(path)
     path = Path(path).expanduser()
-    if fps is not None and not 0 < fps < math.inf:
-        raise UserError(f"fps {fps}: must be a positive number.")
+    check_fps(fps)
     cut = Cut.parse(start, end, stride)
     if not path.exists():
         raise UserError(f"{path}: no such file or folder.")
@@ -68,6 +66,12 @@ def open_source(
             f"{source.name} is a folder of pictures: using {DEFAULT_FPS:g} fps; give --fps to change it."
         )
     return source
+
+
+def check_fps(fps: float | None) -> None:
+    """Raise a UserError about a number of frames per second that no camera has; None is passed over."""
+    if fps is not None and not RATES[0] <= fps <= RATES[1]:
+        raise UserError(f"fps {fps:g}: must be between {RATES[0]:g} and {RATES[1]:g}.")
 
 
 def expand_sources(patterns: Sequence[str | Path]) -> list[Path]:

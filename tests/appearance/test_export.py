@@ -101,6 +101,13 @@ def test_a_foreign_network_without_header(tmp_path: Path) -> None:
     np.testing.assert_allclose(foreign(crops), means / np.linalg.norm(means, axis=1, keepdims=True), atol=1e-5)
     assert foreign.header == {"input_size": [64, 32]} and foreign.dimension == 3
     assert Embedder(path).statistics is None and foreign.hash == model_hash(path)
+    onnx = pytest.importorskip("onnx")
+    for header in ("made by hand", "[1]", "[" * 100_000):
+        other = onnx.load(path)
+        onnx.helper.set_model_props(other, {"header": header})
+        onnx.save(other, tmp_path / "other.onnx")
+        with pytest.raises(UserError, match=r"other\.onnx: its header is none"):
+            ExportedNetwork(tmp_path / "other.onnx")
 
 
 @pytest.mark.needs_data

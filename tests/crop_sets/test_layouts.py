@@ -8,6 +8,7 @@ import pytest
 from reid_tracker.crop_sets.crops import load_images
 from reid_tracker.crop_sets.layouts import read_crops
 from reid_tracker.errors import UserError
+from reid_tracker.training.command import train
 
 DATA = os.environ.get("REID_TRACKER_DATA")
 
@@ -116,12 +117,29 @@ def test_a_csv_names_its_pictures(tmp_path: Path) -> None:
         ("path,identity,split\n1.png,2,test\n", "line 2: split is 'test'"),
         ("path,identity\n1.png,-1\n", "no identity is left"),
         ("path,identity\n", "no identity is left"),
+        ("path,identity\n1.png," + "x" * 200_000, "line 2 is not of a table"),
+        ("x" * 200_000, "line 1 is not of a table"),
     ],
+    ids=lambda text: text[:40],
 )
 def test_faults_of_a_csv_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "set.csv").write_text(text)
     with pytest.raises(UserError, match=rf"set\.csv.*{message}"):
         read_crops(str(tmp_path / "set.csv"))
+
+
+def test_a_picture_is_of_one_person(tmp_path: Path) -> None:
+    table, other = tmp_path / "set.csv", tmp_path / "other.csv"
+    table.write_text("path,identity\na.png,1\nb.png,1\na.png,1\nc.png,2\n")
+    assert len(read_crops(str(table))) == 4
+    table.write_text("path,identity\na.png,1\nb.png,1\nc/../a.png,2\n")
+    with pytest.raises(UserError, match=r"a\.png: stands under two identities"):
+        read_crops(str(table))
+    # In two sets two people are meant, also where they have one number.
+    table.write_text("path,identity\na.png,1\nb.png,2\n")
+    other.write_text("path,identity\na.png,1\n")
+    with pytest.raises(UserError, match=r"a\.png: stands under two identities"):
+        train([str(table), str(other)], tmp_path / "model")
 
 
 def sequence(folder: Path, rows: list[str], frames: int = 2) -> Path:
@@ -159,6 +177,14 @@ def test_a_motchallenge_sequence_is_cut_from_its_truth(tmp_path: Path) -> None:
     sequence(tmp_path / "B", ["1,7,20,0,10,20,1,-3.1,-7.2,0", "1,8,20,0,10,20,0,-3.1,-7.2,0"])
     both = read_crops(str(tmp_path))
     np.testing.assert_array_equal(both.identities, [0, 0, 1, 2])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("row", ["nan,7,20,0,10,20", "1e300,7,20,0,10,20", "1,7.5,20,0,10,20", "1,7,20,0,inf,20"])
+def test_a_truth_of_what_cannot_be_is_refused(tmp_path: Path, row: str) -> None:
+    folder = sequence(tmp_path / "A", ["1,7,20,0,10,20,1,1,1.0", f"{row},1,1,1.0"])
+    with pytest.raises(UserError, match=r"gt\.txt: frames and identities must be whole numbers, and boxes in pixels"):
+        read_crops(str(folder))
 
 
 def test_a_sequence_without_pictures_is_refused(tmp_path: Path) -> None:
@@ -208,10 +234,9 @@ def test_parts_of_a_set_are_no_people_and_each_can_be_read(tmp_path):
 
 
 def test_names_are_names_unless_all_are_plain_numbers(tmp_path):
-    write_picture(tmp_path / "a.jpg")
-
     def read(*names):
-        (tmp_path / "set.csv").write_text("path,identity,notes\n" + "".join(f"a.jpg,{name},\n" for name in names))
+        rows = (f"{number}.jpg,{name},\n" for number, name in enumerate(names))
+        (tmp_path / "set.csv").write_text("path,identity,notes\n" + "".join(rows))
         return read_crops(str(tmp_path / "set.csv")).identities.tolist()
 
     assert len(set(read("1_12", "11_2", "112", "01", "1"))) == 5

@@ -98,17 +98,22 @@ def test_an_empty_file_is_a_video_without_anyone(tmp_path: Path) -> None:
     assert len(recorded.detect(at(1))) == 0
 
 
+@pytest.mark.filterwarnings("error")
 def test_unusable_boxes_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    boxes = np.array([BOX, [np.nan, 0, 1, 1], [5, 5, 5, 9], [9, 5, 5, 9]])
+    boxes = np.array([BOX, [np.nan, 0, 1, 1], [5, 5, 5, 9], [9, 5, 1e300, 9]])
     path = write_npz(tmp_path / "a.npz", frame=np.ones(4), xyxy=boxes, confidence=np.full(4, 0.9))
+    text = "".join(f"1,-1,{left},{top},{right - left},{bottom - top},0.9\n" for left, top, right, bottom in boxes)
+    (tmp_path / "det.txt").write_text(text)
+    assert RecordedDetections(tmp_path / "det.txt").detect(at(1)).xyxy.tolist() == [BOX]
     with caplog.at_level(logging.WARNING):
         recorded = RecordedDetections(path)
     assert recorded.detect(at(1)).xyxy.tolist() == [BOX]
     assert "3 boxes" in caplog.text
 
 
+@pytest.mark.filterwarnings("error")
 def test_vectors_are_brought_to_unit_length(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    vectors = np.array([[3, 4], [1, 0], [0, 0], [np.nan, 1], [np.inf, 1]])
+    vectors = np.array([[3, 4], [1, 0], [0, 0], [np.nan, 1], [1e300, 1]])
     path = write_npz(
         tmp_path / "a.npz",
         frame=np.ones(5),
@@ -139,6 +144,8 @@ def test_what_is_done_to_a_result_does_not_reach_the_record(tmp_path: Path) -> N
         ({"frame": np.array([0, 1])}, "begin at 1"),
         ({"frame": np.array([1.0, 1.5])}, "whole"),
         ({"frame": np.array([1.0, np.nan])}, "whole"),
+        ({"frame": np.array([1.0, 1e300])}, "whole"),
+        ({"frame": np.array([1, 2**64 - 1], np.uint64)}, "is the last"),
         ({"frame": np.array([1])}, "frame must be"),
         ({"xyxy": np.ones((2, 5))}, "xyxy must be"),
         ({"xyxy": np.ones(4)}, "must be numbers"),
@@ -146,10 +153,14 @@ def test_what_is_done_to_a_result_does_not_reach_the_record(tmp_path: Path) -> N
         ({"confidence": np.array(["a", "b"])}, "confidence must be"),
         ({"confidence": np.ones((2, 1))}, "confidence must be"),
         ({"class_id": np.array([1, 2, 3])}, "class_id must be"),
-        ({"class_id": np.array([0, np.nan])}, "class_id holds other things than whole numbers"),
+        ({"class_id": np.array([1, np.nan])}, "class_id holds other things"),
+        ({"class_id": np.array([1, 1.5])}, "class_id holds other things"),
+        ({"class_id": np.array([1, 1e300])}, "class_id holds other things"),
+        ({"class_id": np.array([1, 2**64 - 1], np.uint64)}, "class_id holds other things"),
         ({"embedding": np.ones((3, 8))}, "embedding must be"),
         ({"embedding": np.ones(2)}, "embedding must be"),
         ({"embedding": np.ones((2, 8, 1))}, "embedding must be"),
+        ({"embedding": np.ones((2, 0))}, "vectors of no number"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, changes: dict, message: str) -> None:

@@ -212,6 +212,7 @@ def test_one_sequence_folder_takes_a_folder_of_results(tmp_path):
     assert evaluate_mot(folder, tmp_path)["walk"]["MOTA"] == 1
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -223,6 +224,9 @@ def test_one_sequence_folder_takes_a_folder_of_results(tmp_path):
         (box(3, 1, width=0), "identity 1 in frame 3 has no width or height; leave"),
         (box(3, 1, width=-5), "identity 1 in frame 3 has no width or height"),
         ("3,1.5,0,0,100,100,1,-1,-1,-1", "identity 1.5 in frame 3 is no whole number"),
+        ("3,1e300,0,0,100,100,1,-1,-1,-1", r"identity 1e\+300 in frame 3 is no whole number"),
+        (box(3, 1, left=1.7e308, width=1.7e308), "identity 1 in frame 3 has a box that lies beyond any picture"),
+        (box(3, 1, left=-1e10), "identity 1 in frame 3 has a box that lies beyond any picture"),
         ("3.5,1,0,0,100,100,1,-1,-1,-1", "identity 1 in frame 3.5 is no whole number"),
         (box(3, 1, tail="1,3,-1,-1"), r"identity 1 in frame 3 is of another class .* leave other classes out"),
         ("3,one,0,0,100,100,1,-1,-1,-1", "line 2 is not numbers"),
@@ -233,10 +237,12 @@ def test_a_result_that_cannot_be_evaluated_is_refused_by_row(evaluate, row, mess
         evaluate([truth_box(1, 1)], [box(2, 1), row])
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("row", "options", "message"),
     [
         (truth_box(1, 1), {}, r"gt\.txt: identity 1 in frame 1 is there twice"),
+        (truth_box(2, 10**300), {}, r"gt\.txt: identity 1e\+300 in frame 2 is no whole number"),
         (truth_box(99, 1), {}, r"gt\.txt: identity 1 in frame 99 is not in the sequence"),
         (box(2, 1, tail="1,-1,-1"), {"benchmark": "MOT17"}, "column 8 holds no MOT17 classes .* give benchmark MOT15"),
     ],
@@ -304,13 +310,13 @@ def test_motmetrics_differs_from_the_native_engine_as_documented(tmp_path):
 
 
 def test_figures_are_written_whole(tmp_path):
-    figures = {"walk": {"HOTA": 0.5, "IDSW": 3.0}, COMBINED: {"HOTA": 0.25, "IDSW": 4.0}}
+    figures = {"=walk": {"HOTA": 0.5, "IDSW": -3.0}, COMBINED: {"HOTA": 0.25, "IDSW": 4.0}}
     (tmp_path / "figures.json").write_text("old")
     write_json(figures, tmp_path / "figures.json")
     write_csv(figures, tmp_path / "deeper" / "figures.csv")
     assert json.loads((tmp_path / "figures.json").read_text()) == figures
     assert (tmp_path / "deeper" / "figures.csv").read_text() == (
-        "sequence,HOTA,IDSW\nwalk,0.5,3.0\nCOMBINED_SEQ,0.25,4.0\n"
+        "sequence,HOTA,IDSW\n'=walk,0.5,-3.0\nCOMBINED_SEQ,0.25,4.0\n"  # no text that a spreadsheet would run
     )
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["deeper", "figures.csv", "figures.json"]
 

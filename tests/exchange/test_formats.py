@@ -1,6 +1,7 @@
 """Tracks that go to an annotation tool, and come back as they were or as somebody corrected them."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from command_world import Run, make_clip, refused
 import reid_tracker
 from reid_tracker.errors import UserError
 from reid_tracker.exchange.formats import Video
-from reid_tracker.motchallenge import format_row
+from reid_tracker.motchallenge import format_row, read_sequence_info
 
 SIZE = Video("yard", 640, 480, 10.0, 40)
 FILES = {"mot": "tracks.txt", "cvat": "tracks.xml", "coco": "coco.json", "label-studio": "task.json", "yolo": "labels"}
@@ -84,6 +85,21 @@ def test_tables_hold_every_column(world: tuple[Path, Path], tmp_path: Path) -> N
         assert np.allclose(found["y2"].to_numpy(), expected["y2"].to_numpy(), atol=1e-9)
 
 
+def test_a_table_holds_no_text_that_a_spreadsheet_would_run(tmp_path: Path) -> None:
+    track = {"id": 1, "confidence": 1, "xyxy": [-1, 2, 30, 40], "class": "=cmd|x"}
+    (tmp_path / "a.jsonl").write_text(json.dumps({"index": 0, "timestamp": 0, "tracks": [track]}))
+    reid_tracker.convert(tmp_path / "a.jsonl", tmp_path / "a.csv", "csv")
+    (row,) = pd.read_csv(tmp_path / "a.csv").to_dict("records")
+    assert (row["class"], row["x1"]) == ("'=cmd|x", -1)
+
+
+def test_a_video_whose_name_is_no_text_has_a_truth_all_the_same(world: tuple[Path, Path], tmp_path: Path) -> None:
+    clip, results = world
+    clip = clip.rename(os.fsdecode(os.fsencode(tmp_path) + b"/yard\xff.mp4"))
+    assert reid_tracker.convert(results, tmp_path / "truth", "mot-truth", clip) == 54
+    assert read_sequence_info(tmp_path / "truth").name == "yard?"
+
+
 def test_cvat_knows_who_is_out_of_sight_and_who_is_hidden(world: tuple[Path, Path], tmp_path: Path) -> None:
     clip, results = world
     reid_tracker.convert(results, tmp_path / "tracks.xml", "cvat", clip)
@@ -138,12 +154,26 @@ def test_coco_of_other_programs(tmp_path: Path) -> None:
         reid_tracker.read_tracks(tmp_path / "coco.json")
 
 
+STRANGE = (
+    r'{"index": 0, "timestamp": 0, "tracks": [{"id": 1, "confidence": 1, "xyxy": [1, 2, 30, 40], '
+    r'"class": "a\ud83d\ude00 \ud800z \\ud800", "name": "\udc00"}]}'
+)
 BOMB = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><annotations>&b;</annotations>'
-KEYS = [{"frame": frame, "x": 1, "y": 1, "width": 1, "height": 1} for frame in (1, 10**12)]
-FAR = {"id": "1", "type": "videorectangle", "value": {"sequence": KEYS, "labels": ["x"]}}
+
+
+def region(frames: tuple[int, int]) -> str:
+    """Label Studio's, between two keyframes."""
+    keys = [{"frame": frame, "x": 1, "y": 1, "width": 1, "height": 1} for frame in frames]
+    found = {"id": "1", "type": "videorectangle", "value": {"sequence": keys, "labels": ["x"]}}
+    return json.dumps([{"predictions": [{"result": [found]}]}])
+
+
+HUGE = {"image_id": 1, "category_id": 1, "track_id": 1, "bbox": [10**400, 1.5, 1.5, 1]}
+COCO = {"images": [{"id": 1}], "annotations": [HUGE], "categories": [{"id": 1, "name": "x"}]}
 TRACK = '<annotations><track id="{}" label="x"><box frame="{}" xtl="{}" ytl="0" xbr="9" ybr="9"/></track></annotations>'
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
@@ -161,14 +191,21 @@ TRACK = '<annotations><track id="{}" label="x"><box frame="{}" xtl="{}" ytl="0" 
         ("a.json", "[]", "one video"),
         ("a.json", '{"images": [], "annotations": 5, "categories": []}', "neither COCO"),
         ("a.json", '[{"predictions": []}]', "neither COCO"),
-        ("a.json", json.dumps([{"predictions": [{"result": [FAR]}]}]), "last one"),
+        ("a.json", json.dumps(COCO), "neither COCO|not a number"),
+        ("a.json", region((1, 10**12)), "none of the video's"),
+        ("a.json", region((-(10**12), 1)), "none of the video's"),
         (
             "a.jsonl",
             '{"index": 0, "timestamp": "x", "tracks": [{"id": 1, "confidence": 1, "xyxy": [1, 2, 3, 4]}]}',
             "not a",
         ),
+        ("a.jsonl", STRANGE.replace('"timestamp": 0', '"timestamp": 1e300'), "no time in seconds"),
+        ("a.jsonl", STRANGE.replace('"timestamp": 0', '"timestamp": -1e999'), "no time in seconds"),
         ("a.jsonl", '{"index": 0, "tracks": 3}', "line 1"),
+        ("a.jsonl", "[" * 100_000, "line 1"),
         ("a.txt", "1,1,2\n", "columns"),
+        ("a.txt", "1,1,1.7e308,2,1.7e308,4\n", "finite"),
+        ("a.txt", "1,1,1e300,2,1,4\n", "beyond any picture"),
     ],
 )
 def test_what_is_not_of_a_format_is_named(tmp_path: Path, name: str, text: str, words: str) -> None:
@@ -178,11 +215,39 @@ def test_what_is_not_of_a_format_is_named(tmp_path: Path, name: str, text: str, 
     assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["0 .5 .5 .1 .1\n", "0 a .5 .1 .1 3\n", "0 .5 .5 .1 .1 1e999\n"])
-def test_labels_without_identities_are_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "a_1.txt").write_text(text)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0 .5 .5 .1 .1",
+        "0 a .5 .1 .1 3",
+        "0 .5 .5 .1 .1 1e999",
+        "0 .5 .5 .1 .1 1.5",
+        "-9 .5 .5 .1 .1 1",
+        "-1 .5 .5 .1 .1 1",
+        "0.5 .5 .5 .1 .1 1",
+        "nan .5 .5 .1 .1 1",
+    ],
+)
+def test_labels_that_are_none_or_without_identities_are_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a_1.txt").write_text(f"{text}\n")
     with pytest.raises(UserError, match=r"a_1\.txt"):
         reid_tracker.read_tracks(tmp_path, SIZE)
+
+
+def test_classes_of_labels_are_their_names_or_else_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("dog\ncat\n")
+    (tmp_path / "a_1.txt").write_text("".join(f"{kind} .5 .5 .1 .1 {kind}\n" for kind in range(4)))
+    assert reid_tracker.read_tracks(tmp_path, SIZE).label == ["dog", "cat", "2", "3"]
+
+
+@pytest.mark.parametrize("to", [*FILES, "csv", "parquet"])
+def test_a_text_that_no_file_holds_is_written_all_the_same(world: tuple[Path, Path], tmp_path: Path, to: str) -> None:
+    """Halves of a pair, which JSON can spell; a whole pair is a letter, and a spelt backslash is one."""
+    results, output = tmp_path / "a.jsonl", tmp_path / "out" / FILES.get(to, f"a.{to}")
+    results.write_text(STRANGE)
+    tracks = reid_tracker.read_tracks(results)
+    assert (tracks.label, tracks.names) == (["a\U0001f600 ?z \\ud800"], {1: "?"})
+    assert reid_tracker.convert(results, output, to, world[0]) == 1
 
 
 def test_reviewed_tracks_score_and_train(run: Run, world: tuple[Path, Path], tmp_path: Path) -> None:

@@ -104,6 +104,8 @@ def test_merge_split_and_forget(run, tmp_path):
     ("arguments", "words"),
     [
         (("show", 9), "there is no number 9"),
+        (("show", 10**23), "there is no number 1"),
+        (("verify", 1, "9" * 5000), "there is no number 9"),
         (("forget",), "name numbers, or --retention"),
         (("search", "nowhere.jpg"), "nowhere.jpg: no such picture"),
         (("search", __file__), "not a picture"),

@@ -92,6 +92,11 @@ def test_an_update_keeps_few_and_varied_views_and_the_times(gallery):
     assert matrix.shape == (VIEWS, WHO.shape[1])
 
 
+def test_a_video_whose_name_is_no_text_is_a_source_all_the_same(gallery):
+    gallery.enrol({1: Sighting([View(WHO[0], None, "yard\udcff")], 1, 2)})
+    assert gallery.views(1)[0].source == "yard?"
+
+
 def test_names(gallery):
     gallery.enrol({1: sighting(0)})
     gallery.name(1, " Anna  Lee ")
@@ -216,6 +221,27 @@ def test_an_unknown_number_is_an_error(gallery, action):
     with pytest.raises(UserError, match="there is no number 9"):
         gallery.forget([1, 9])
     assert gallery.people()
+
+
+@pytest.mark.parametrize("number", [10**23, -(10**23), 1 << 63])
+def test_a_number_beyond_what_the_database_holds_is_nobodys(gallery, number):
+    gallery.enrol({1: sighting(0)})
+    actions = (
+        gallery.person,
+        gallery.views,
+        lambda number: gallery.name(number, "x"),
+        lambda number: gallery.merge(1, number),
+        lambda number: gallery.merge(number, 1),
+        lambda number: gallery.split(number, [0]),
+        lambda number: gallery.forget([1, number]),
+    )
+    for action in actions:
+        with pytest.raises(UserError, match=f"there is no number {number}; see"):
+            action(number)
+    with pytest.raises(UserError, match=f"{number} was not merged"):
+        gallery.unmerge(number)
+    assert gallery.gone([number]) == {}
+    assert [each.number for each in gallery.people()] == [1]
 
 
 def test_export_writes_everything(gallery, tmp_path):

@@ -55,6 +55,9 @@ def test_places_grow_with_the_picture_and_only_in_one_of_its_shape():
         "lines: {door: [[0, 0], [true, 1]]}",
         "lines: {door: [[3, 3], [3, 3]]}",
         "lines: {door: [[0, 0], [1, 1e9]]}",
+        f"lines: {{door: [[0, 0], [1, {10**400}]]}}",
+        "lines: {door: [[0, 0], [1, 1.0e+300]]}",
+        f"size: [160, {10**400}]\nlines: {{door: [[0, 0], [9, 9]]}}",
         'lines: {"do\\u001b[31mor": [[0, 0], [1, 1]]}',
         "lines: {'': [[0, 0], [1, 1]]}",
         "lines: {door: [[0, 0], [9, 9]]}\nzones: {door: [[0, 0], [9, 9], [0, 9]]}",
@@ -70,6 +73,7 @@ def test_places_grow_with_the_picture_and_only_in_one_of_its_shape():
     ],
     ids=lambda text: text[:30],
 )
+@pytest.mark.filterwarnings("error")
 def test_anything_else_is_refused_in_one_sentence(tmp_path, text):
     (tmp_path / "places.yaml").write_text(text)
     with pytest.raises(UserError, match=r"^.*places\.yaml: .+") as refusal:

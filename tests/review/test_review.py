@@ -131,6 +131,7 @@ def test_random_changes_do_what_they_do_to_each_row_and_are_undone_in_any_number
         ({"do": "drop", "identity": 10**30}, "is no number"),
         ({"do": "drop", "identity": DROPPED}, "is no number"),
         ({"do": "keep", "doubt": "x" * 300}, "is no short text"),
+        ({"do": "keep", "doubt": "\ud800"}, "no such doubt"),
         ({"do": "__init__"}, "A change is one of merge, split"),
         ({"do": ["merge"]}, "A change is one of"),
         ([], "A change is one of"),
@@ -188,7 +189,7 @@ def test_a_saved_review_is_applied_to_text_lines_table_video_report_and_crops(co
     video, results = run
     edits = [
         {"do": "merge", "identity": 2, "into": 1},
-        {"do": "rename", "identity": 1, "name": "Anna"},
+        {"do": "rename", "identity": 1, "name": "=Anna"},
         {"do": "split", "identity": 3, "frame": 21},
         {"do": "drop", "identity": 4},
     ]
@@ -200,23 +201,23 @@ def test_a_saved_review_is_applied_to_text_lines_table_video_report_and_crops(co
         tracks = read_results(each)
         where = {who: tracks.frame[tracks.identity == who].tolist() for who in np.unique(tracks.identity).tolist()}
         assert where == {1: [*range(1, 16), *range(21, 41)], 3: list(range(1, 21))}
-    assert read_results(written[1]).names == {1: "Anna"}
+    assert read_results(written[1]).names == {1: "=Anna"}
     assert list(csv.reader(written[2].open())) == [
         ["identity", "decision", "name"],
-        ["1", "keep", "Anna"],
+        ["1", "keep", "'=Anna"],  # nothing that a spreadsheet would run
         ["3", "keep", ""],
     ]
     assert len(list(open_source(written[3]))) == 40
     assert all(each.stat().st_mode & 0o077 == 0 for each in written)  # they show people
     command("report", written[1], "--video", video)
     people = list(csv.DictReader((tmp_path / "walk_reviewed_people.csv").open()))
-    assert [(each["number"], each["name"]) for each in people] == [("1", "Anna"), ("3", "")]
+    assert [(each["number"], each["name"]) for each in people] == [("1", "'=Anna"), ("3", "")]
     status, _, error = command(
         "export-crops", written[0], video, "-o", tmp_path / "crops", "--review", written[2], "--min-height", 20
     )
     assert status == 0, error
     assert {each["identity"] for each in csv.DictReader((tmp_path / "crops" / "crops.csv").open())} == {
-        "Anna",
+        "=Anna",
         "000003",
     }
     made = [tmp_path / "crops", *(tmp_path / "crops").rglob("*")]

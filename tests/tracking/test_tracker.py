@@ -238,13 +238,17 @@ def test_trackers_share_nothing():
     assert walk(a, 1, (0, 0), (200, 0), (400, 0)) == [[1, 2, 3]]
 
 
-@pytest.mark.parametrize("bad", [[np.nan, 0, 10, 10], [0, 0, np.inf, 10], [10, 10, 10, 40], [30, 10, 10, 40]], ids=str)
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "bad", [[np.nan, 0, 10, 10], [0, 0, np.inf, 10], [0, 0, 1e300, 10], [10, 10, 10, 40], [30, 10, 10, 40]], ids=str
+)
 def test_boxes_that_are_none_are_ignored(bad):
-    tracker = Tracker(frame_rate=10)
+    tracker, other = Tracker(frame_rate=10), Tracker(frame_rate=10)
     for k in range(10):
         frame = detections([person(0), person(5 * k)])
+        frame.xyxy = frame.xyxy.astype(np.float64)
         frame.xyxy[0] = bad  # supervision itself refuses NaN, but only when the object is made
-        assert ids(tracker.update(frame)) == [1]
+        assert ids(tracker.update(frame)) == ids(other.update(np.array([bad, person(5 * k)]))) == [1]
 
 
 def test_boxes_outside_the_picture_and_missing_columns_are_fine():
@@ -283,8 +287,9 @@ def test_errors_name_the_mistake():
     assert tracker.time == 5.0
     with pytest.raises(UserError, match=r"64 numbers after embeddings of 32"):
         tracker.update(detections([person(0)], embedding=unit_vectors(1, 64)), timestamp=6.0)
-    with pytest.raises(UserError, match="frame_rate"):
-        Tracker(frame_rate=0)
+    for rate in (0, 1e-300, 1e300, float("nan")):
+        with pytest.raises(UserError, match="frame_rate"):
+            Tracker(frame_rate=rate)
 
 
 def test_the_example_of_the_docstring():
@@ -435,6 +440,11 @@ SEEN = np.array([[10, 10, 50, 110, 0.9, 0.0], [200, 10, 240, 110, 0.9, 2.0]])  #
         (np.zeros((2, 3)), {}, r"float64 \[2, 3\]: give numbers \[N, 4 to 6\]"),
         (np.zeros((2, 4)), {"embedding": np.ones((3, 8))}, "a vector for each of the 2 boxes"),
         (np.full((1, 6), 0.5), {}, "class_id holds other things"),
+        (np.zeros((2, 4)), {"embedding": np.ones((2, 0))}, "one number at least"),
+        (np.zeros((2, 4)), {"embedding": np.array([["a"], ["b"]])}, "no array of numbers"),
+        (detections(SEEN[:, :4], embedding=np.ones((2, 0))), {}, "one number at least"),
+        (np.full((1, 6), 1e300), {}, "class_id holds other things"),
+        (detections(SEEN[:, :4], class_id=np.array([1, 2**64 - 1], np.uint64)), {}, "class_id holds other things"),
         (detections([person(0)]), {"embedding": np.ones((1, 8))}, "goes with an array"),
         (None, {}, "detections are a NoneType"),
         (detections(SEEN[:, :4], class_id=["person", "car"]), {}, "class_id"),
