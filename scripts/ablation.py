@@ -48,7 +48,7 @@ REMOVED: dict[str, dict[str, Any] | list[tuple[Any, str, Any]]] = {
     "match without overlap": [(association, "ALIKE", 0.0)],
     "occlusion rule": [(costs, "MOST_COVERED", 1.0)],
     "slow change of appearance": [(recognition, "MOMENTUM", 0.0)],
-    "duplicate rule": [(tracker, "DUPLICATE_IOU", 1.0)],
+    "duplicate rule": [(tracker.Tracker, "_without_doubles", lambda self, frame, new, matched: new)],
     "proof of arrival": {"confirm_sightings": 1},
     "embeddings only of sure boxes, and of certain ones seldom": [
         (follow, "needs_vector", lambda found, *_: np.arange(len(found)))

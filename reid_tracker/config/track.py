@@ -114,7 +114,9 @@ class TrackerSettings(Settings):
         "and the later their number may change. The gallery enrols no one before.",
         ge=0,
     )
-    class_agnostic: bool = setting(False, "true = a track may change its class (for detectors that waver).")
+    class_agnostic: bool = setting(
+        False, "true = classes play no part in matching; else only a box in its very place may be of another class."
+    )
     camera_motion: bool = setting(
         True,
         "true = follow the camera's own motion (hand-held, panning): some ms a frame, 1 to 2 while it stands.",

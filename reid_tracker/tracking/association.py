@@ -16,6 +16,8 @@ LOW_LIMIT = 0.5
 ALIKE, CLEAR_LEAD = 0.4, 0.1
 # They reach as far as people walk (body heights/s), and half a body height more: boxes jitter and people lean.
 WALKING_SPEED, REACH_SLACK = 1.5, 0.5
+# A box that overlaps the place expected this much is the one expected, where nothing rivals it.
+SAME_PLACE = 0.6
 # A person who walks on is not suddenly half or twice as tall: bound on |log(height ratio)|.
 SAME_HEIGHT = 0.5
 # Calibrated distance (0 same, 1 stranger) from which a box is not the track's, however well it overlaps: where one
@@ -129,6 +131,8 @@ class Association:
         if not s.class_agnostic:
             same_class = table.class_id[rows[i]] == frame.class_id[columns[j]]
             if not same_class.all():
+                # A detector that wavers, as between car and truck: nothing else is there that the box could be of.
+                same_class |= (overlap >= SAME_PLACE) & ~_rivalled(i, j, overlap, (len(rows), len(columns)))
                 i, j, cost, overlap = i[same_class], j[same_class], cost[same_class], overlap[same_class]
         chosen = assign(i, j, cost, limit)
         if cosine is not None:

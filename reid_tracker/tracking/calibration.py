@@ -31,6 +31,9 @@ LEAST_QUALITY = 0.5
 # So many standard deviations below the mean of one person's cosines lie those that the person hardly ever has. In a few
 # seconds of good light the deviation may come out too small: held at the least.
 HARDLY_EVER, LEAST_STD = 4.0, 0.02
+# Where crops of one person are not so many deviations more alike than strangers' (one uniform, infrared, a hundred
+# equal parcels), chance alone would pass for certainty.
+LEAST_LEAD = 0.5
 
 
 def return_cosine(
@@ -202,7 +205,8 @@ class AppearanceCalibration:
         """The distributions in use, or None while too little has been seen to trust appearance."""
         if not self.learned:
             return self.given
-        if self._same.mean <= self._strangers.mean:
+        spread = max(self._same.std, self._strangers.std)
+        if self._same.mean - self._strangers.mean <= LEAST_LEAD * spread:
             return None  # vectors that say nothing about identity
         return CosineStatistics(self._same.mean, self._same.std, self._strangers.mean, self._strangers.std)
 

@@ -91,10 +91,11 @@ def are_classes(numbers: np.ndarray) -> bool:
 
 
 class Notes:
-    """Says once what looks like a mistake of units."""
+    """Says once what looks like a mistake: of units, or of the confidence that newcomers need."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
+        self._frames, self._surest = 0, 0.0  # in which somebody weak was seen while nobody was followed yet
 
     def look(self, xyxy: np.ndarray, confidence: np.ndarray, step: float, frame_rate: float) -> None:
         """Look at a frame's boxes [N, 4], their confidences [N] and the seconds from the last frame (0: sure)."""
@@ -104,6 +105,18 @@ class Notes:
             self._say("a confidence is above 1: confidences must lie between 0 and 1, not in percent.")
         if step > max(FAR_APART, MANY_FRAMES / frame_rate):
             self._say(f"frames are {step:g} s apart: timestamps must be in seconds, not in milliseconds.")
+
+    def look_for_nobody(self, confidence: np.ndarray, least: float, asked: float) -> None:
+        """Look at a frame's confidences [N] while nobody was followed yet: boxes count from ``least`` on."""
+        surest = float(confidence.max(initial=0.0))
+        if not least <= surest < asked:
+            return
+        self._frames, self._surest = self._frames + 1, max(self._surest, surest)
+        if self._frames == MANY_FRAMES:
+            self._say(
+                f"nobody is followed: newcomers need a confidence of {asked:g}, and the surest box of {MANY_FRAMES} "
+                f"frames has {self._surest:.2f}; lower tracker.new_confidence if these are people."
+            )
 
     def _say(self, text: str) -> None:
         if text not in self._said:

@@ -23,6 +23,9 @@ AT_ONCE = 0.5
 CUT_SECONDS = 1.0
 # Calibrated distance above which a person entering over an edge is not the one who left over it a moment ago.
 OTHER_PERSON = 0.5
+# Of a network without statistics of its own nothing is known until strangers were seen together: the mean of everybody,
+# by which vectors are compared, says nothing while fewer people than these are known.
+LEAST_PEOPLE = 3
 
 
 class Recognition:
@@ -161,6 +164,9 @@ class Recognition:
             return rows, np.zeros((0, len(self._memory)))
         means = table.views.sum(axis=1) / np.maximum(table.view_count, 1)[:, None]
         others = in_view & ~undecided & (table.view_count > 0)
+        calibrated = self._calibration.statistics is not None
+        if not calibrated and len(self._memory) + np.count_nonzero(others) < LEAST_PEOPLE:
+            return rows[:0], np.zeros((0, len(self._memory)))
         class_id = None if s.class_agnostic else table.class_id[rows]
         return rows, self._memory.likeness(means[rows], class_id, table.born[rows], means[others])
 

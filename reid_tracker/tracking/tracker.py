@@ -27,7 +27,7 @@ import supervision as sv
 from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
-from reid_tracker.tracking.association import STRANGER_DISTANCE, Association
+from reid_tracker.tracking.association import SAME_PLACE, STRANGER_DISTANCE, Association
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, share_of, warp, zoom
 from reid_tracker.tracking.checks import Notes, check, from_array
@@ -41,10 +41,6 @@ from reid_tracker.tracking.snapshot import from_arrays, to_arrays
 from reid_tracker.tracking.state import TrackerState
 from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, UNMATCHED, TrackTable
 
-# IoU with the predicted box above which an unrivalled match needs no embedding.
-CERTAIN_IOU = 0.6
-# A new box that overlaps a matched one this much is the same person: some detectors give one person several boxes.
-DUPLICATE_IOU = 0.6
 # Weight of a new confident box in the smoothed size: people's sizes change slowly, boxes jump with limbs.
 SIZE_SHARE = 0.4
 # The same for a smaller box: usually the person is partly occluded.
@@ -250,6 +246,8 @@ class Tracker:
         seconds = self._advance(timestamp)
         step = 0.0 if first or self.knows_seconds else seconds
         self._notes.look(frame.xyxy, frame.confidence, step, self.frame_rate)
+        if not self.identities:
+            self._notes.look_for_nobody(frame.confidence, self.settings.high_confidence, self.settings.new_confidence)
         self._expire()
         self._who.release(self._now)
         boxes = self._predict(seconds, frame, image)
@@ -332,7 +330,7 @@ class Tracker:
         i, j = costs.overlapping(boxes, frame.xyxy)
         alone = (np.bincount(i, minlength=len(table))[i] == 1) & (np.bincount(j, minlength=len(frame.xyxy))[j] == 1)
         i, j = i[alone], j[alone]
-        close = costs.iou(boxes[i], frame.xyxy[j]) >= CERTAIN_IOU
+        close = costs.iou(boxes[i], frame.xyxy[j]) >= SAME_PLACE
         in_view = (table.state[i] == CONFIRMED) & (table.last_seen[i] == self.time) & ~table.cut[i]
         in_view &= np.isnan(table.unlike_since[i])
         fresh = now - table.last_described[i] < refresh_seconds - 1e-6
@@ -493,14 +491,7 @@ class Tracker:
         s, table = self.settings, self._table
         matched = np.zeros(len(frame.xyxy), dtype=bool)
         matched[detection_of[detection_of != UNMATCHED]] = True
-        new = np.flatnonzero(~matched & (frame.confidence >= s.new_confidence))
-        if new.size and matched.any():
-            old = np.flatnonzero(matched)
-            i, j = costs.overlapping(frame.xyxy[new], frame.xyxy[old])
-            same = costs.iou(frame.xyxy[new[i]], frame.xyxy[old[j]]) >= DUPLICATE_IOU
-            if not s.class_agnostic:
-                same &= frame.class_id[new[i]] == frame.class_id[old[j]]
-            new = np.delete(new, i[same])
+        new = self._without_doubles(frame, np.flatnonzero(~matched & (frame.confidence >= s.new_confidence)), matched)
         count = new.size
         if not count:
             return detection_of
@@ -543,6 +534,18 @@ class Tracker:
         if sure:
             self._who.number(added)
         return np.concatenate([detection_of, new])
+
+    def _without_doubles(self, frame: FrameArrays, new: np.ndarray, matched: np.ndarray) -> np.ndarray:
+        """Those of the rows ``new`` that are nobody else's second box: some detectors give one person several."""
+        taken = np.flatnonzero(matched)
+        kept = []
+        for row in new[np.argsort(-frame.confidence[new], kind="stable")].tolist():
+            same = taken if self.settings.class_agnostic else taken[frame.class_id[taken] == frame.class_id[row]]
+            box = np.broadcast_to(frame.xyxy[row], (len(same), 4))
+            if not (costs.iou(box, frame.xyxy[same]) >= SAME_PLACE).any():
+                kept.append(row)
+                taken = np.append(taken, row)
+        return np.sort(np.array(kept, dtype=np.intp))
 
     def _report(self, detections: sv.Detections, frame: FrameArrays, detection_of: np.ndarray) -> sv.Detections:
         table = self._table

@@ -201,20 +201,77 @@ def test_classes_do_not_swap_identities_unless_asked():
     for agnostic, expected in ((False, []), (True, [1])):
         tracker = Tracker(TrackerSettings(class_agnostic=agnostic), frame_rate=10)
         for _ in range(3):
-            tracker.update(detections([person(0)], class_id=[0]))
-        assert ids(tracker.update(detections([person(0)], class_id=[2]))) == expected
+            tracker.update(detections([person(0), person(80)], class_id=[0, 0]))
+        # Half a box away, and where two overlap, the other class is another thing.
+        assert ids(tracker.update(detections([person(20)], class_id=[2]))) == expected
+    tracker = Tracker(frame_rate=10)
+    for _ in range(3):
+        tracker.update(detections([person(0), person(8)], class_id=[0, 2]))
+    assert ids(tracker.update(detections([person(4)], class_id=[2]))) == [2]
+
+
+def test_a_class_that_wavers_is_one_thing():
+    random, tracker = np.random.default_rng(0), Tracker(frame_rate=10)
+    seen = set()
+    for step in range(60):
+        seen |= set(ids(tracker.update(detections([person(5 * step)], class_id=[int(random.random() < 0.3)]))))
+    assert seen == {1}
 
 
 def test_a_second_box_on_a_person_is_not_a_second_person():
     tracker = Tracker(frame_rate=10)
-    for _ in range(10):
-        tracker.update(detections([person(0), person(3)], confidence=[0.9, 0.8]))
-    assert tracker.identities == 2  # two boxes from the first frame on are two people ...
+    for step in range(10):
+        tracker.update(detections([person(3 * step), person(3 * step + 3)], confidence=[0.9, 0.8]))
+    assert tracker.identities == 1  # from the first frame on
+    for step in range(10, 20):
+        boxes = [person(3 * step), person(400), person(403), person(400)]
+        tracker.update(detections(boxes, confidence=[0.9, 0.7, 0.9, 0.8], class_id=[0, 0, 0, 2]))
+    assert tracker.identities == 3  # nor of who comes later; another class may lie there
     tracker = Tracker(frame_rate=10)
     tracker.update(detections([person(0)]))
     for _ in range(10):
         tracker.update(detections([person(0), person(3)], confidence=[0.9, 0.8]))
-    assert tracker.identities == 1  # ... but nobody arrives inside of another
+    assert tracker.identities == 1  # nobody arrives inside of another
+
+
+def test_boxes_too_weak_for_anybody_are_told_once(caplog):
+    tracker = Tracker(frame_rate=25)
+    for step in range(300):
+        tracker.update(detections([person(step)], confidence=[0.6 if step % 2 else 0.5]))
+    told = [each.getMessage() for each in caplog.records]
+    assert len(told) == 1 and "surest box of 100 frames has 0.60" in told[0] and "new_confidence" in told[0]
+    caplog.clear()
+    for confidence, before in ((0.3, 0.0), (0.6, 0.9)):  # nobody, and somebody from the first frame on
+        tracker = Tracker(frame_rate=25)
+        for step in range(300):
+            tracker.update(detections([person(step)], confidence=[confidence if step else before]))
+    assert not caplog.records
+
+
+def test_vectors_that_tell_nobody_apart_are_as_none():
+    found = []
+    for dimension in (0, 32):
+        random, tracker = np.random.default_rng(0), Tracker(frame_rate=5)
+        for step in range(300):
+            shown = np.flatnonzero(random.random(8) > 0.1)
+            alike = np.ones((len(shown), 32)) + random.normal(0, 0.3, (len(shown), 32))
+            boxes = [person(50 * each + 20 * np.sin(step / 5 + each)) for each in shown]
+            tracker.update(detections(boxes, embedding=alike if dimension else None))
+        found.append(tracker.identities)
+    assert found == [8, 8]
+
+
+def test_people_one_after_another_before_a_foreign_network_are_not_one():
+    random, tracker, numbers = np.random.default_rng(0), Tracker(frame_rate=5), []
+    common = random.normal(size=64)
+    for _ in range(6):
+        own = common + random.normal(0, 0.4, 64)  # strangers' cosines are about .86, one person's .99
+        for step in range(30):
+            tracked = tracker.update(detections([person(5 * step)], embedding=[own + random.normal(0, 0.12, 64)]))
+        numbers.append(ids(tracked)[0])
+        for _ in range(25):
+            tracker.update(detections([], embedding=np.zeros((0, 64))))
+    assert len(set(numbers)) == 6
 
 
 def test_rows_come_back_in_input_order_with_measured_boxes_and_all_their_data():
