@@ -42,7 +42,7 @@ def from_arrays(
     columns = _part(arrays, "table")
     count = len(columns["identity"])
     columns.setdefault("resembles", np.zeros(count, dtype=np.int64))  # states from before these columns
-    columns.setdefault("residual", np.zeros((count, 2)))
+    columns |= {name: columns.get(name, np.zeros((count, 2))) for name in ("residual", "surprise")}
     lengths = _check(columns, vars(table))
     vars(table).update(columns)
     columns = _part(arrays, "memory")

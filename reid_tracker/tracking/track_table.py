@@ -49,8 +49,9 @@ class TrackTable:
     foreseen, foreseen_since, foreseen_stage : ndarray float64 [N, 2, 4], float64 [N], int64 [N]
         A copy of the filter's mean that is not corrected, since when (s; NaN without a copy), and how often it was
         judged (see `foresight`).
-    residual : ndarray float64 [N, 2]
-        How far the box seen last was from the filter's place, body heights (see `lag`).
+    surprise, residual : ndarray float64 [N, 2]
+        How far the box seen last was from where it was expected (see `kalman.catch_up`), and from the filter's place
+        then (see `lag`), body heights.
     """
 
     def __init__(self) -> None:
@@ -76,6 +77,7 @@ class TrackTable:
         self.foreseen = np.zeros((0, 2, 4))
         self.foreseen_since = np.zeros(0)
         self.foreseen_stage = np.zeros(0, dtype=np.int64)
+        self.surprise = np.zeros((0, 2))
         self.residual = np.zeros((0, 2))
 
     def __len__(self) -> int:

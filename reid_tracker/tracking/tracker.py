@@ -427,9 +427,10 @@ class Tracker:
         steady = (table.sightings[rows] >= SETTLED_SIGHTINGS) & (table.last_seen[rows] >= self._now - self._step - 1e-6)
         surprise = kalman.innovation(table.mean[rows], table.covariance[rows], measurement, weight)
         self._noise.learn(*(each[steady, :2] for each in surprise))
-        table.mean[rows], table.covariance[rows] = kalman.update(
-            table.mean[rows], table.covariance[rows], measurement, weight
+        covariance, table.surprise[rows] = kalman.catch_up(
+            table.mean[rows], table.covariance[rows], measurement, weight, table.surprise[rows]
         )
+        table.mean[rows], table.covariance[rows] = kalman.update(table.mean[rows], covariance, measurement, weight)
         residual = (measurement - table.mean[rows, 0])[:, :2] / np.maximum(measurement[:, 3:], 1.0)
         self._lag.learn(table.residual[rows[steady]], residual[steady])
         table.residual[rows] = residual
@@ -526,6 +527,7 @@ class Tracker:
             foreseen_since=np.full(count, np.nan),
             foreseen_stage=np.zeros(count, dtype=np.int64),
             residual=np.zeros((count, 2)),
+            surprise=np.zeros((count, 2)),
         )
         added = np.arange(len(table) - count, len(table))
         if frame.embedding is not None:

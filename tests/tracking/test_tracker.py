@@ -210,6 +210,17 @@ def test_classes_do_not_swap_identities_unless_asked():
     assert ids(tracker.update(detections([person(4)], class_id=[2]))) == [2]
 
 
+def test_whoever_turns_round_after_a_long_walk_keeps_the_number():
+    random, tracker, places = np.random.default_rng(0), Tracker(frame_rate=25), np.zeros(6)
+    numbers: list[list[int]] = []
+    for step in range(25 * 14):
+        places += (1 if step < 25 * 10 else -1) * 1.5 * 100 / 25  # 1.5 heights a second
+        boxes = [person(x, 300 * lane) + random.normal(0, 1, 4) for lane, x in enumerate(places)]
+        numbers.append(ids(tracker.update(detections(boxes))))
+    assert tracker.motion_noise < 0.5  # calm people in precise boxes
+    assert numbers[-1] == numbers[0]
+
+
 def test_a_class_that_wavers_is_one_thing():
     random, tracker = np.random.default_rng(0), Tracker(frame_rate=10)
     seen = set()
