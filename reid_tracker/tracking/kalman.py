@@ -101,35 +101,30 @@ def innovation(
     return measurement - mean[:, 0], covariance[:, 0] + noise
 
 
-def catch_up(
-    mean: np.ndarray, covariance: np.ndarray, measurement: np.ndarray, weight: np.ndarray, before: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def catch_up(covariance: np.ndarray, innovation: np.ndarray, before: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Make filters uncertain that lag behind, as when somebody turns round.
 
-    Where a filter follows rightly, two innovations in a row have nothing in common but what a detector errs alike
-    (Mehra 1970). What they have in common beyond the errors of both boxes is added to the variance of the place, and
-    all of the covariance along x and y grows with it (as a fading memory: Zhou and Frank 1990).
+    Where a filter follows rightly, two innovations in a row have nothing in common but chance and what a detector errs
+    alike (Mehra 1970). What they have in common beyond the errors of both boxes is added to the variance of the place,
+    and all of the covariance along x and y grows with it (a fading memory: Zhou and Frank 1990).
 
     Parameters
     ----------
-    mean, covariance, measurement, weight
-        As for `update`.
-    before : ndarray [N, 2]
-        Last innovations along x and y, in body heights; 0 where there was none.
+    covariance : ndarray [N, 3, 4]
+    innovation, before : ndarray [N, 2]
+        Along x and y, px, now and in the frame before; 0 where there was none.
+    variance : ndarray [N]
+        Of a box's error, px^2.
 
     Returns
     -------
-    covariance : ndarray float64 [N, 3, 4]
-    innovation : ndarray float64 [N, 2]
-        Of now, in body heights.
+    ndarray float64 [N, 3, 4]
+        The covariance.
     """
-    height = np.maximum(measurement[:, 3:4], 1.0)
-    surprise = (measurement - mean[:, 0])[:, :2] / height
-    common = (surprise * before).mean(axis=1) - 2 * MEASUREMENT_NOISE**2 / weight
-    place = np.maximum(covariance[:, 0, :2].mean(axis=1) / height[:, 0] ** 2, 1e-12)
+    common = np.maximum((innovation * before).mean(axis=1) - 2 * variance, 0)
     wider = covariance.copy()
-    wider[:, :, :2] *= (1 + np.maximum(common, 0) / place)[:, None, None]
-    return wider, surprise
+    wider[:, :, :2] *= (1 + common / covariance[:, 0, :2].mean(axis=1))[:, None, None]
+    return wider
 
 
 def update(

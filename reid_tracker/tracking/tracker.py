@@ -422,21 +422,7 @@ class Tracker:
         table, s = self._table, self.settings
         rows = np.flatnonzero(detection_of != UNMATCHED)
         columns = detection_of[rows]
-        weight = kalman.trust(frame.confidence[columns])
-        measurement = frame.measurement[columns]
-        steady = (table.sightings[rows] >= SETTLED_SIGHTINGS) & (table.last_seen[rows] >= self._now - self._step - 1e-6)
-        surprise = kalman.innovation(table.mean[rows], table.covariance[rows], measurement, weight)
-        self._noise.learn(*(each[steady, :2] for each in surprise))
-        covariance, table.surprise[rows] = kalman.catch_up(
-            table.mean[rows], table.covariance[rows], measurement, weight, table.surprise[rows]
-        )
-        table.mean[rows], table.covariance[rows] = kalman.update(table.mean[rows], covariance, measurement, weight)
-        residual = (measurement - table.mean[rows, 0])[:, :2] / np.maximum(measurement[:, 3:], 1.0)
-        self._lag.learn(table.residual[rows[steady]], residual[steady])
-        table.residual[rows] = residual
-        growth = measurement[:, 2:] - table.size[rows]
-        share = self._noise.share(np.where(growth < 0, SHRINKING_SHARE, SIZE_SHARE))
-        table.size[rows] += weight[:, None] * share * growth
+        self._move(rows, frame.measurement[columns], kalman.trust(frame.confidence[columns]))
         table.last_seen[rows] = self._now
         table.sightings[rows] += 1
         table.class_id[rows] = frame.class_id[columns]
@@ -454,6 +440,27 @@ class Tracker:
         in_view = np.flatnonzero((table.state == CONFIRMED) & (detection_of != UNMATCHED))
         self._foresight.learn(table, in_view, self._smooth_boxes(in_view), self._now)
         return detection_of
+
+    def _move(self, rows: np.ndarray, measurement: np.ndarray, weight: np.ndarray) -> None:
+        """Correct the filters and smooth sizes of the tracks ``rows`` with centre boxes [K, 4] of such weight [K]."""
+        table, height = self._table, np.maximum(measurement[:, 3:], 1.0)
+        steady = (table.sightings[rows] >= SETTLED_SIGHTINGS) & (table.last_seen[rows] >= self._now - self._step - 1e-6)
+        innovation, variance = (
+            each[:, :2] for each in kalman.innovation(table.mean[rows], table.covariance[rows], measurement, weight)
+        )
+        self._noise.learn(innovation[steady], variance[steady])
+        before = np.where(steady[:, None], table.surprise[rows] * height, 0)
+        # Where people are hard to predict, innovations are large by chance.
+        error = (max(self._noise.factor, 1.0) * kalman.MEASUREMENT_NOISE * height[:, 0]) ** 2 / weight
+        covariance = kalman.catch_up(table.covariance[rows], innovation, before, error)
+        table.surprise[rows] = innovation / height
+        table.mean[rows], table.covariance[rows] = kalman.update(table.mean[rows], covariance, measurement, weight)
+        residual = (measurement - table.mean[rows, 0])[:, :2] / height
+        self._lag.learn(table.residual[rows[steady]], residual[steady])
+        table.residual[rows] = residual
+        growth = measurement[:, 2:] - table.size[rows]
+        share = self._noise.share(np.where(growth < 0, SHRINKING_SHARE, SIZE_SHARE))
+        table.size[rows] += weight[:, None] * share * growth
 
     def _doubt(self, rows: np.ndarray, fresh: np.ndarray, cut: np.ndarray) -> np.ndarray:
         """Mask [K] of the crops ``fresh`` [K, D] of the tracks ``rows`` that may change the appearance kept.
