@@ -111,6 +111,7 @@ def catch_up(covariance: np.ndarray, innovation: np.ndarray, before: np.ndarray,
     Parameters
     ----------
     covariance : ndarray [N, 3, 4]
+        Of the filters.
     innovation, before : ndarray [N, 2]
         Along x and y, px, now and in the frame before; 0 where there was none.
     variance : ndarray [N]
