@@ -546,15 +546,21 @@ class Tracker:
 
     def _without_doubles(self, frame: FrameArrays, new: np.ndarray, matched: np.ndarray) -> np.ndarray:
         """Those of the rows ``new`` that are nobody else's second box: some detectors give one person several."""
-        taken = np.flatnonzero(matched)
-        kept = []
-        for row in new[np.argsort(-frame.confidence[new], kind="stable")].tolist():
-            same = taken if self.settings.class_agnostic else taken[frame.class_id[taken] == frame.class_id[row]]
-            box = np.broadcast_to(frame.xyxy[row], (len(same), 4))
-            if not (costs.iou(box, frame.xyxy[same]) >= SAME_PLACE).any():
-                kept.append(row)
-                taken = np.append(taken, row)
-        return np.sort(np.array(kept, dtype=np.intp))
+        old = np.flatnonzero(matched)
+        all_of_them = np.concatenate([new, old])
+        i, j = costs.overlapping(frame.xyxy[new], frame.xyxy[all_of_them])
+        same = (i != j) & (costs.iou(frame.xyxy[new[i]], frame.xyxy[all_of_them[j]]) >= SAME_PLACE)
+        if not self.settings.class_agnostic:
+            same &= frame.class_id[new[i]] == frame.class_id[all_of_them[j]]
+        i, j = i[same], j[same]
+        second = np.zeros(len(new), dtype=bool)
+        second[i[j >= len(new)]] = True
+        i, j = i[j < len(new)], j[j < len(new)]
+        several = np.unique(i)
+        for row in several[np.argsort(-frame.confidence[new[several]], kind="stable")].tolist():  # the surest stay
+            if not second[row]:
+                second[j[i == row]] = True
+        return new[~second]
 
     def _report(self, detections: sv.Detections, frame: FrameArrays, detection_of: np.ndarray) -> sv.Detections:
         table = self._table

@@ -245,6 +245,26 @@ def test_a_second_box_on_a_person_is_not_a_second_person():
     assert tracker.identities == 1  # nobody arrives inside of another
 
 
+def test_of_newcomers_in_one_place_the_surest_stay():
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        boxes = [person(*place) for place in random.uniform((0, 0), (80, 60), (30, 2))]
+        confidence, kinds = random.uniform(0.7, 1, 30), random.integers(0, 2, 30)
+        kept: list[int] = []
+        for row in np.argsort(-confidence):
+            apart = (kinds[row] != kinds[other] or overlap(boxes[row], boxes[other]) < 0.6 for other in kept)
+            kept += [row] if all(apart) else []
+        given = detections(boxes, confidence=confidence, class_id=kinds)
+        given.data["place"] = np.arange(30)
+        assert Tracker().update(given).data["place"].tolist() == sorted(kept)
+
+
+def overlap(one: list[float], other: list[float]) -> float:
+    """IoU of two boxes of one size."""
+    common = max(40 - abs(one[0] - other[0]), 0) * max(100 - abs(one[1] - other[1]), 0)
+    return common / (8000 - common)
+
+
 def test_boxes_too_weak_for_anybody_are_told_once(caplog):
     tracker = Tracker(frame_rate=25)
     for step in range(300):
