@@ -19,7 +19,7 @@ Settings  Those of a tracker's constructor. BoxMOT has a second set, of its comm
           `--frame-rate` is for Roboflow's trackers, which wait for the lost by it. BoxMOT's BotSort and ByteTrack count
           on 30 by default, and so they do here; Ultralytics' have no rate.
 
-`--time` prints the median milliseconds a frame on a synthetic crowd, built outside of the clock: 60 frames of which 20
+`--time` prints the median milliseconds a frame on a synthetic crowd, built outside of the clock: 120 frames of which 20
 warm up. `--crowd` is a Python file with `crowd(people, frames)` that yields (xyxy, confidence, embedding).
 """
 
@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 LEAST_CONFIDENCE = 0.1
-FRAMES, WARM_UP = 60, 20
+FRAMES, WARM_UP = 120, 20
 BOXMOT = {"bytetrack": "ByteTrack", "ocsort": "OcSort", "botsort": "BotSort"}
 BOXMOT |= {"hybridsort": "HybridSort", "occluboost": "OccluBoost"}
 WITH_APPEARANCE = ("botsort", "hybridsort", "occluboost")  # of BoxMOT; all of them may look for camera motion too
@@ -163,12 +163,16 @@ def track(step: Step, data: dict[str, np.ndarray], last: int, pictures: Iterator
     return lines
 
 
-def measure(step: Step, people: int, crowd_file: Path, size: str) -> float:
-    """Median milliseconds a frame; building the input is outside of the clock."""
-    spec = importlib.util.spec_from_file_location("crowd", crowd_file)
+def load_crowd(path: Path) -> Callable[[int, int], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    spec = importlib.util.spec_from_file_location("crowd", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    frames, picture = list(module.crowd(people, FRAMES)), next(pictures_of(None, size))
+    return module.crowd
+
+
+def measure(step: Step, people: int, crowd_file: Path, size: str) -> float:
+    """Median milliseconds a frame; building the input is outside of the clock."""
+    frames, picture = list(load_crowd(crowd_file)(people, FRAMES)), next(pictures_of(None, size))
     milliseconds = []
     for arrays in frames:
         start = time.perf_counter()
