@@ -23,8 +23,9 @@ SAME_HEIGHT = 0.5
 # Calibrated distance (0 same, 1 stranger) from which a box is not the track's, however well it overlaps: where one
 # person follows another in the same place, only appearance can tell. A track seen less than MOMENT s ago keeps such a
 # box if crops of one person have been as unlike in this scene: a single crop may show mostly another person. A crop of
-# a whole person says more than one that others cover: some strangers look more alike than the mean of strangers.
-STRANGER_DISTANCE, WHOLE_STRANGER, MOMENT = 0.75, 0.6, 0.25
+# a whole person says more than one that others cover: some strangers look more alike than the mean of strangers. Once
+# the scene has shown how alike crops of one person are, half way is enough for one that is more unlike.
+STRANGER_DISTANCE, WHOLE_STRANGER, UNLIKE_STRANGER, MOMENT = 0.75, 0.6, 0.5, 0.25
 # Share of apparently unmoved people who must look like others for the frame to count as a hard cut.
 MOST_CHANGED = 0.75
 # Overlap alone re-identifies a missed person only while the filter's position is this certain (std, body heights):
@@ -119,8 +120,11 @@ class Association:
                 whole = whole[columns[j]]
                 unlike = self._calibration.unlike(cosine[i, j]) & whole
                 rivalled = _rivalled(i, j, overlap, cosine.shape)
+                bound = np.where(whole, WHOLE_STRANGER, STRANGER_DISTANCE)
+                if self._calibration.learned:
+                    bound[unlike] = UNLIKE_STRANGER
                 unlike &= rivalled | _cut_away(unlike, ~np.isnan(distance) & ~rivalled & (overlap > 0.5))
-                stranger = (distance > np.where(whole, WHOLE_STRANGER, STRANGER_DISTANCE)) & (away | unlike)
+                stranger = (distance > bound) & (away | unlike)
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 cost = np.where(np.isnan(distance), 1 - overlap, fused)
                 cost[stranger] = np.inf

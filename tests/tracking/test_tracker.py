@@ -470,7 +470,7 @@ def test_a_stranger_in_somebody_s_place_does_not_take_the_number_and_who_returns
     assert at_the_counter(tracker, customers[-1], bystanders, rng) == numbers[-1]
 
 
-@pytest.mark.parametrize(("likeness", "kept"), [(0.5, True), (0.2, False), (0.0, False)])
+@pytest.mark.parametrize(("likeness", "kept"), [(0.5, True), (0.32, False), (0.2, False), (0.0, False)])
 def test_who_follows_in_the_same_place_and_looks_a_little_alike_is_somebody_else(likeness: float, kept: bool):
     """Crops of one person have a cosine of .9, and these so much with who left half a second ago."""
     rng, (one, other, aside) = np.random.default_rng(0), unit_vectors(3, 64)
