@@ -12,39 +12,38 @@ take turns on the same machine, so that a busy neighbour disturbs all alike.
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
-from peers import FRAMES, TRACKERS, WARM_UP, load_crowd
+import numpy as np
+from peers import FRAMES, SIZE, TRACKERS, WARM_UP, measure
 
 ROUNDS = 3
 OURS = "reid_tracker"
 CPP = "-cpp"
 
 
-def measure(people: int, crowd_file: Path) -> float:
-    """Median milliseconds a frame of this package; building the input is outside of the clock."""
+def our_step() -> Callable:
     import supervision as sv
 
     from reid_tracker import Tracker
 
     tracker = Tracker()
-    milliseconds = []
-    for xyxy, confidence, embedding in list(load_crowd(crowd_file)(people, FRAMES)):
-        start = time.perf_counter()
+
+    def step(xyxy: np.ndarray, confidence: np.ndarray, embedding: np.ndarray | None, _: np.ndarray) -> None:
         tracker.update(sv.Detections(xyxy=xyxy, confidence=confidence, data={"embedding": embedding}))
-        milliseconds.append(1000 * (time.perf_counter() - start))
-    return statistics.median(milliseconds[WARM_UP:])
+
+    return step
 
 
 def in_a_process(system: str, people: int, crowd_file: Path, peers_python: str | None) -> float:
     if system == OURS:
         command = [sys.executable, __file__, "--crowd", str(crowd_file), "--alone", str(people)]
     else:
-        command = [peers_python or "", str(Path(__file__).with_name("peers.py")), system.removesuffix(CPP)]
+        assert peers_python is not None
+        command = [peers_python, str(Path(__file__).with_name("peers.py")), system.removesuffix(CPP)]
         command += ["--backend", "cpp"] if system.endswith(CPP) else []
         command += ["--time", str(people), "--crowd", str(crowd_file)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -59,17 +58,19 @@ def main() -> None:
     known = [name + end for name in TRACKERS for end in ("", CPP) if name.startswith("boxmot-") or not end]
     parser.add_argument("--crowd", type=Path, default=Path(data).parent / "bench" / "crowd.py" if data else None)
     parser.add_argument("--peers-python", help="Python of an environment that has the peers")
-    parser.add_argument("--peers", nargs="+", choices=known, default=["boxmot-botsort"], metavar="PEER")
+    parser.add_argument("--peers", nargs="+", choices=known, metavar="PEER", help="[boxmot-botsort]")
     parser.add_argument("--people", type=int, nargs="+", default=[20, 100, 300, 1000])
     parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)  # one measurement, for the processes above
     arguments = parser.parse_args()
     if arguments.crowd is None or not arguments.crowd.is_file():
         parser.error("name the file that makes the crowd with --crowd, or set REID_TRACKER_DATA.")
     if arguments.alone:
-        print(measure(arguments.alone, arguments.crowd))
+        print(measure(our_step(), arguments.alone, arguments.crowd, SIZE))
         return
+    if arguments.peers and not arguments.peers_python:
+        parser.error("name the Python of an environment that has the peers with --peers-python.")
 
-    systems = [OURS, *(arguments.peers if arguments.peers_python else [])]
+    systems = [OURS, *((arguments.peers or ["boxmot-botsort"]) if arguments.peers_python else [])]
     print(f"Median of {FRAMES - WARM_UP} frames, best of {ROUNDS} rounds in turns, ms a frame; {os.cpu_count()} cores")
     ours: dict[int, float] = {}
     for people in arguments.people:

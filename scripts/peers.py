@@ -36,6 +36,7 @@ import numpy as np
 
 LEAST_CONFIDENCE = 0.1
 FRAMES, WARM_UP = 120, 20
+SIZE = "1920x1080"
 BOXMOT = {"bytetrack": "ByteTrack", "ocsort": "OcSort", "botsort": "BotSort"}
 BOXMOT |= {"hybridsort": "HybridSort", "occluboost": "OccluBoost"}
 WITH_APPEARANCE = ("botsort", "hybridsort", "occluboost")  # of BoxMOT; all of them may look for camera motion too
@@ -163,16 +164,12 @@ def track(step: Step, data: dict[str, np.ndarray], last: int, pictures: Iterator
     return lines
 
 
-def load_crowd(path: Path) -> Callable[[int, int], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-    spec = importlib.util.spec_from_file_location("crowd", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.crowd
-
-
 def measure(step: Step, people: int, crowd_file: Path, size: str) -> float:
     """Median milliseconds a frame; building the input is outside of the clock."""
-    frames, picture = list(load_crowd(crowd_file)(people, FRAMES)), next(pictures_of(None, size))
+    spec = importlib.util.spec_from_file_location("crowd", crowd_file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    frames, picture = list(module.crowd(people, FRAMES)), next(pictures_of(None, size))
     milliseconds = []
     for arrays in frames:
         start = time.perf_counter()
@@ -189,7 +186,7 @@ def main() -> None:
     parser.add_argument("--frame-rate", type=float, default=30, help="frames a second (default: 30)")
     parser.add_argument("--frames", type=int, help="last frame; default: the last that has boxes")
     parser.add_argument("--video", type=Path, help="its frames, for camera motion")
-    parser.add_argument("--size", default="1920x1080", help="of the blank picture")
+    parser.add_argument("--size", default=SIZE, help="of the blank picture")
     parser.add_argument("--motion-only", action="store_true", help="leave vectors out")
     parser.add_argument("--configured", action="store_true", help="BoxMOT: the settings of its command line")
     parser.add_argument("--backend", choices=("python", "cpp"), default="python", help="BoxMOT's")
