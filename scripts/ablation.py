@@ -19,7 +19,7 @@ from fit_association import GROUPS, PIXELS, of_group
 
 from reid_tracker.config import OutputSettings
 from reid_tracker.pipeline import follow
-from reid_tracker.tracking import association, costs, kalman, lag, motion_noise, recognition, tracker
+from reid_tracker.tracking import association, calibration, costs, kalman, lag, motion_noise, recognition, tracker
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 
 # What is removed: settings, or what is put in the place of a part: (where, name, substitute).
@@ -27,7 +27,7 @@ REMOVED: dict[str, dict[str, Any] | list[tuple[Any, str, Any]]] = {
     "nothing": {},
     "appearance": [(follow, "needs_vector", lambda found, *_: np.zeros(0, dtype=np.intp))],
     "calibration (cosines as they are)": [
-        (AppearanceCalibration, "MINIMUM_SAME", np.inf),
+        (calibration, "ENOUGH", np.inf),
         (fit_association.Embedder, "statistics", CosineStatistics(1.0, 0.0, 0.0, 0.0)),
     ],
     "quality of covered crops": [(AppearanceCalibration, "quality", lambda self, covered: np.ones_like(covered))],

@@ -215,13 +215,13 @@ class Association:
         apart[costs.overlapping(frame.xyxy[some], frame.xyxy[some])] = False
         strangers = (frame.embedding[some] @ frame.embedding[some].T)[np.triu(apart, 1)]
         same = np.zeros(0, dtype=np.float32)
-        known = self._calibration.moments[1]
-        if known.count >= self._calibration.MINIMUM_STRANGERS:
+        known = self._calibration.strangers
+        if known.enough():
             likeness = np.nan_to_num(cosine, nan=-1.0)
             best = likeness.argmax(axis=1)
             mutual = likeness.argmax(axis=0)[best] == np.arange(len(likeness))
             value = likeness[np.arange(len(likeness)), best]
-            same = value[mutual & (value > known.mean + STRANGERS_REACH * known.std)]
+            same = value[mutual & (value > known.centre + STRANGERS_REACH * known.std)]
         self._calibration.learn(same, strangers[~np.isnan(strangers)])
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betaincc, betainccinv, ndtri
 
+from reid_tracker.tracking.fading import FadingMean
+
 # Cosines of a newcomer with people it is not, both taken from the mean of all people known (see
 # `IdentityMemory.likeness`): `TAIL` of them are below the same quantiles of a normal distribution with this mean and
 # deviation. Measured in scenes made up of 1 to 50 people of one camera, of the held-out people of Market-1501 and
@@ -34,6 +36,8 @@ HARDLY_EVER, LEAST_STD = 4.0, 0.02
 # Where crops of one person are not so many deviations more alike than strangers' (one uniform, infrared, a hundred
 # equal parcels), chance alone would pass for certainty.
 LEAST_LEAD = 0.5
+# Cosines of a kind needed before their distribution in this scene is trusted.
+ENOUGH = 30
 
 
 def return_cosine(
@@ -140,29 +144,31 @@ class CosineStatistics:
         return statistics
 
 
-class RunningMoments:
-    """Mean and standard deviation of a stream of numbers, forgetting what is older than about ``memory`` numbers."""
+class Cosines(FadingMean):
+    """The distribution of the cosines of certain pairs in this scene; its means are of them and of their squares."""
 
-    def __init__(self, memory: int) -> None:
-        self._memory = memory
-        self.count = 0.0
-        self.mean = 0.0
-        self._square = 0.0
+    PRIOR, MEMORY = 0.0, 20_000.0  # a frame alone may show a thousand pairs of strangers
 
-    def add(self, values: np.ndarray) -> None:
-        """Take in an array of numbers."""
-        if not values.size:
-            return
-        kept = min(self.count, max(self._memory - values.size, 0))
-        total = kept + values.size
-        self.mean = (kept * self.mean + float(values.sum())) / total
-        self._square = (kept * self._square + float(np.square(values, dtype=np.float64).sum())) / total
-        self.count = total
+    def __init__(self) -> None:
+        super().__init__(0.0, 0.0)
+
+    def learn(self, cosines: np.ndarray) -> None:
+        """Take in some, 1-d."""
+        self.add(np.array([cosines.sum(), np.square(cosines, dtype=np.float64).sum()]), cosines.size)
+
+    @property
+    def centre(self) -> float:
+        """Their mean."""
+        return float(self.mean[0])
 
     @property
     def std(self) -> float:
-        """Standard deviation of what is remembered."""
-        return max(self._square - self.mean**2, 0.0) ** 0.5
+        """Their standard deviation."""
+        return float(max(self.mean[1] - self.mean[0] ** 2, 0.0) ** 0.5)
+
+    def enough(self) -> bool:
+        """Whether they are as many as a distribution needs."""
+        return bool(self.count[0] >= ENOUGH)
 
 
 class AppearanceCalibration:
@@ -175,40 +181,38 @@ class AppearanceCalibration:
     ----------
     statistics : CosineStatistics, optional
         From the model's header, used until the video itself has shown enough. Without it appearance waits until then.
-    """
 
-    # Numbers needed before the learned distributions are trusted, and remembered at most (light changes).
-    MINIMUM_STRANGERS, MINIMUM_SAME, MEMORY = 30, 30, 20_000
+    Attributes
+    ----------
+    given : CosineStatistics or None
+        Those.
+    same, strangers : Cosines
+        What the video has shown of one person, and of two.
+    """
 
     def __init__(self, statistics: CosineStatistics | None = None) -> None:
         self.given = statistics
-        self._same = RunningMoments(self.MEMORY)
-        self._strangers = RunningMoments(self.MEMORY)
+        self.same, self.strangers = Cosines(), Cosines()
 
     def learn(self, same: np.ndarray, strangers: np.ndarray) -> None:
         """Take in cosines of certain pairs (1-d): of one person, and of two."""
-        self._same.add(same)
-        self._strangers.add(strangers)
-
-    @property
-    def moments(self) -> tuple[RunningMoments, RunningMoments]:
-        """What was learned: of one person, and of two."""
-        return self._same, self._strangers
+        self.same.learn(same)
+        self.strangers.learn(strangers)
 
     @property
     def learned(self) -> bool:
         """Whether the video has shown enough certain pairs."""
-        return self._same.count >= self.MINIMUM_SAME and self._strangers.count >= self.MINIMUM_STRANGERS
+        return self.same.enough() and self.strangers.enough()
 
     @property
     def statistics(self) -> CosineStatistics | None:
         """The distributions in use, or None while too little has been seen to trust appearance."""
         if not self.learned:
             return self.given
-        spread = max(self._same.std, self._strangers.std)
-        if self._same.mean - self._strangers.mean <= LEAST_LEAD * spread:
+        same, strangers = self.same, self.strangers
+        if same.centre - strangers.centre <= LEAST_LEAD * max(same.std, strangers.std):
             return None  # vectors that say nothing about identity
-        return CosineStatistics(self._same.mean, self._same.std, self._strangers.mean, self._strangers.std)
+        return CosineStatistics(same.centre, same.std, strangers.centre, strangers.std)
 
     def quality(self, coverage: np.ndarray) -> np.ndarray:
         """How well crops covered by such shares (any shape, 0..1) still tell their person: 1 like whole ones.

@@ -8,42 +8,35 @@ after half a second; from a moving car hardly any after a quarter. Nothing has t
 import numpy as np
 
 from reid_tracker.tracking import costs, kalman
+from reid_tracker.tracking.fading import FadingMean
 from reid_tracker.tracking.track_table import TrackTable
 
 # Ages at which copies are judged, s; a box is right with an IoU of at least RIGHT.
 HORIZONS = np.array([0.25, 0.5])
 RIGHT = 0.5
-# Share of right boxes expected before anything was seen, believed like so many boxes; the memory, in boxes.
-PRIOR, PRIOR_BOXES, MEMORY = np.array([0.95, 0.85]), 20.0, 300.0
 # A missed track is shown for as long as this share of such boxes is right.
 TRUSTED = 0.85
+# Share expected before anything was seen: the missed are then shown up to the last horizon.
+PRIOR = (0.95, TRUSTED)
 # A track this old, s, moves as its filter says.
 SETTLED = 0.5
 
 
-class Foresight:
-    """Share of boxes foreseen rightly at each horizon, learned from the people in view.
-
-    Attributes
-    ----------
-    right, judged : ndarray float64 [2]
-        Boxes foreseen rightly and boxes judged, at each horizon; what is old fades.
-    """
+class Foresight(FadingMean):
+    """Share of boxes foreseen rightly at each horizon, learned from the people in view."""
 
     def __init__(self) -> None:
-        self.right, self.judged = PRIOR * PRIOR_BOXES, np.full(2, PRIOR_BOXES)
+        super().__init__(*PRIOR)
 
     def learn(self, table: TrackTable, rows: np.ndarray, seen: np.ndarray, now: float) -> None:
         """Judge the copies of the tracks ``rows`` int [K], whose people are at ``seen`` [K, 4]; begin new copies."""
         right = costs.iou(kalman.boxes(table.foreseen[rows]), seen) >= RIGHT
+        found, judged = np.zeros_like(HORIZONS), np.zeros_like(HORIZONS)
         for stage, horizon in enumerate(HORIZONS):
             due = (now - table.foreseen_since[rows] >= horizon - 1e-6) & (table.foreseen_stage[rows] == stage)
-            count = int(due.sum())
-            if count:
-                kept = min(1.0, MEMORY / (self.judged[stage] + count))
-                self.right[stage] = kept * self.right[stage] + right[due].sum()
-                self.judged[stage] = kept * self.judged[stage] + count
-                table.foreseen_stage[rows[due]] += 1
+            found[stage], judged[stage] = (due & right).sum(), due.sum()
+            table.foreseen_stage[rows[due]] += 1
+        self.add(found, judged)
         over = np.isnan(table.foreseen_since[rows]) | (table.foreseen_stage[rows] == len(HORIZONS))
         begin = rows[over & (now - table.born[rows] >= SETTLED)]
         table.foreseen[begin] = table.mean[begin]
@@ -52,7 +45,7 @@ class Foresight:
     @property
     def seconds(self) -> float:
         """For how long the missed are where they are expected, by straight lines through what was learned."""
-        skill = np.minimum.accumulate(np.append(1.0, self.right / self.judged))
+        skill = np.minimum.accumulate(np.append(1.0, self.mean))
         ages = np.append(0.0, HORIZONS)
         part = min(int((skill[1:] >= TRUSTED).sum()), len(HORIZONS) - 1)
         slope = max((skill[part] - skill[part + 1]) / (ages[part + 1] - ages[part]), 1e-3)

@@ -8,34 +8,28 @@ place less the predicted one, tells them apart: its variance is held at a share 
 
 import numpy as np
 
+from reid_tracker.tracking.fading import FadingMean
+
 # The mean squared innovation, in variances that the filter expects, at which the noise is right. Below 1: the boxes of
 # one person err alike from frame to frame, so innovations are smaller than independent errors would make them. Any
 # value from .3 to .6 serves as well.
 TARGET = 0.5
 # The factor's bounds, and the most that one innovation counts: the wrong person may have been matched.
 CALMEST, WILDEST, MOST = 0.35, 8.0, 9.0
-# Innovations that the initial factor of 1 is worth, and the memory, in innovations: cameras stop and start.
-PRIOR_PAIRS, MEMORY_PAIRS = 50.0, 500.0
 # A filter this many sightings old knows the person's velocity.
 SETTLED_SIGHTINGS = 3
 
 
-class MotionNoise:
-    """The factor on the process noise.
-
-    Attributes
-    ----------
-    learned : ndarray float64 [2]
-        The factor at which past innovations would have been right, in the mean, and how many it rests on.
-    """
+class MotionNoise(FadingMean):
+    """The factor on the process noise at which past innovations would have been right, in the mean."""
 
     def __init__(self) -> None:
-        self.learned = np.array([1.0, PRIOR_PAIRS])
+        super().__init__(1.0)
 
     @property
     def factor(self) -> float:
         """What the standard deviations of `kalman`'s process noise are multiplied by."""
-        return float(self.learned[0])
+        return float(self.mean[0])
 
     def share(self, calm: np.ndarray) -> np.ndarray:
         """Share, any shape, of a new box in a smooth size: ``calm`` where people are easy to predict, else more."""
@@ -53,7 +47,5 @@ class MotionNoise:
             return
         squared = np.minimum(innovation**2 / variance, MOST).mean(axis=1)
         # The expected variance grows about as the factor does: each innovation asks for its own.
-        asked = self.factor * squared / TARGET
-        kept = min(self.learned[1], max(MEMORY_PAIRS - len(asked), 0.0))
-        mean = (kept * self.factor + asked.sum()) / (kept + len(asked))
-        self.learned = np.array([np.clip(mean, CALMEST, WILDEST), kept + len(asked)])
+        self.add((self.factor * squared / TARGET).sum(), len(squared))
+        self.mean = np.clip(self.mean, CALMEST, WILDEST)

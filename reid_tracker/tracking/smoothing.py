@@ -6,6 +6,7 @@ are precise or motion is hard to predict.
 
 import numpy as np
 
+from reid_tracker.tracking.fading import FadingMean
 from reid_tracker.tracking.kalman import POSITION_NOISE
 
 SIZE_WIDTHS = 2.0  # of the Gaussian for sizes, in those for places: sizes change more slowly
@@ -14,22 +15,21 @@ NARROWEST, WIDEST = 0.01, 0.4  # s
 # Boxes are compared with those at least so long before and after, s, as a detector errs alike from one frame to the
 # next; beyond the second, people's own motion counts for more than jitter.
 LAG, APART = 0.1, 0.55
-# Variance of a box's centre, body heights^2, before the scene has shown its own; the boxes that this is worth, and
-# those that are remembered; and the most that one error counts, heights: the wrong person may have been matched.
-PRIOR, PRIOR_BOXES, MEMORY_BOXES, MOST = 0.02**2, 100.0, 5000.0, 0.2
+# Variance of a box's centre, body heights^2, before the scene has shown its own; and the most that one error counts,
+# heights: the wrong person may have been matched.
+PRIOR, MOST = 0.02**2, 0.2
 
 
-class Jitter:
-    """How far the detector's boxes jump about the path of a person in this scene, and how much smoothing that needs.
-
-    Attributes
-    ----------
-    variance : float
-        Of a centre along an axis, body heights^2.
-    """
+class Jitter(FadingMean):
+    """How far the detector's boxes jump about the path of a person in this scene, and how much smoothing that needs."""
 
     def __init__(self) -> None:
-        self.variance, self._boxes = PRIOR, PRIOR_BOXES
+        super().__init__(PRIOR)
+
+    @property
+    def variance(self) -> float:
+        """Of a centre along an axis, body heights^2."""
+        return float(self.mean[0])
 
     def learn(self, centres: np.ndarray, height: np.ndarray, share: float) -> None:
         """Take in how far people's boxes are from the straight line between a box before and one after.
@@ -50,9 +50,7 @@ class Jitter:
         before, here, after = centres
         off = (here - (1 - share) * before - share * after) / np.maximum(height, 1.0)[:, None]
         squared = np.minimum(off**2 / (1 + share**2 + (1 - share) ** 2), MOST**2)
-        kept = min(self._boxes, MEMORY_BOXES)
-        self._boxes = kept + len(here)
-        self.variance = float((kept * self.variance + squared.mean(axis=1).sum()) / self._boxes)
+        self.add(squared.mean(axis=1).sum(), len(here))
 
     def width(self, step: float, noise: float) -> float:
         """Standard deviation of the Gaussian that smooths places, s.

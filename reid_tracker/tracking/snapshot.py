@@ -34,9 +34,8 @@ def from_arrays(
     """
     for part, owner in learned.items():
         for name, fresh in vars(owner).items():
-            later = part in ("motion_noise", "lag")  # states from before these were learned
-            given = arrays.get(f"{part}.{name}", fresh if later else None)
-            if given is None or np.shape(given) != np.shape(fresh):
+            given = arrays.get(f"{part}.{name}", fresh)  # states from before this was learned
+            if np.shape(given) != np.shape(fresh):
                 raise ValueError(f"{part}.{name}")
             setattr(owner, name, given.copy())
     columns = _part(arrays, "table")

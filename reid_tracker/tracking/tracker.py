@@ -31,6 +31,7 @@ from reid_tracker.tracking.association import SAME_PLACE, STRANGER_DISTANCE, Ass
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, share_of, warp, zoom
 from reid_tracker.tracking.checks import Notes, check, from_array
+from reid_tracker.tracking.fading import FadingMean
 from reid_tracker.tracking.foresight import Foresight
 from reid_tracker.tracking.frame_arrays import FrameArrays, at_edge
 from reid_tracker.tracking.lag import Lag
@@ -149,18 +150,19 @@ class Tracker:
             "own": int(self._who.own),
             "guests": sorted(int(each) for each in self._who.guests),
             "statistics": given and asdict(given),
-            "moments": [vars(each) for each in self._calibration.moments],
             "memory": self._memory.numbers(),
         }
         return TrackerState(header, to_arrays(self._table, self._memory, self._camera, self._learned()))
 
-    def _learned(self) -> dict[str, FollowingGain | Foresight | MotionNoise | Lag]:
+    def _learned(self) -> dict[str, FollowingGain | FadingMean]:
         """What this scene has taught, by the name it has in a state."""
         return {
             "following": self._following,
             "foresight": self._foresight,
             "motion_noise": self._noise,
             "lag": self._lag,
+            "same": self._calibration.same,
+            "strangers": self._calibration.strangers,
         }
 
     @classmethod
@@ -187,8 +189,6 @@ class Tracker:
             tracker = cls(settings or TrackerSettings(**kept), header["frame_rate"], statistics)
             tracker.time = header["time"]
             tracker._who.own, tracker._who.guests = header["own"], set(header["guests"])
-            for moments, values in zip(tracker._calibration.moments, header["moments"], strict=True):
-                vars(moments).update(values)
             tracker._memory.set_numbers(header["memory"])
             from_arrays(state.arrays, tracker._table, tracker._memory, tracker._camera, tracker._learned())
         except (KeyError, TypeError, ValueError) as error:

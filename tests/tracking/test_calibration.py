@@ -7,8 +7,8 @@ from reid_tracker.tracking.calibration import (
     STRANGER_MEAN,
     STRANGER_STD,
     AppearanceCalibration,
+    Cosines,
     CosineStatistics,
-    RunningMoments,
     return_cosine,
 )
 
@@ -55,15 +55,15 @@ def test_a_covered_crop_is_measured_by_what_such_crops_have_in_common_with_their
     assert whole == 1 > hidden > 0
 
 
-def test_moments_are_exact_until_memory_is_full_and_then_follow():
+def test_distributions_are_exact_until_memory_is_full_and_then_follow():
     values = np.random.default_rng(0).normal(3, 2, 900)
-    moments = RunningMoments(memory=1000)
+    cosines = Cosines()
     for part in np.split(values, 9):
-        moments.add(part)
-    assert moments.mean == pytest.approx(values.mean()) and moments.std == pytest.approx(values.std())
-    for _ in range(100):
-        moments.add(np.full(100, 7.0))
-    assert moments.mean == pytest.approx(7, abs=0.01) and moments.count == 1000
+        cosines.learn(part)
+    assert cosines.centre == pytest.approx(values.mean()) and cosines.std == pytest.approx(values.std())
+    for _ in range(1200):
+        cosines.learn(np.full(100, 7.0))
+    assert cosines.centre == pytest.approx(7, abs=0.02) and cosines.count[0] == Cosines.MEMORY
 
 
 def test_the_cosine_for_a_return_rises_with_the_people_known_and_falls_with_the_rate():

@@ -37,9 +37,9 @@ def test_before_anything_is_learned_the_prior_says_for_how_long():
 
 def test_skill_falls_along_straight_lines():
     foresight = Foresight()
-    foresight.right, foresight.judged = np.array([70.0, 10.0]), np.array([100.0, 100.0])
+    foresight.mean = np.array([0.7, 0.1])
     np.testing.assert_allclose(foresight.seconds, 0.25 * (1 - TRUSTED) / 0.3)
-    foresight.right = np.array([95.0, 75.0])
+    foresight.mean = np.array([0.95, 0.75])
     np.testing.assert_allclose(foresight.seconds, 0.25 + 0.25 * 0.5)
-    foresight.right = np.array([100.0, 95.0])
+    foresight.mean = np.array([1.0, 0.95])
     np.testing.assert_allclose(foresight.seconds, 0.5 + 0.25 * 2)

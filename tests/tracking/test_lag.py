@@ -5,7 +5,7 @@ import pytest
 from tracking_world import detections, person
 
 from reid_tracker import Tracker
-from reid_tracker.tracking.lag import MEMORY_PAIRS, PRIOR, Lag
+from reid_tracker.tracking.lag import PRIOR, Lag
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
@@ -31,12 +31,12 @@ def test_the_share_stays_within_its_bounds_and_forgets() -> None:
     wild = np.full((50, 2), 1e6)
     for _ in range(100):
         lag.learn(wild, -wild)
-    assert lag.share == 0 and lag.learned[2] <= MEMORY_PAIRS
+    assert lag.share == 0 and lag.count.max() <= Lag.MEMORY
     for _ in range(100):
         lag.learn(wild, wild)
     assert lag.share > 0.8
     lag.learn(np.zeros((5000, 2)), np.zeros((5000, 2)))
-    assert 0 <= lag.share <= 1 and np.isfinite(lag.learned).all()
+    assert 0 <= lag.share <= 1 and np.isfinite(lag.mean).all()
 
 
 @pytest.mark.parametrize(("jitter", "least", "most"), [(0.1, 0.0, 0.5), (5.0, 0.6, 1.05)])

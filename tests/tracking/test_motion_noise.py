@@ -5,7 +5,7 @@ import pytest
 from tracking_world import detections, person
 
 from reid_tracker import Tracker
-from reid_tracker.tracking.motion_noise import CALMEST, PRIOR_PAIRS, TARGET, WILDEST, MotionNoise
+from reid_tracker.tracking.motion_noise import CALMEST, TARGET, WILDEST, MotionNoise
 
 
 def follow(tracker: Tracker, frames: int, shake: float, seed: int = 0) -> set[int]:
@@ -22,8 +22,8 @@ def test_the_noise_of_the_filters_follows_the_scene():
     calm, wild = Tracker(frame_rate=30), Tracker(frame_rate=30)
     follow(calm, 60, shake=0.2)
     numbers = follow(wild, 60, shake=8.0)
-    assert calm.state().arrays["motion_noise.learned"][0] == CALMEST
-    assert wild.state().arrays["motion_noise.learned"][0] > 2
+    assert calm.motion_noise == CALMEST
+    assert wild.motion_noise > 2
     assert len(numbers) <= 7  # with the factor held at 1 they are 10
 
 
@@ -39,7 +39,7 @@ def test_at_the_learned_factor_innovations_have_the_expected_variance():
 def test_one_frame_hardly_changes_it_and_no_frame_leaves_its_bounds():
     noise = MotionNoise()
     noise.learn(np.full((1, 2), 1e6), np.ones((1, 2)))
-    assert 1 < noise.factor < 1 + 20 / PRIOR_PAIRS  # one wild match of a wrong person counts at most so much
+    assert 1 < noise.factor < 1 + 20 / MotionNoise.PRIOR  # one wild match of a wrong person counts at most so much
     for _ in range(200):
         noise.learn(np.full((50, 2), 1e6), np.ones((50, 2)))
     assert noise.factor == WILDEST
