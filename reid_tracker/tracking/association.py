@@ -6,35 +6,30 @@ from reid_tracker.config import TrackerSettings
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.calibration import AppearanceCalibration
+from reid_tracker.tracking.fading import FAR
 from reid_tracker.tracking.frame_arrays import FrameArrays
-from reid_tracker.tracking.track_table import TENTATIVE, UNMATCHED, TrackTable
+from reid_tracker.tracking.track_table import MOMENT, TENTATIVE, UNMATCHED, TrackTable
 
-# Largest cost of a match with a low-confidence box, whose place is less sure.
-LOW_LIMIT = 0.5
 # Matches without overlap need a calibrated distance (0 same, 1 stranger) below this, and such a lead over the next most
 # similar.
 ALIKE, CLEAR_LEAD = 0.4, 0.1
-# They reach as far as people walk (body heights/s), and half a body height more: boxes jitter and people lean.
-WALKING_SPEED, REACH_SLACK = 1.5, 0.5
-# A box that overlaps the place expected this much is the one expected, where nothing rivals it.
-SAME_PLACE = 0.6
+# They reach as far as people walk briskly, and so many body heights more: boxes jitter and people lean.
+REACH_SLACK = 0.5
 # A person who walks on is not suddenly half or twice as tall: bound on |log(height ratio)|.
 SAME_HEIGHT = 0.5
 # Calibrated distance (0 same, 1 stranger) from which a box is not the track's, however well it overlaps: where one
-# person follows another in the same place, only appearance can tell. A track seen less than MOMENT s ago keeps such a
+# person follows another in the same place, only appearance can tell. A track seen a moment ago keeps such a
 # box if crops of one person have been as unlike in this scene: a single crop may show mostly another person. A crop of
 # a whole person says more than one that others cover: some strangers look more alike than the mean of strangers. Once
 # the scene has shown how alike crops of one person are, half way is enough for one that is more unlike.
-STRANGER_DISTANCE, WHOLE_STRANGER, UNLIKE_STRANGER, MOMENT = 0.75, 0.6, 0.5, 0.25
+STRANGER_DISTANCE, WHOLE_STRANGER, UNLIKE_STRANGER = 0.75, 0.6, 0.5
 # Share of apparently unmoved people who must look like others for the frame to count as a hard cut.
 MOST_CHANGED = 0.75
 # Overlap alone re-identifies a missed person only while the filter's position is this certain (std, body heights):
 # beyond, a stranger is as likely to be there. That takes seconds under a static camera, moments under a moving one.
 KNOWN_PLACE = 0.25
-# Self-calibration uses at most this many certain pairs a frame, so that its cost stays bounded.
-CERTAIN_PAIRS = 32
-# Strangers' cosines stay below this many standard deviations above their mean.
-STRANGERS_REACH = 4.0
+# Of so many people in a frame at most the scene is learned: more do not help, and the cost stays bounded.
+ENOUGH_PEOPLE = 32
 
 
 class Association:
@@ -57,8 +52,8 @@ class Association:
         """Match a frame.
 
         First the confident boxes and everyone known; then low-confidence boxes for the remaining tracks (ByteTrack,
-        Zhang et al. 2022; here the lost too: someone behind a post shows so for seconds, with gaps); last the
-        tentative tracks, which must not take a box from a known one.
+        Zhang et al. 2022; here the lost too: someone behind a post shows so for seconds, with gaps), only in their
+        very place; last the tentative tracks, which must not take a box from a known one.
 
         Parameters
         ----------
@@ -80,7 +75,7 @@ class Association:
         high = frame.confidence >= s.high_confidence
         low = ~high & (frame.confidence >= s.low_confidence)
         self._match(frame, detection_of, state != TENTATIVE, high, s.motion_limit)
-        self._match(frame, detection_of, state != TENTATIVE, low, LOW_LIMIT, motion_only=True)
+        self._match(frame, detection_of, state != TENTATIVE, low, 1 - costs.RIGHT, motion_only=True)
         self._match(frame, detection_of, state == TENTATIVE, high, s.motion_limit)
         return detection_of
 
@@ -123,7 +118,7 @@ class Association:
                 bound = np.where(whole, WHOLE_STRANGER, STRANGER_DISTANCE)
                 if self._calibration.learned:
                     bound[unlike] = UNLIKE_STRANGER
-                unlike &= rivalled | _cut_away(unlike, ~np.isnan(distance) & ~rivalled & (overlap > 0.5))
+                unlike &= rivalled | _cut_away(unlike, ~np.isnan(distance) & ~rivalled & (overlap >= costs.RIGHT))
                 stranger = (distance > bound) & (away | unlike)
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 cost = np.where(np.isnan(distance), 1 - overlap, fused)
@@ -136,7 +131,7 @@ class Association:
             same_class = table.class_id[rows[i]] == frame.class_id[columns[j]]
             if not same_class.all():
                 # A detector that wavers, as between car and truck: nothing else is there that the box could be of.
-                same_class |= (overlap >= SAME_PLACE) & ~_rivalled(i, j, overlap, (len(rows), len(columns)))
+                same_class |= (overlap >= costs.SAME_PLACE) & ~_rivalled(i, j, overlap, (len(rows), len(columns)))
                 i, j, cost, overlap = i[same_class], j[same_class], cost[same_class], overlap[same_class]
         chosen = assign(i, j, cost, limit)
         if cosine is not None:
@@ -161,7 +156,7 @@ class Association:
         i, j = costs.pairs(alike)
         height = mean[rows[i], 0, 3]
         offset = measurement[j, :2] - mean[rows[i], 0, :2]
-        reach = (REACH_SLACK + WALKING_SPEED * (unseen[i] + self._step)) * height
+        reach = (REACH_SLACK + kalman.BRISK * (unseen[i] + self._step)) * height
         same_height = np.abs(np.log(measurement[j, 3] / np.maximum(height, 1.0))) < SAME_HEIGHT
         possible = same_height & ((offset**2).sum(axis=1) < reach**2)
         i, j = i[possible], j[possible]
@@ -184,8 +179,8 @@ class Association:
         cosine : ndarray [N, M]
             Of all pairs.
         """
-        certain = (overlap[chosen] > 0.5) & ~_rivalled(i, j, overlap, cosine.shape)[chosen]
-        rows, columns = i[chosen][certain][:CERTAIN_PAIRS], j[chosen][certain][:CERTAIN_PAIRS]
+        certain = (overlap[chosen] >= costs.RIGHT) & ~_rivalled(i, j, overlap, cosine.shape)[chosen]
+        rows, columns = i[chosen][certain][:ENOUGH_PEOPLE], j[chosen][certain][:ENOUGH_PEOPLE]
         pairs = cosine[np.ix_(rows, columns)]
         same = pairs.diagonal()
         if self._calibration.learned and self._calibration.statistics is not None:  # a post in front is not the person
@@ -210,7 +205,7 @@ class Association:
             Of tracks with these.
         """
         assert frame.embedding is not None
-        some = columns[:CERTAIN_PAIRS]
+        some = columns[:ENOUGH_PEOPLE]
         apart = np.ones((len(some), len(some)), dtype=bool)
         apart[costs.overlapping(frame.xyxy[some], frame.xyxy[some])] = False
         strangers = (frame.embedding[some] @ frame.embedding[some].T)[np.triu(apart, 1)]
@@ -221,7 +216,7 @@ class Association:
             best = likeness.argmax(axis=1)
             mutual = likeness.argmax(axis=0)[best] == np.arange(len(likeness))
             value = likeness[np.arange(len(likeness)), best]
-            same = value[mutual & (value > known.centre + STRANGERS_REACH * known.std)]
+            same = value[mutual & (value > known.centre + FAR * known.std)]
         self._calibration.learn(same, strangers[~np.isnan(strangers)])
 
 

@@ -9,22 +9,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from reid_tracker.tracking import costs, kalman
-
-# People seen for less than this, s, are often false: their beginnings are not looked for.
-LASTING_SECONDS = 1.0
-# How long someone may be missed on the way back, s.
-MISSED_SECONDS = 0.3
-# IoU with the box expected from which it is the same person.
-SAME_IOU = 0.6
-# IoU with a box that is taken from which another box is of that person, too.
-TAKEN_IOU = 0.3
+from reid_tracker.tracking.track_table import MOMENT
 
 
 def free(xyxy: np.ndarray, taken: np.ndarray) -> np.ndarray:
     """Mask [M] of the boxes [M, 4] that are of none of those whose boxes are ``taken`` [N, 4]."""
     mask = np.ones(len(xyxy), dtype=bool)
     i, j = costs.overlapping(xyxy, taken)
-    mask[i[costs.iou(xyxy[i], taken[j]) >= TAKEN_IOU]] = False
+    mask[i[costs.iou(xyxy[i], taken[j]) >= costs.RIGHT]] = False
     return mask
 
 
@@ -58,13 +50,13 @@ def sightings_before(
     last_seen = now = times[0]
     found: list[int | None] = []
     for time, candidates in earlier:
-        if last_seen - now > MISSED_SECONDS or times[0] - time > seconds + 1e-6:
+        if last_seen - now > MOMENT + 1e-6 or times[0] - time > seconds + 1e-6:
             break
         mean, covariance = kalman.predict(mean, covariance, now - time)
         now, best = time, None
         if len(candidates):
             overlap = costs.iou(np.repeat(kalman.boxes(mean), len(candidates), axis=0), candidates)
-            best = int(overlap.argmax()) if overlap.max() >= SAME_IOU else None
+            best = int(overlap.argmax()) if overlap.max() >= costs.RIGHT else None
         if best is not None:
             mean, covariance = kalman.update(mean, covariance, kalman.measure(candidates[best : best + 1]), sure)
             last_seen = time

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betaincc, betainccinv, ndtri
 
-from reid_tracker.tracking.fading import FadingMean
+from reid_tracker.tracking.fading import FAR, FadingMean
 
 # Cosines of a newcomer with people it is not, both taken from the mean of all people known (see
 # `IdentityMemory.likeness`): `TAIL` of them are below the same quantiles of a normal distribution with this mean and
@@ -30,9 +30,8 @@ TAIL = (0.99, 0.999)
 COVERED_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
 COVERED = (1.0, 0.96, 0.79, 0.5, 0.5)
 LEAST_QUALITY = 0.5
-# So many standard deviations below the mean of one person's cosines lie those that the person hardly ever has. In a few
-# seconds of good light the deviation may come out too small: held at the least.
-HARDLY_EVER, LEAST_STD = 4.0, 0.02
+# In a few seconds of good light the deviation of one person's cosines may come out too small: held at the least.
+LEAST_STD = 0.02
 # Where crops of one person are not so many deviations more alike than strangers' (one uniform, infrared, a hundred
 # equal parcels), chance alone would pass for certainty.
 LEAST_LEAD = 0.5
@@ -237,7 +236,7 @@ class AppearanceCalibration:
         """Mask of cosines (any shape) that two crops of one person hardly ever have; statistics must not be None."""
         known = self.statistics
         assert known is not None
-        mask: np.ndarray = cosine < known.same_mean - HARDLY_EVER * max(known.same_std, LEAST_STD)
+        mask: np.ndarray = cosine < known.same_mean - FAR * max(known.same_std, LEAST_STD)
         return mask
 
     def cosine(self, distance: float) -> float:

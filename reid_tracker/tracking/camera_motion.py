@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from reid_tracker.tracking.fading import FAR, FadingMean
+
 # Points are sought on a picture no wider than this: enough for half a pixel at a tenth of the cost of full HD.
 WORKING_WIDTH = 480
 MINIMUM_POINTS = 12
@@ -12,11 +14,7 @@ AGREEING = 0.35
 STILL_SHIFT, STILL_SCALE = 0.3, 0.002
 # After so many frames without motion the camera is looked at in every so-manieth frame only (the map found then is from
 # the last look), or as soon as many of a few hundred sampled pixels change more than a still picture's noise.
-STILL_FRAMES, LOOK_EVERY = 20, 10
-PAN_FRAMES = 10  # over which a slow pan adds up
-# Whether following is worth it: each frame's share in the running mean; people further from every box, in standard
-# deviations, are gone.
-GAIN_SHARE, FAR = 0.05, 4.0
+STILL_FRAMES, LOOK_EVERY = 20, 10  # a slow pan, too, adds up over so many
 SAMPLE_STEP, CHANGED, NOISE = 32, 0.25, 12  # px between samples; share of them; grey levels
 
 
@@ -78,7 +76,7 @@ class CameraMotion:
             grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         matrix = self._fit(grey)
         is_still = matrix is not None and _is_still(matrix)
-        if is_still and self._counts[0] < STILL_FRAMES and self._age[0] < PAN_FRAMES:
+        if is_still and self._counts[0] < STILL_FRAMES and self._age[0] < LOOK_EVERY:
             self._counts[0] += 1
             self._age[0] += 1  # from here a slow pan adds up
             return None
@@ -117,25 +115,23 @@ def _is_still(matrix: np.ndarray) -> bool:
     return bool(np.abs(matrix[:, 2]).max() < STILL_SHIFT and abs(zoom - 1) < STILL_SCALE)
 
 
-class FollowingGain:
+class FollowingGain(FadingMean):
     """Whether following the picture's motion is worth it: do people then appear more nearly where they are expected?
 
     Trembling light, crowds and compression feign small motions of a camera that stands. They carry the tracks away from
-    the boxes; a true motion brings them there.
-
-    Attributes
-    ----------
-    gain : ndarray float64 [1]
-        Running mean, over frames, of how much following lowers the sum of squared normalised distances.
+    the boxes; a true motion brings them there. The mean is, over frames, of how much following lowers the sum of
+    squared normalised distances.
     """
 
+    MEMORY = 50.0  # frames: a camera that stands may be taken up
+
     def __init__(self) -> None:
-        self.gain = np.zeros(1)
+        super().__init__(0.0)
 
     @property
     def worth(self) -> bool:
         """Whether to follow; yes until something was seen."""
-        return bool(self.gain[0] >= 0)
+        return bool(self.mean[0] >= 0)
 
     def learn(self, stay: np.ndarray, follow: np.ndarray, variance: np.ndarray, measured: np.ndarray) -> None:
         """Compare two expectations with a frame's boxes.
@@ -155,7 +151,7 @@ class FollowingGain:
             np.minimum(((measured[None] - expected[:, None]) ** 2 / variance[:, None]).sum(axis=2).min(axis=1), FAR**2)
             for expected in (stay, follow)
         ]
-        self.gain = (1 - GAIN_SHARE) * self.gain + GAIN_SHARE * (apart[0] - apart[1]).sum()
+        self.add((apart[0] - apart[1]).sum(), 1)
 
 
 def warp(mean: np.ndarray, matrix: np.ndarray) -> np.ndarray:

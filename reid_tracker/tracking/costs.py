@@ -6,6 +6,9 @@ that is done on short lists of pairs instead of N x M matrices. Boxes are (x1, y
 
 import numpy as np
 
+# IoU from which a box is the one expected, as evaluations have it; and from which two boxes are of one person, whoever
+# says otherwise: people who walk together overlap by half.
+RIGHT, SAME_PLACE = 0.5, 0.6
 # A crop covered more than this by a box in front of it does not tell who is behind.
 MOST_COVERED = 0.3
 # Rounding of float32 may not lose a pair.

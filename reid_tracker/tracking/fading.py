@@ -2,14 +2,17 @@
 
 import numpy as np
 
+# What is further off than so many standard deviations is something else: another person, or a wrong match.
+FAR = 4.0
+
 
 class FadingMean:
     """Running means of K quantities.
 
     Parameters
     ----------
-    expected : array-like [K]
-        The means before anything was seen.
+    *expected : float
+        The K means before anything was seen.
 
     Attributes
     ----------

@@ -9,17 +9,14 @@ import numpy as np
 
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.fading import FadingMean
-from reid_tracker.tracking.track_table import TrackTable
+from reid_tracker.tracking.track_table import MOMENT, SETTLED, TrackTable
 
-# Ages at which copies are judged, s; a box is right with an IoU of at least RIGHT.
-HORIZONS = np.array([0.25, 0.5])
-RIGHT = 0.5
+# Ages at which copies are judged, s.
+HORIZONS = np.array([MOMENT, 2 * MOMENT])
 # A missed track is shown for as long as this share of such boxes is right.
 TRUSTED = 0.85
 # Share expected before anything was seen: the missed are then shown up to the last horizon.
 PRIOR = (0.95, TRUSTED)
-# A track this old, s, moves as its filter says.
-SETTLED = 0.5
 
 
 class Foresight(FadingMean):
@@ -30,7 +27,7 @@ class Foresight(FadingMean):
 
     def learn(self, table: TrackTable, rows: np.ndarray, seen: np.ndarray, now: float) -> None:
         """Judge the copies of the tracks ``rows`` int [K], whose people are at ``seen`` [K, 4]; begin new copies."""
-        right = costs.iou(kalman.boxes(table.foreseen[rows]), seen) >= RIGHT
+        right = costs.iou(kalman.boxes(table.foreseen[rows]), seen) >= costs.RIGHT
         found, judged = np.zeros_like(HORIZONS), np.zeros_like(HORIZONS)
         for stage, horizon in enumerate(HORIZONS):
             due = (now - table.foreseen_since[rows] >= horizon - 1e-6) & (table.foreseen_stage[rows] == stage)

@@ -8,11 +8,11 @@ and that is also the weight of the box as detected in the best mean of both, whe
 
 import numpy as np
 
-from reid_tracker.tracking.fading import FadingMean
+from reid_tracker.tracking.fading import FAR, FadingMean
+from reid_tracker.tracking.kalman import MEASUREMENT_NOISE
 
-# The correlation expected before anything was seen, and the deviation of residuals, body heights; and the most that a
-# residual counts: the wrong person may have been matched.
-PRIOR, PRIOR_DEVIATION, MOST = 0.4, 0.01, 0.2
+# The correlation expected before anything was seen, and the deviation of residuals, body heights.
+PRIOR, PRIOR_DEVIATION = 0.4, 0.01
 
 
 class Lag(FadingMean):
@@ -31,5 +31,6 @@ class Lag(FadingMean):
 
     def learn(self, before: np.ndarray, now: np.ndarray) -> None:
         """Take in the residuals [K, 2] of the same people in the last frame and this one, body heights."""
-        before, now = np.clip(before, -MOST, MOST), np.clip(now, -MOST, MOST)
+        most = FAR * MEASUREMENT_NOISE
+        before, now = np.clip(before, -most, most), np.clip(now, -most, most)
         self.add(np.array([(before * now).sum() / 2, (before**2 + now**2).sum() / 4]), len(now))

@@ -7,7 +7,7 @@ import numpy as np
 from reid_tracker.config import TrackerSettings
 from reid_tracker.tracking.calibration import AppearanceCalibration, return_cosine
 from reid_tracker.tracking.memory import NEWCOMER_CROPS, IdentityMemory, add_views
-from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, UNMATCHED, TrackTable
+from reid_tracker.tracking.track_table import CONFIRMED, LOST, SETTLED, TENTATIVE, UNMATCHED, TrackTable
 
 # Share of the old vector kept at each good sighting: lower follows a change of light faster.
 MOMENTUM = 0.9
@@ -19,8 +19,6 @@ RETURN_MARGIN = 0.05
 # least `VIEW_SECONDS` apart, with the same result: a track that is compared often will resemble a stranger now and
 # then.
 AT_ONCE = 0.5
-# A person still truncated by the edge after this time, s, is compared as they are.
-CUT_SECONDS = 1.0
 # Calibrated distance above which a person entering over an edge is not the one who left over it a moment ago.
 OTHER_PERSON = 0.5
 # Of a network without statistics of its own nothing is known until strangers were seen together: the mean of everybody,
@@ -134,7 +132,7 @@ class Recognition:
     def seen_enough(self) -> np.ndarray:
         """Mask [N] of the tracks whose people were seen whole, or are long enough there to be taken as they are."""
         table = self._table
-        enough: np.ndarray = (table.whole_since < np.inf) | (table.last_seen - table.born >= CUT_SECONDS)
+        enough: np.ndarray = (table.whole_since < np.inf) | (table.last_seen - table.born >= SETTLED)
         return enough
 
     def recognise(self, detection_of: np.ndarray, now: float) -> np.ndarray:
@@ -156,7 +154,7 @@ class Recognition:
         """Tracks [R] of newcomers who are due for a comparison, and their cosines [R, C] with those in the memory."""
         table, s = self._table, self._settings
         in_view = (table.state == CONFIRMED) & (detection_of != UNMATCHED)
-        since = np.minimum(table.whole_since, table.born + CUT_SECONDS)
+        since = np.minimum(table.whole_since, table.born + SETTLED)
         undecided = (table.identity == 0) | ((table.born > -np.inf) & (now - since <= s.return_seconds))
         enough = (table.last_view == now) & (table.view_count >= NEWCOMER_CROPS) & self.seen_enough()
         rows = np.flatnonzero(in_view & undecided & enough)

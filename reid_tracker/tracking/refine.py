@@ -25,7 +25,7 @@ from reid_tracker.errors import UserError
 from reid_tracker.reading import parse_json, read_text
 from reid_tracker.tracking import costs, kalman
 from reid_tracker.tracking.assignment import assign
-from reid_tracker.tracking.association import REACH_SLACK, WALKING_SPEED
+from reid_tracker.tracking.association import REACH_SLACK
 from reid_tracker.tracking.bridge import measured
 
 if TYPE_CHECKING:
@@ -359,7 +359,7 @@ def _link_costs(
     cosine = np.einsum("kd,kd->k", sums[i], sums[j]) / (counts[i] * counts[j])
     appearance = np.clip((scale[0] - cosine) / (scale[0] - scale[1]), 0, None)
     share = 0.5 * np.exp(-gap / MOTION_SECONDS)
-    feasible = (np.hypot(*offset.T) < (REACH_SLACK + WALKING_SPEED * gap) * height) & (
+    feasible = (np.hypot(*offset.T) < (REACH_SLACK + kalman.BRISK * gap) * height) & (
         np.abs(np.log(end[:, 4] / start[:, 4])) < SAME_HEIGHT
     )
     cost = share * motion + (1 - share) * appearance

@@ -6,8 +6,8 @@ are precise or motion is hard to predict.
 
 import numpy as np
 
-from reid_tracker.tracking.fading import FadingMean
-from reid_tracker.tracking.kalman import POSITION_NOISE
+from reid_tracker.tracking.fading import FAR, FadingMean
+from reid_tracker.tracking.kalman import MEASUREMENT_NOISE, POSITION_NOISE
 
 SIZE_WIDTHS = 2.0  # of the Gaussian for sizes, in those for places: sizes change more slowly
 FURTHEST = 3.0  # widths from which neighbours count
@@ -15,16 +15,15 @@ NARROWEST, WIDEST = 0.01, 0.4  # s
 # Boxes are compared with those at least so long before and after, s, as a detector errs alike from one frame to the
 # next; beyond the second, people's own motion counts for more than jitter.
 LAG, APART = 0.1, 0.55
-# Variance of a box's centre, body heights^2, before the scene has shown its own; and the most that one error counts,
-# heights: the wrong person may have been matched.
-PRIOR, MOST = 0.02**2, 0.2
+# Deviation of a box's centre, body heights, before the scene has shown its own.
+PRIOR = 0.02
 
 
 class Jitter(FadingMean):
     """How far the detector's boxes jump about the path of a person in this scene, and how much smoothing that needs."""
 
     def __init__(self) -> None:
-        super().__init__(PRIOR)
+        super().__init__(PRIOR**2)
 
     @property
     def variance(self) -> float:
@@ -49,7 +48,7 @@ class Jitter(FadingMean):
             return
         before, here, after = centres
         off = (here - (1 - share) * before - share * after) / np.maximum(height, 1.0)[:, None]
-        squared = np.minimum(off**2 / (1 + share**2 + (1 - share) ** 2), MOST**2)
+        squared = np.minimum(off**2 / (1 + share**2 + (1 - share) ** 2), (FAR * MEASUREMENT_NOISE) ** 2)
         self.add(squared.mean(axis=1).sum(), len(here))
 
     def width(self, step: float, noise: float) -> float:

@@ -5,6 +5,9 @@ import numpy as np
 from reid_tracker.tracking.memory import VIEWS
 
 TENTATIVE, CONFIRMED, LOST = np.int8(0), np.int8(1), np.int8(2)
+# Within a moment, s, people are where they were seen last. What has lasted until it is settled is no chance: a track
+# moves as its filter says, and whoever looks like somebody else has changed.
+MOMENT, SETTLED = 0.25, 1.0
 UNMATCHED = -1  # instead of the row of a track's detection
 
 

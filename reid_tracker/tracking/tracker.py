@@ -27,7 +27,7 @@ import supervision as sv
 from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking import costs, kalman
-from reid_tracker.tracking.association import SAME_PLACE, STRANGER_DISTANCE, Association
+from reid_tracker.tracking.association import ENOUGH_PEOPLE, STRANGER_DISTANCE, Association
 from reid_tracker.tracking.calibration import AppearanceCalibration, CosineStatistics
 from reid_tracker.tracking.camera_motion import CameraMotion, FollowingGain, share_of, warp, zoom
 from reid_tracker.tracking.checks import Notes, check, from_array
@@ -40,18 +40,12 @@ from reid_tracker.tracking.motion_noise import SETTLED_SIGHTINGS, MotionNoise
 from reid_tracker.tracking.recognition import Recognition
 from reid_tracker.tracking.snapshot import from_arrays, to_arrays
 from reid_tracker.tracking.state import TrackerState
-from reid_tracker.tracking.track_table import CONFIRMED, LOST, TENTATIVE, UNMATCHED, TrackTable
+from reid_tracker.tracking.track_table import CONFIRMED, LOST, SETTLED, TENTATIVE, UNMATCHED, TrackTable
 
 # Weight of a new confident box in the smoothed size: people's sizes change slowly, boxes jump with limbs.
 SIZE_SHARE = 0.4
 # The same for a smaller box: usually the person is partly occluded.
 SHRINKING_SHARE = 0.2
-# A person whose crops all look like a stranger's for this long, s, has changed: from then on the crops count.
-DOUBT_SECONDS = 1.0
-# At most about this many tracks are used to judge the camera's motion; more do not help.
-CAMERA_PEOPLE = 50
-# Tracks at least this old, s, are predicted through short misses of the detector.
-ESTABLISHED_SECONDS = 1.0
 # With a `lost_seconds` below this, s, a gap without frames ends no track, so that slow streams can be tracked.
 SHORT_WAIT = 1.0
 # Largest timestamp, s: powers of longer times overflow.
@@ -154,7 +148,7 @@ class Tracker:
         }
         return TrackerState(header, to_arrays(self._table, self._memory, self._camera, self._learned()))
 
-    def _learned(self) -> dict[str, FollowingGain | FadingMean]:
+    def _learned(self) -> dict[str, FadingMean]:
         """What this scene has taught, by the name it has in a state."""
         return {
             "following": self._following,
@@ -289,7 +283,7 @@ class Tracker:
             return sv.Detections.empty()
         seconds = min(seconds, self._foresight.seconds)
         missed = (table.state == LOST) & (self.time - table.last_seen <= seconds + 1e-6)
-        missed &= table.last_seen - table.born >= ESTABLISHED_SECONDS - 1e-6
+        missed &= table.last_seen - table.born >= SETTLED - 1e-6
         boxes = self._smooth_boxes(np.arange(len(table)))
         if size is not None:
             missed &= ~at_edge(boxes, *size)
@@ -330,7 +324,7 @@ class Tracker:
         i, j = costs.overlapping(boxes, frame.xyxy)
         alone = (np.bincount(i, minlength=len(table))[i] == 1) & (np.bincount(j, minlength=len(frame.xyxy))[j] == 1)
         i, j = i[alone], j[alone]
-        close = costs.iou(boxes[i], frame.xyxy[j]) >= SAME_PLACE
+        close = costs.iou(boxes[i], frame.xyxy[j]) >= costs.SAME_PLACE
         in_view = (table.state[i] == CONFIRMED) & (table.last_seen[i] == self.time) & ~table.cut[i]
         in_view &= np.isnan(table.unlike_since[i])
         fresh = now - table.last_described[i] < refresh_seconds - 1e-6
@@ -408,7 +402,7 @@ class Tracker:
             followed[recent] = warp(table.mean[recent], last)
             foreseen[recent] = warp(table.foreseen[recent], last)
         seen = np.flatnonzero(recent)
-        seen = seen[:: max(len(seen) // CAMERA_PEOPLE, 1)]
+        seen = seen[:: max(len(seen) // ENOUGH_PEOPLE, 1)]
         measured = frame.measurement[frame.confidence >= self.settings.high_confidence, :2]
         noise = (kalman.MEASUREMENT_NOISE * np.maximum(table.mean[seen, 0, 3:4], 1.0)) ** 2
         variance = table.covariance[seen, 0, :2] + noise
@@ -478,7 +472,7 @@ class Tracker:
         since[told & ~doubtful] = np.nan
         since[doubtful & np.isnan(since)] = self._now
         table.unlike_since[rows] = since
-        return ~doubtful | (self._now - since >= DOUBT_SECONDS - 1e-6)
+        return ~doubtful | (self._now - since >= SETTLED - 1e-6)
 
     def _retire(self, detection_of: np.ndarray) -> np.ndarray:
         """Mark missed tracks as lost, drop those missed for too long; the detections of the remaining tracks."""
@@ -549,7 +543,7 @@ class Tracker:
         old = np.flatnonzero(matched)
         all_of_them = np.concatenate([new, old])
         i, j = costs.overlapping(frame.xyxy[new], frame.xyxy[all_of_them])
-        same = (i != j) & (costs.iou(frame.xyxy[new[i]], frame.xyxy[all_of_them[j]]) >= SAME_PLACE)
+        same = (i != j) & (costs.iou(frame.xyxy[new[i]], frame.xyxy[all_of_them[j]]) >= costs.SAME_PLACE)
         if not self.settings.class_agnostic:
             same &= frame.class_id[new[i]] == frame.class_id[all_of_them[j]]
         i, j = i[same], j[same]

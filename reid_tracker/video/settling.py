@@ -19,6 +19,7 @@ from reid_tracker.tracking import beginnings, kalman
 from reid_tracker.tracking.bridge import add_missed, measured
 from reid_tracker.tracking.camera_motion import zoom
 from reid_tracker.tracking.smoothing import APART, FURTHEST, LAG, SIZE_WIDTHS, Jitter, lines_at
+from reid_tracker.tracking.track_table import SETTLED
 from reid_tracker.video.sinks import FrameResult, Sink
 
 TICK = 1e-6  # s
@@ -167,7 +168,7 @@ class Settling:
     def _wait(self) -> float:
         """How long frames wait, s."""
         wait = self._reach + self._fill  # a box within reach may be filled in so late
-        return max(wait, self._lead_in + beginnings.LASTING_SECONDS) if self._lead_in else wait
+        return max(wait, self._lead_in + SETTLED) if self._lead_in else wait
 
     def _view_of(self, result: FrameResult) -> np.ndarray:
         """Where the camera looks now, [3, 3]."""
@@ -202,7 +203,7 @@ class Settling:
                 self._fill_gap(tracks[[row]], before, here)
             if tracklet in self._first:
                 self._first[tracklet].append(here)
-                if moment.time - self._first[tracklet][0].moment.time >= beginnings.LASTING_SECONDS - TICK:
+                if moment.time - self._first[tracklet][0].moment.time >= SETTLED - TICK:
                     self._begin_earlier(tracks[[row]], self._first.pop(tracklet))
 
     def _unwritten(self) -> list[_Moment]:

@@ -10,6 +10,7 @@ from tracking_world import detections, person, seen, unit_vectors
 from reid_tracker.config import TrackerSettings
 from reid_tracker.errors import UserError
 from reid_tracker.tracking.calibration import CosineStatistics
+from reid_tracker.tracking.costs import SAME_PLACE
 from reid_tracker.tracking.tracker import Tracker
 
 FAR_APART = CosineStatistics(same_mean=0.9, same_std=0.05, stranger_mean=0.0, stranger_std=0.1)
@@ -252,7 +253,7 @@ def test_of_newcomers_in_one_place_the_surest_stay():
         confidence, kinds = random.uniform(0.7, 1, 30), random.integers(0, 2, 30)
         kept: list[int] = []
         for row in np.argsort(-confidence):
-            apart = (kinds[row] != kinds[other] or overlap(boxes[row], boxes[other]) < 0.6 for other in kept)
+            apart = (kinds[row] != kinds[other] or overlap(boxes[row], boxes[other]) < SAME_PLACE for other in kept)
             kept += [row] if all(apart) else []
         given = detections(boxes, confidence=confidence, class_id=kinds)
         given.data["place"] = np.arange(30)
