@@ -279,13 +279,14 @@ def stranger_tail(
         rows = np.flatnonzero(cameras == camera)
         known, count = np.unique(identities[rows], return_counts=True)
         known = known[count >= NEWCOMER_CROPS]
+        alike = float(np.square(embeddings[rows].mean(axis=0)).sum())  # mean cosine, nearly all of it of two people
         for _ in range(_SCENES if len(known) > people else 0):
             first, *others = random.permutation(known)[: people + 1]
             views = {who: embeddings[random.permutation(rows[identities[rows] == who])] for who in (first, *others)}
             memory = IdentityMemory()
             memory.know([(int(who), 0, views[who]) for who in others])
             seen = views[first][None, :NEWCOMER_CROPS].mean(axis=1)
-            cosines.append(memory.likeness(seen, None, np.zeros(1), embeddings[:0]))
+            cosines.append(memory.likeness(seen, None, np.zeros(1), embeddings[:0], {}, alike))
     if not cosines:
         return {}
     low, high = np.quantile(np.concatenate(cosines), TAIL)

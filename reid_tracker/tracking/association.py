@@ -130,8 +130,9 @@ class Association:
         if not s.class_agnostic:
             same_class = table.class_id[rows[i]] == frame.class_id[columns[j]]
             if not same_class.all():
-                # A detector that wavers, as between car and truck: nothing else is there that the box could be of.
-                same_class |= (overlap >= costs.SAME_PLACE) & ~_rivalled(i, j, overlap, (len(rows), len(columns)))
+                # A detector that wavers, as between car and truck: nothing else is so near that the box could be of.
+                best = (costs.lead(i, overlap) > 0) & (costs.lead(j, overlap) > 0)
+                same_class |= (overlap >= costs.SAME_PLACE) & best & np.isfinite(cost)
                 i, j, cost, overlap = i[same_class], j[same_class], cost[same_class], overlap[same_class]
         chosen = assign(i, j, cost, limit)
         if cosine is not None:

@@ -10,7 +10,8 @@ is given twice.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,8 @@ class IdentityMemory:
         Identities from elsewhere.
     lasting : set of int
         Identities that are never forgotten: those known, and those kept since (`keep`).
+    visits : list of dict
+        For each camera, identity to when its last visit there began and ended, s.
     """
 
     COLUMNS = ("identity", "class_id", "last_seen", "views", "count", "mean", "kept")
@@ -101,6 +104,7 @@ class IdentityMemory:
         self._told: deque[tuple[int, int | None]] = deque()
         self.known: set[int] = set()
         self.lasting: set[int] = set()
+        self.visits: list[dict[int, tuple[float, float]]] = []
         self.next_identity = 1
         self.next_tracklet = 1
 
@@ -282,12 +286,19 @@ class IdentityMemory:
         self.kept[:] = np.isin(self.identity, list(self.lasting))
 
     def likeness(
-        self, seen: np.ndarray, class_id: np.ndarray | None, born: np.ndarray, in_sight: np.ndarray
+        self,
+        seen: np.ndarray,
+        class_id: np.ndarray | None,
+        born: np.ndarray,
+        in_sight: np.ndarray,
+        here: Mapping[int, tuple[float, float]],
+        strangers: float = 0.5,
     ) -> np.ndarray:
         """Compare newcomers with all dormant identities.
 
         All vectors are centred on the mean of the people known here: what people share under one light and in front of
-        one background says nothing about identity, and most of a cosine comes from it.
+        one background says nothing about identity, and most of a cosine comes from it. The mean of a few people is
+        mostly those people, so it is drawn towards zero, the less the more alike strangers are.
 
         Parameters
         ----------
@@ -296,24 +307,39 @@ class IdentityMemory:
         class_id : ndarray, int [R], optional
             Only identities of the newcomer's class.
         born : ndarray, float [R]
-            When each newcomer appeared: a person in view at that time is a different one.
+            When each newcomer appeared: a person in view of the same camera at that time is a different one.
         in_sight : ndarray, float32 [K, D]
             Means of the crops of those in sight who are no newcomers; they belong to the people known.
+        here : mapping of int to (float, float)
+            One of `visits`: those of the newcomers' camera.
+        strangers : float
+            Mean cosine of two people's vectors.
 
         Returns
         -------
         ndarray, float [R, C]
             Cosines of the mean views; -inf for who cannot be the one.
         """
-        # One more that is zero: the mean of a few people is mostly those people.
-        common = (self.mean.sum(axis=0) + in_sight.sum(axis=0)) / (len(self) + len(in_sight) + 1)
+        # A vector is what is common, of variance `strangers`, and what is one's own, of the rest up to one: the best
+        # linear estimate of the first from n vectors is their sum / (n + own / common). At most one is added, for which
+        # the rates of `return_cosine` were measured.
+        zeros = min((1 - strangers) / max(strangers, 1e-3), 1.0)
+        common = (self.mean.sum(axis=0) + in_sight.sum(axis=0)) / (len(self) + len(in_sight) + zeros)
         fresh, cosine = unit(seen - common), np.empty((len(seen), len(self)), dtype=np.float32)
         for start in range(0, len(self), BLOCK):
             cosine[:, start : start + BLOCK] = fresh @ unit(self.mean[start : start + BLOCK] - common).T
-        possible = self.last_seen < born[:, None]
+        impossible = self.last_seen >= born[:, None]
+        if impossible.any():
+            seen_here = np.array([here.get(each, (0.0, -np.inf))[1] for each in self.identity.tolist()])
+            impossible &= seen_here >= born[:, None]
         if class_id is not None:
-            possible &= self.class_id == class_id[:, None]
-        return np.where(possible, cosine, -np.inf)
+            impossible |= self.class_id != class_id[:, None]
+        return np.where(impossible, -np.inf, cosine)
+
+    def were_together(self, identities: Iterable[int]) -> bool:
+        """Whether any camera saw two of these at once, when they came last: then they are not one person."""
+        spans = [sorted(each[number] for number in identities if number in each) for each in self.visits]
+        return any(later[0] <= before[1] for each in spans for before, later in pairwise(each))
 
     def _append(self, views: list[np.ndarray], mean: np.ndarray | None = None, **columns: np.ndarray) -> None:
         identities = columns["identity"].tolist()

@@ -43,6 +43,8 @@ class Recognition:
         People first numbered here.
     guests : set of int
         Identities known before this run that were recognised here.
+    visits : dict of int to (float, float)
+        When the last visit of an identity began and ended here, s.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Recognition:
     ) -> None:
         self._settings, self._table, self._calibration, self._memory = settings, table, calibration, memory
         self.own, self.guests = 0, set[int]()
+        self.visits: dict[int, tuple[float, float]] = {}
+        memory.visits.append(self.visits)
 
     def release(self, now: float) -> None:
         """Drop lost tracks that another camera has recognised since: their numbers are in use."""
@@ -128,6 +132,8 @@ class Recognition:
         if rows.size and self._settings.memory_seconds:
             columns = (table.identity, table.class_id, last_seen, table.views, table.view_count)
             self._memory.sleep(*(column[rows] for column in columns))
+            for identity, until in zip(table.identity[rows].tolist(), last_seen[rows].tolist(), strict=True):
+                self.visits[identity] = self.visits.get(identity, (until, until))[0], until
 
     def seen_enough(self) -> np.ndarray:
         """Mask [N] of the tracks whose people were seen whole, or are long enough there to be taken as they are."""
@@ -141,45 +147,50 @@ class Recognition:
         useless = self._calibration.learned and self._calibration.statistics is None  # vectors that do not discriminate
         if useless or not len(self._memory):
             return detection_of
-        rows, cosine = self._candidates(detection_of, now)
+        rows, cosine, in_sight = self._candidates(detection_of, now)
         if not rows.size:
             return detection_of
-        gone = self._apply(self._decide(rows, cosine))
+        gone = self._apply(self._decide(rows, cosine, in_sight))
         if not gone.any():
             return detection_of
         self._table.keep(~gone)
         return detection_of[~gone]
 
-    def _candidates(self, detection_of: np.ndarray, now: float) -> tuple[np.ndarray, np.ndarray]:
-        """Tracks [R] of newcomers who are due for a comparison, and their cosines [R, C] with those in the memory."""
+    def _candidates(self, detection_of: np.ndarray, now: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Newcomers due for a comparison: tracks [R], cosines [R, C] with the memory; means [K, D] of the others."""
         table, s = self._table, self._settings
         in_view = (table.state == CONFIRMED) & (detection_of != UNMATCHED)
         since = np.minimum(table.whole_since, table.born + SETTLED)
         undecided = (table.identity == 0) | ((table.born > -np.inf) & (now - since <= s.return_seconds))
         enough = (table.last_view == now) & (table.view_count >= NEWCOMER_CROPS) & self.seen_enough()
         rows = np.flatnonzero(in_view & undecided & enough)
-        if not rows.size:
-            return rows, np.zeros((0, len(self._memory)))
         means = table.views.sum(axis=1) / np.maximum(table.view_count, 1)[:, None]
         others = in_view & ~undecided & (table.view_count > 0)
-        calibrated = self._calibration.statistics is not None
-        if not calibrated and len(self._memory) + np.count_nonzero(others) < LEAST_PEOPLE:
-            return rows[:0], np.zeros((0, len(self._memory)))
+        if self._calibration.statistics is None and len(self._memory) + np.count_nonzero(others) < LEAST_PEOPLE:
+            rows = rows[:0]
         class_id = None if s.class_agnostic else table.class_id[rows]
-        return rows, self._memory.likeness(means[rows], class_id, table.born[rows], means[others])
+        return rows, self._compare(means[rows], class_id, table.born[rows], means[others]), means[others]
 
-    def _decide(self, rows: np.ndarray, cosine: np.ndarray) -> dict[int, int]:
+    def _compare(
+        self, seen: np.ndarray, class_id: np.ndarray | None, born: np.ndarray, in_sight: np.ndarray
+    ) -> np.ndarray:
+        """Cosines [R, C] with those in the memory, as `IdentityMemory.likeness` takes them."""
+        known = self._calibration.statistics
+        alike = {} if known is None else {"strangers": known.stranger_mean}
+        return self._memory.likeness(seen, class_id, born, in_sight, self.visits, **alike)
+
+    def _decide(self, rows: np.ndarray, cosine: np.ndarray, in_sight: np.ndarray) -> dict[int, int]:
         """Which track is which identity of the memory."""
         table, memory = self._table, self._memory
         candidates, given = np.isfinite(cosine).sum(axis=1), self._calibration.given
-        nearest = -np.sort(-np.pad(cosine, ((0, 0), (0, 1)), constant_values=-1.0), axis=1)[:, :2]
         rates = self._settings.return_false_match_rate * np.array([[1.0], [AT_ONCE]])
         asked, asked_at_once = return_cosine(rates, np.maximum(candidates, 1), given)
-        clear = (nearest[:, 0] > asked) & (nearest[:, 0] - nearest[:, 1] >= RETURN_MARGIN)
-        best = cosine.argmax(axis=1)
+        nearest = cosine.max(axis=1)
+        best = np.array([self._one_person(*each, in_sight) for each in zip(cosine, asked, strict=True)])
+        clear = best >= 0
         before, resembled = table.resembles[rows], np.where(clear, memory.identity[best], 0)
         table.resembles[rows] = resembled
-        clear &= (nearest[:, 0] > asked_at_once) | (before == resembled)
+        clear &= (nearest > asked_at_once) | (before == resembled)
         # Two newcomers cannot be one person: the more similar one is matched first.
         order = np.flatnonzero(clear)[np.argsort(-cosine[clear, best[clear]])]
         found: dict[int, int] = {}
@@ -187,6 +198,22 @@ class Recognition:
             if identity not in found.values():
                 found[row] = identity
         return found
+
+    def _one_person(self, cosine: np.ndarray, asked: float, in_sight: np.ndarray) -> int:
+        """Column of whom a newcomer is whose cosines with the memory are these [C]; -1 for nobody.
+
+        Where several are about as alike, they are one person, who was not recognised once, if they are as alike to each
+        other as is asked and were never here at once: the oldest number counts. Else nobody is guessed.
+        """
+        memory, best = self._memory, int(cosine.argmax())
+        if cosine[best] <= asked:
+            return -1
+        near = np.flatnonzero(cosine > cosine[best] - RETURN_MARGIN)
+        if len(near) > 1:
+            between = self._compare(memory.mean[[best]], None, np.full(1, np.inf), in_sight)[0, near]
+            if (between <= asked).any() or memory.were_together(memory.identity[near].tolist()):
+                return -1
+        return int(near[memory.identity[near].argmin()])
 
     def _apply(self, found: dict[int, int]) -> np.ndarray:
         """Number the tracks so, with the views known of them; mask [N] of the lost tracks that this makes up for."""
@@ -197,6 +224,7 @@ class Recognition:
             self.guests |= memory.known & {identity}
             gone |= (table.state == LOST) & (table.identity == identity)
             table.identity[row] = identity
+            self.visits[identity] = (float(table.born[row]),) * 2
             table.born[row] = -np.inf  # decided
             known = memory.views_of(identity)
             assert known is not None
@@ -216,5 +244,11 @@ class Recognition:
 
     def number(self, rows: Sequence[int] | np.ndarray) -> None:
         """Give the tracks ``rows`` their identities."""
-        self._table.identity[rows] = self._memory.new_identities(len(rows))
+        table, capacity = self._table, self._memory.capacity
+        table.identity[rows] = self._memory.new_identities(len(rows))
         self.own += len(rows)
+        for identity, born in zip(table.identity[rows].tolist(), table.born[rows].tolist(), strict=True):
+            self.visits[identity] = born, born
+        if len(self.visits) > 2 * capacity:  # who left long ago is forgotten
+            for identity in sorted(self.visits, key=lambda each: self.visits[each][1])[:-capacity]:
+                del self.visits[identity]

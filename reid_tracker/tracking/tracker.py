@@ -46,8 +46,6 @@ from reid_tracker.tracking.track_table import CONFIRMED, LOST, SETTLED, TENTATIV
 SIZE_SHARE = 0.4
 # The same for a smaller box: usually the person is partly occluded.
 SHRINKING_SHARE = 0.2
-# With a `lost_seconds` below this, s, a gap without frames ends no track, so that slow streams can be tracked.
-SHORT_WAIT = 1.0
 # Largest timestamp, s: powers of longer times overflow.
 LATEST = 1e15
 
@@ -101,6 +99,7 @@ class Tracker:
         self.settings = settings or TrackerSettings()
         self.frame_rate = float(frame_rate)
         self.time: float | None = None
+        self._step, self._is_gap = 1 / self.frame_rate, False
         self.knows_seconds = False
         self.moved: np.ndarray | None = None
         self._table = TrackTable()
@@ -141,8 +140,10 @@ class Tracker:
             "settings": self.settings.model_dump(),
             "frame_rate": self.frame_rate,
             "time": self.time,
+            "step": self._step,
             "own": int(self._who.own),
             "guests": sorted(int(each) for each in self._who.guests),
+            "visits": sorted(self._who.visits.items()),
             "statistics": given and asdict(given),
             "memory": self._memory.numbers(),
         }
@@ -182,9 +183,11 @@ class Tracker:
             kept = {name: each for name, each in header["settings"].items() if name in TrackerSettings.model_fields}
             tracker = cls(settings or TrackerSettings(**kept), header["frame_rate"], statistics)
             tracker.time = header["time"]
+            tracker._step = header.get("step", tracker._step)  # not in older states
             tracker._who.own, tracker._who.guests = header["own"], set(header["guests"])
             tracker._memory.set_numbers(header["memory"])
             from_arrays(state.arrays, tracker._table, tracker._memory, tracker._camera, tracker._learned())
+            tracker._who.visits.update((int(who), (float(a), float(b))) for who, (a, b) in header.get("visits", []))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError("the tracker's state is not whole or of another version; begin anew without it.") from error
         return tracker
@@ -351,7 +354,8 @@ class Tracker:
             raise UserError(f"timestamp {now} is no time in seconds; give one between -{LATEST:g} and {LATEST:g}.")
         if not first and now <= before:
             raise UserError(f"timestamp {now} does not come after {before}: frames must be given in order of time.")
-        self._step = 1 / self.frame_rate if first else now - before
+        step = 1 / self.frame_rate if first else now - before
+        self._step, self._is_gap = step, step > 2 * self._step
         self._first = first
         self.time = now
         return self._step
@@ -371,10 +375,13 @@ class Tracker:
             )
 
     def _expire(self) -> None:
-        """End tracks unseen for too long before anything is matched, as after a gap without frames."""
+        """End tracks unseen for too long before anything is matched, as after a gap without frames.
+
+        Where frames are so far apart anyway, as in a time lapse, nobody would ever be matched.
+        """
         table = self._table
         stale = self._now - table.last_seen > self.settings.lost_seconds + 1e-6
-        if self.settings.lost_seconds >= SHORT_WAIT and stale.any():
+        if self._is_gap and stale.any():
             self._who.sleep(np.flatnonzero(stale & (table.state == CONFIRMED)), table.last_seen)
             table.keep(~stale)
 

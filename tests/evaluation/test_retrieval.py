@@ -160,6 +160,7 @@ def test_of_strangers_as_many_pass_the_threshold_as_its_rate_says():
     vectors = people[identities] + 0.3 * random.standard_normal((len(identities), 16))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     half = identities < 40
+    alike = float(np.square(vectors.mean(axis=0)).sum())
     tail = stranger_tail(vectors[half], identities[half], np.zeros(half.sum(), dtype=int))
     statistics = CosineStatistics(0.8, 0.1, 0.2, 0.1, **tail)
     mistaken = []
@@ -168,7 +169,7 @@ def test_of_strangers_as_many_pass_the_threshold_as_its_rate_says():
         memory = IdentityMemory()
         memory.know([(int(who), 0, vectors[identities == who]) for who in others])
         seen = vectors[identities == first][None, :3].mean(axis=1)
-        best = memory.likeness(seen, None, np.zeros(1), vectors[:0]).max()
+        best = memory.likeness(seen, None, np.zeros(1), vectors[:0], {}, alike).max()
         mistaken.append(best > return_cosine(0.1, np.array([10]), statistics)[0])
     assert 0.03 < np.mean(mistaken) < 0.2
     assert stranger_tail(vectors[:30], identities[:30], np.zeros(30, dtype=int)) == {}  # five people are no crowd

@@ -230,6 +230,15 @@ def test_a_class_that_wavers_is_one_thing():
     assert seen == {1}
 
 
+def test_side_by_side_too_each_thing_of_a_wavering_class_is_one():
+    """A row of parked cars, each before the next."""
+    random, tracker = np.random.default_rng(0), Tracker(frame_rate=10)
+    cars = np.array([[45.0 * each, 15.0 * each, 45.0 * each + 90, 15.0 * each + 60] for each in range(6)])
+    for _ in range(60):
+        seen = detections(cars + random.normal(0, 1, (6, 4)), class_id=2 + 5 * (random.random(6) < 0.2))
+        assert ids(tracker.update(seen)) == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_second_box_on_a_person_is_not_a_second_person():
     tracker = Tracker(frame_rate=10)
     for step in range(10):
@@ -494,6 +503,25 @@ def test_after_a_gap_without_frames_strangers_get_numbers_of_their_own():
         for step in range(5):
             after = tracker.update(detections([person(100), person(300)]), 1.9 + gap + step / 10)
         assert len(after) == 2 and not set(ids(before)) & set(ids(after))
+
+
+@pytest.mark.parametrize("every", [4.0, 30.0])
+def test_in_a_time_lapse_who_sits_is_followed_from_picture_to_picture(every: float):
+    for frame_rate in (1 / every, 25.0):
+        tracker, given = Tracker(frame_rate=frame_rate), []
+        for frame in range(8):
+            given.append(ids(tracker.update(detections([person(200.0 * who) for who in range(4)]), every * frame)))
+        assert given[4] == given[7] == ([1, 2, 3, 4] if frame_rate < 1 else [5, 6, 7, 8])  # 25 a second: a gap at first
+
+
+def test_a_gap_ends_everybody_however_short_the_wait_for_the_lost():
+    for seconds in (0.0, 0.5, 3.0):
+        tracker = Tracker(TrackerSettings(lost_seconds=seconds), frame_rate=10)
+        for frame in range(20):
+            tracker.update(detections([person(100)]), frame / 10)
+        for frame in range(3):
+            later = tracker.update(detections([person(100)]), 3600 + frame / 10)
+        assert ids(later) == [2]
 
 
 def test_a_vector_that_is_not_finite_or_has_no_length_counts_as_none_and_length_does_not_matter():
