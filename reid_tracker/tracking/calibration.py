@@ -192,6 +192,7 @@ class AppearanceCalibration:
     def __init__(self, statistics: CosineStatistics | None = None) -> None:
         self.given = statistics
         self.same, self.strangers = Cosines(), Cosines()
+        self._read: tuple[np.ndarray, np.ndarray, CosineStatistics | None] | None = None
 
     def learn(self, same: np.ndarray, strangers: np.ndarray) -> None:
         """Take in cosines of certain pairs (1-d): of one person, and of two."""
@@ -206,9 +207,15 @@ class AppearanceCalibration:
     @property
     def statistics(self) -> CosineStatistics | None:
         """The distributions in use, or None while too little has been seen to trust appearance."""
+        same, strangers = self.same, self.strangers
+        # Read a dozen times a frame and learned once: each learning makes new arrays.
+        if self._read is None or self._read[0] is not same.mean or self._read[1] is not strangers.mean:
+            self._read = same.mean, strangers.mean, self._statistics(same, strangers)
+        return self._read[2]
+
+    def _statistics(self, same: Cosines, strangers: Cosines) -> CosineStatistics | None:
         if not self.learned:
             return self.given
-        same, strangers = self.same, self.strangers
         if same.centre - strangers.centre <= LEAST_LEAD * max(same.std, strangers.std):
             return None  # vectors that say nothing about identity
         return CosineStatistics(same.centre, same.std, strangers.centre, strangers.std)
