@@ -16,6 +16,7 @@ import numpy as np
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.store import Gallery
 from reid_tracker.tracking.calibration import CosineStatistics, return_chance, return_cosine
+from reid_tracker.tracking.memory import common_part
 
 # A camera's mean is taken as if so many visits like the whole archive's were among its own: of one visit alone the mean
 # would be that visit.
@@ -98,7 +99,7 @@ def find_links(gallery: Gallery, rate: float = 0.05, since: int = 0) -> list[Lin
         return []
     calibration = gallery.model.calibration.get("same_camera") or gallery.model.calibration.get("all")
     known = CosineStatistics(**calibration) if calibration else None  # whose vectors are taken from their camera's mean
-    people, visit_of_whom, visits = _visits(numbers, vectors, sources)
+    people, visit_of_whom, visits = _visits(numbers, vectors, sources, known.stranger_mean if known else 0.5)
     apart = _seen_at_once(numbers, sources, times)
     classes = {each.number: each.class_id for each in gallery.people()}
     linkage = _Linkage(people, visit_of_whom, visits, apart, classes)
@@ -134,10 +135,13 @@ def undo_links(gallery: Gallery) -> list[tuple[int, int]]:
     return done
 
 
-def _visits(numbers: np.ndarray, vectors: np.ndarray, sources: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _visits(
+    numbers: np.ndarray, vectors: np.ndarray, sources: list[str], strangers: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Everyone [P]; of each visit, all views of a person in a source, whose it is (place in P) and its unit vector.
 
     The vectors are taken from their source's mean: what a camera's pictures have in common says nothing of people.
+    ``strangers`` is the mean cosine of two people.
     """
     people, who = np.unique(numbers, return_inverse=True)
     where = np.unique(np.array(sources), return_inverse=True)[1]
@@ -146,7 +150,7 @@ def _visits(numbers: np.ndarray, vectors: np.ndarray, sources: list[str]) -> tup
     means = np.zeros((keys.shape[1], vectors.shape[1]))
     np.add.at(means, visit, vectors)
     means /= np.bincount(visit)[:, None]
-    common = means.sum(axis=0) / (len(means) + 1)  # one more that is zero: the mean of a few is mostly those few
+    common = common_part(means.sum(axis=0), len(means), strangers)
     count = np.bincount(keys[1])
     camera = np.zeros((len(count), vectors.shape[1]))
     np.add.at(camera, keys[1], means)

@@ -17,7 +17,7 @@ from reid_tracker.gallery.store import Gallery, Person, Sighting, View
 from reid_tracker.gallery.views import a_few, choose_varied
 from reid_tracker.tracking.calibration import CosineStatistics, return_cosine
 from reid_tracker.tracking.costs import MOST_COVERED, coverage
-from reid_tracker.tracking.memory import NEWCOMER_CROPS, VIEWS, IdentityMemory, unit
+from reid_tracker.tracking.memory import NEWCOMER_CROPS, VIEWS, IdentityMemory, common_part, unit
 from reid_tracker.tracking.recognition import AT_ONCE, RETURN_MARGIN
 from reid_tracker.video.annotate import clip_boxes
 from reid_tracker.video.sinks import SMALLEST_CROP, FrameResult
@@ -165,15 +165,14 @@ class GalleryMemory(IdentityMemory):
         when, numbers, classes, views = zip(*self._latest, strict=True)
         fresh = np.stack([np.mean([view.vector for view in each.views], axis=0) for each in new.values()])
         met = np.stack([each.mean(axis=0) for each in views])
-        # As in `likeness`, without the newcomers: of few people the mean is mostly those people.
-        common = self._total / (self._counted + 1)
+        told = self._gallery.model.calibration.get("all")
+        statistics = CosineStatistics.read(dict(told)) if told else None
+        common = common_part(self._total, self._counted, statistics.stranger_mean if statistics else 0.5)
         cosine = unit(fresh - common) @ unit(met - common).T
         possible = np.array([each.first_seen for each in new.values()])[:, None] < np.array(when)
         if not settings.class_agnostic:
             possible &= np.array([each.class_id for each in new.values()])[:, None] == np.array(classes)
         cosine[~possible] = -1.0
-        told = self._gallery.model.calibration.get("all")
-        statistics = CosineStatistics.read(dict(told)) if told else None
         asked = return_cosine(
             AT_ONCE * settings.return_false_match_rate, np.maximum(possible.sum(axis=1), 1), statistics
         )

@@ -320,11 +320,7 @@ class IdentityMemory:
         ndarray, float [R, C]
             Cosines of the mean views; -inf for who cannot be the one.
         """
-        # A vector is what is common, of variance `strangers`, and what is one's own, of the rest up to one: the best
-        # linear estimate of the first from n vectors is their sum / (n + own / common). At most one is added, for which
-        # the rates of `return_cosine` were measured.
-        zeros = min((1 - strangers) / max(strangers, 1e-3), 1.0)
-        common = (self.mean.sum(axis=0) + in_sight.sum(axis=0)) / (len(self) + len(in_sight) + zeros)
+        common = common_part(self.mean.sum(axis=0) + in_sight.sum(axis=0), len(self) + len(in_sight), strangers)
         fresh, cosine = unit(seen - common), np.empty((len(seen), len(self)), dtype=np.float32)
         for start in range(0, len(self), BLOCK):
             cosine[:, start : start + BLOCK] = fresh @ unit(self.mean[start : start + BLOCK] - common).T
@@ -381,6 +377,17 @@ class IdentityMemory:
         last = self._length + np.flatnonzero(~rows[self._length :])
         for array in self._rows.values():
             array[holes] = array[last]
+
+
+def common_part(total: np.ndarray, count: int, strangers: float = 0.5) -> np.ndarray:
+    """What people's vectors have in common, float [D], from the sum of some people's and how many they are.
+
+    A vector is the common part, whose squared length is the mean cosine ``strangers`` of two people, and what is one's
+    own, of the rest up to one: the best linear estimate of the first is total / (count + own / common). At most one is
+    added, for which the rates of `return_cosine` were measured.
+    """
+    estimate: np.ndarray = total / (count + min((1 - strangers) / max(strangers, 1e-3), 1.0))
+    return estimate
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
