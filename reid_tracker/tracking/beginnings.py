@@ -56,7 +56,7 @@ def sightings_before(
         now, best = time, None
         if len(candidates):
             overlap = costs.iou(np.repeat(kalman.boxes(mean), len(candidates), axis=0), candidates)
-            best = int(overlap.argmax()) if overlap.max() >= costs.RIGHT else None
+            best = int(overlap.argmax()) if overlap.max() >= costs.SAME_PLACE else None
         if best is not None:
             mean, covariance = kalman.update(mean, covariance, kalman.measure(candidates[best : best + 1]), sure)
             last_seen = time
