@@ -11,7 +11,7 @@ from reid_tracker.gallery.store import Gallery, shown
 from reid_tracker.ownership import check_outputs
 from reid_tracker.pipeline.follow import parse_polygon
 from reid_tracker.pipeline.models import AppearanceModel, Models, model_of
-from reid_tracker.pipeline.plan import Job, claim_arguments, inputs_of, plan, state_arguments
+from reid_tracker.pipeline.plan import Job, claim_arguments, inputs_of, plan, recorded_files, state_arguments
 from reid_tracker.pipeline.remote import is_remote
 from reid_tracker.pipeline.source_run import Common, Progress
 from reid_tracker.places.files import named
@@ -50,6 +50,11 @@ def planned(source: str | Path | Sequence[str | Path], config: TrackConfig) -> l
         raise UserError("A clock is that of one video: give one source with it, or take it from each file (file).")
     if len(jobs) > 1 and config.refine.refused:
         raise UserError("refine.refused is the report of one video; give one source with it.")
+    files = recorded_files(jobs, config)
+    for file in files:
+        if files.count(file) > 1:
+            fix = "write {source} or {name} in their path, or give one source."
+            raise UserError(f"{file}: detections are those of one video; {fix}")
     inputs = inputs_of(jobs, config)
     for job in jobs:
         if job.error is None and not is_remote(config.output.folder):
