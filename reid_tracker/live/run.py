@@ -30,11 +30,12 @@ from reid_tracker.live.capture import Camera, LiveSource
 from reid_tracker.live.events import EventLog, Webhook
 from reid_tracker.live.gallery import LiveGallery
 from reid_tracker.live.loop import LiveLoop
-from reid_tracker.live.outputs import Outputs, Show
+from reid_tracker.live.outputs import Outputs, Show, recording_place
 from reid_tracker.live.people import People
 from reid_tracker.live.places import of_cameras
 from reid_tracker.pipeline.models import AppearanceModel, Models, model_of
 from reid_tracker.tracking.memory import IdentityMemory
+from reid_tracker.writing import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +151,8 @@ class _LiveRun:
         _name_apart(self._cameras)
         self._names = [camera.name for camera in self._cameras]
         self._places = of_cameras(self._config.count.places, self._names)
+        if self._config.output.record:
+            check_writable(*(recording_place(self._config.output, name) for name in self._names))
         for camera in self._cameras:
             self._stack.callback(camera.stop)
         self._files = [camera for camera, each in zip(self._cameras, sources, strict=True) if each.kind == "file"]

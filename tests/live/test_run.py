@@ -47,6 +47,16 @@ def refused(monkeypatch, capsys):
     return call
 
 
+def test_a_folder_that_takes_no_recordings_is_told_before_a_camera_is_opened(refused, walkers, tmp_path):
+    (tmp_path / "taken").touch()
+    for place in ("taken", "taken/below"):
+        told = refused("-s", "rtsp://127.0.0.1:1/x", "--serve", ":0", "--record", str(tmp_path / place))
+        assert f"{tmp_path / place}/127.0.0.1" in told and "taken: Not a directory" in told
+    long = f"{250 * 'x'}={walkers}"  # the second camera's name is one that no file has
+    told = refused("-s", "0", "-s", long, "--realtime", "--serve", ":0", "--record", str(tmp_path))
+    assert "no file can have this name" in told and [each.name for each in tmp_path.iterdir()] == ["taken"]
+
+
 def test_mistakes_end_in_one_sentence(refused, walkers, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
