@@ -57,7 +57,7 @@ def test_a_folder_that_takes_no_recordings_is_told_before_a_camera_is_opened(ref
     assert "no file can have this name" in told and [each.name for each in tmp_path.iterdir()] == ["taken"]
 
 
-def test_mistakes_end_in_one_sentence(refused, walkers, monkeypatch):
+def test_mistakes_end_in_one_sentence(refused, walkers, tmp_path, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     file = ("--source", str(walkers))
@@ -68,6 +68,9 @@ def test_mistakes_end_in_one_sentence(refused, walkers, monkeypatch):
     assert "connection refused" in refused("-s", f"rtsp://{address}/x", "--serve", ":0")
     assert "no such camera" in refused("--source", "77", "--serve", ":0")
     assert "add --realtime" in refused(*file)
+    for name, reason in (("text.mp4", "not a video that can be read"), ("text.nfo", "there is no video in it")):
+        (tmp_path / name).write_text("hello")
+        assert f"{tmp_path / name}: {reason}" in refused("-s", str(tmp_path / name), "--realtime", "--no-serve")
     assert "there is no screen here" in refused(*file, "--realtime", "--show")
     assert "The token may hold" in refused(*file, "--realtime", "--serve", ":0", "--token", "two words")
     assert "--no-serve" in refused(*file, "--realtime", "--blur-people", "--no-serve")
