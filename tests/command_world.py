@@ -1,6 +1,7 @@
 """What tests of the command line share: a clip with its boxes, and commands in this process or in one of their own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,13 @@ def make_clip(path: Path, shade: int = 200, frames: int = FRAMES) -> Path:
     boxes = (f"{number},-1,{3 * (number - 1)},30,20,60,0.9\n" for number in range(1, frames + 1))
     (path.parent / "det.txt").write_text("".join(boxes))
     return path
+
+
+def boxes_of(*clips: Path) -> str:
+    """Write the boxes beside each of several clips to a file of its own, and give what names them all."""
+    for clip in clips:
+        shutil.copy(clip.parent / "det.txt", f"{clip}.txt")
+    return "{source}.txt"
 
 
 class Run:

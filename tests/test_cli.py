@@ -182,6 +182,11 @@ def write(path, content):
         (["--detections", "{det}", "--save-state", "."], ["is a folder"]),
         (["--detections", "{det}", "--save-state", "/proc/state"], ["/proc/state", "cannot be written"]),
         (["--detections", "{det}", "--conf", "7"], ["detector.confidence"]),
+        (["--detections", "{det}", "--speed", "fast"], ["speed", "recorded detections"]),
+        (["--detections", "{det}", "--imgsz", "640"], ["image_size", "recorded detections"]),
+        (["--detections", "{det}", "--no-appearance", "--embedder", "mine.onnx"], ["appearance is off", "choose one"]),
+        (["--detections", "{det}", "--retention", "3"], ["A retention is for people in a gallery", "--gallery"]),
+        (["--detections", "{det}", "--blur-people", "--mot"], ["blur_people", "--video"]),
         (["--detections", "{det}", "--config", "missing.yaml"], ["missing.yaml"]),
         (["--detections", "{det}", "--no-appearance", "-o", "{det}/inside"], ["det.txt"]),
     ],
@@ -277,6 +282,21 @@ def test_a_truncated_video_says_up_to_which_frame(run, clip, arguments, tmp_path
     status, out, _ = run("track", cut, *arguments, "--mot")
     last = int(read_rows(tmp_path / "out" / "cut.txt")[:, 0].max())
     assert status == 0 and 10 < last < 40 and re.search(rf"after frame {last}\b", out), out
+
+
+def test_detections_of_one_video_are_not_taken_for_another_s(run, clip, arguments, tmp_path):
+    other = write(tmp_path / "yard.mp4", clip.read_bytes())
+    refused(run("track", clip, other, *arguments), "det.txt", "those of one video", "{name}")
+    beside = ["--detections", tmp_path / "{name}.txt", *arguments[2:], "--mot"]
+    for name, frames in (("walk", 40), ("yard", 43)):
+        write(tmp_path / f"{name}.txt", "".join(DETECTION.format(n, 3 * n) for n in range(1, frames + 1)).encode())
+    told = "its detections go on to frame 43, which yard does not have"
+    status, out, _ = run("track", clip, other, *beside)
+    assert status == 0 and out.count("go on to") == 1 and told in " ".join(out.split())
+    assert "go on to" in run("track", other, *beside, "--stride", "3")[1]
+    for part in (["--end", "20"], ["--stride", "9"]):  # the video may hold the frames that were not read
+        status, out, _ = run("track", other, *beside, *part)
+        assert status == 0 and "go on to" not in out
 
 
 def test_detections_that_are_none(run, clip, arguments, tmp_path):

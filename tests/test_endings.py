@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from command_world import FRAMES, Run, make_clip, refused, start
+from command_world import FRAMES, Run, boxes_of, make_clip, refused, start
 from test_ownership import FLAGS, last_frame, wait_for
 
 from reid_tracker import TrackConfig, UserError, progress, track
@@ -45,7 +45,7 @@ def batch(clip: Path) -> list[Path]:
 
 
 def test_a_batch_goes_on_after_a_bad_source(command: Run, batch: list[Path], tmp_path: Path) -> None:
-    boxes = ("--detections", batch[0].parent / "det.txt", *FIXED, "-o", tmp_path / "out", "--mot")
+    boxes = ("--detections", boxes_of(*batch), *FIXED, "-o", tmp_path / "out", "--mot")
     status, out, error = command("track", *batch, *boxes)
     assert status == 2 and "3 of 6 sources failed" in error and "Traceback" not in error
     failed = error[error.index("sources failed") :]
@@ -69,7 +69,7 @@ def test_a_source_that_fails_half_way_does_not_end_the_batch(command: Run, clip:
             raise UserError("The lamp broke.")
 
     config = load(TrackConfig, None, {"output.folder": str(tmp_path / "out"), "output.mot": True})
-    config.detector.recorded, config.embedder.enabled = str(clip.parent / "det.txt"), False
+    config.detector.recorded, config.embedder.enabled = boxes_of(clip, other), False
     with pytest.raises(BatchError, match=r"(?s)1 of 2 sources failed.*walk.*The lamp broke.*up to (6|7)") as end:
         track([clip, other], config, progress=fail_once)
     walk, later = end.value.summaries
@@ -79,15 +79,15 @@ def test_a_source_that_fails_half_way_does_not_end_the_batch(command: Run, clip:
 
 def test_one_cause_for_all_is_said_once(command: Run, clip: Path, tmp_path: Path) -> None:
     other = Path(shutil.copy(clip, clip.with_name("later.mp4")))
-    arguments = ["track", clip, other, "--detections", tmp_path / "none.txt", "-o", tmp_path / "out"]
-    assert "failed" not in refused(command(*arguments), "none.txt")
+    arguments = ["track", clip, other, "--detector", tmp_path / "none.pt", "-o", tmp_path / "out"]
+    assert "failed" not in refused(command(*arguments), "none.pt")
 
 
 def test_ctrl_c_ends_a_batch_and_tells_of_what_failed_before(
     command: Run, clip: Path, batch: list[Path], tmp_path: Path
 ) -> None:
     broken = command.breaking(4, KeyboardInterrupt())
-    arguments = [batch[2], clip, batch[1], "--detections", clip.parent / "det.txt", *FIXED, "-o", tmp_path / "out"]
+    arguments = [batch[2], clip, batch[1], "--detections", boxes_of(*batch), *FIXED, "-o", tmp_path / "out"]
     status, _, error = command("track", *arguments, "--mot")
     broken.undo()
     assert status == 130 and "Failed: cut" in error and "walk is written up to frame 4." in error

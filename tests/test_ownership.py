@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from command_world import FRAMES, Run, make_clip, refused, start
+from command_world import FRAMES, Run, boxes_of, make_clip, refused, start
 
 from reid_tracker import TrackConfig, UserError, track
 from reid_tracker.config import LiveOutputSettings, load
@@ -49,9 +49,10 @@ def last_frame(path: Path) -> int:
 
 def test_no_result_overwrites_another_source_of_the_batch(command: Run, clip: Path, results: Path) -> None:
     other = make_clip(results / "day.mp4", shade=120)
+    boxes = boxes_of(clip, other)
     before = contents(clip.parent, results)
     for flags in ([], ["--overwrite"]):
-        arguments = ["track", clip, other, "--detections", clip.parent / "det.txt", "-o", results, *flags]
+        arguments = ["track", clip, other, "--detections", boxes, "-o", results, *flags]
         refused(command(*arguments), "day.mp4", "overwrite its own source")
     assert contents(clip.parent, results) == before
 
@@ -352,7 +353,7 @@ def test_looked_back_results_and_a_video_of_that_name_are_told_apart(command: Ru
     other = clip.with_name("day_refined.mp4")
     make_clip(other, frames=12)
     make_clip(clip)  # with the boxes of all frames
-    status, out, _ = command.track(clip, results, other, "--mot", "--refine")
+    status, out, _ = command.track(clip, results, other, "--detections", boxes_of(clip, other), "--mot", "--refine")
     assert status == 0, out
     held = {path.name: last_frame(path) for path in results.glob("*.txt")}
     assert held == {
@@ -365,7 +366,7 @@ def test_looked_back_results_and_a_video_of_that_name_are_told_apart(command: Ru
 
 def test_names_that_differ_in_case_only_are_told_apart(command: Run, clip: Path, results: Path) -> None:
     other = make_clip(clip.with_name("Day.mp4"))
-    assert command.track(clip, results, other, "--mot")[0] == 0
+    assert command.track(clip, results, other, "--detections", boxes_of(clip, other), "--mot")[0] == 0
     assert {path.name for path in results.glob("*.txt")} == {"day.txt", "Day-2.txt"}
 
 

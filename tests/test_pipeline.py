@@ -406,7 +406,8 @@ def test_several_videos_of_one_name_do_not_overwrite_each_other(clip, tmp_path):
     other = tmp_path / "elsewhere"
     other.mkdir()
     (other / "walk.mp4").write_bytes(clip.read_bytes())
-    summaries = track([clip, other / "walk.mp4"], configured(clip, tmp_path, output__mot=True))
+    config = configured(clip, tmp_path, output__mot=True, detector__recorded=None)
+    summaries = track([clip, other / "walk.mp4"], config, detector=TruthDetector())
     assert [each.outputs[0].name for each in summaries] == ["walk.txt", "walk-2.txt"]
     assert [each.identities for each in summaries] == [2, 2]  # each starts from 1: no state is shared
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
-from command_world import Run, make_clip, refused
+from command_world import Run, boxes_of, make_clip, refused
 from live_world import wait_until
 
 from reid_tracker import TrackConfig, UserError, track
@@ -41,7 +41,7 @@ def clips(tmp_path: Path) -> list[Path]:
 
 def settings(clips: list[Path], folder: Path, **more: object) -> TrackConfig:
     fixed = {
-        "detector.recorded": str(clips[0].parent.parent / "3" / "det.txt"),
+        "detector.recorded": boxes_of(*clips),
         "embedder.enabled": False,
         "tracker.camera_motion": False,
         "output.folder": str(folder),
@@ -119,7 +119,7 @@ def test_a_source_that_takes_too_long_is_given_up(cluster: None, tmp_path: Path)
 
 def test_a_killed_worker_costs_its_source_a_second_try(tmp_path: Path) -> None:
     clips = [long_clip(tmp_path / "in" / f"{number}.mp4") for number in range(2)]
-    fixed = ["--detections", clips[0].parent / "det.txt", "--no-appearance", "--no-camera-motion", "--video", "--mot"]
+    fixed = ["--detections", boxes_of(*clips), "--no-appearance", "--no-camera-motion", "--video", "--mot"]
     program = [sys.executable, "-m", "reid_tracker", "track", *clips, *fixed, "-o", tmp_path / "out", "--workers", "2"]
     process = subprocess.Popen(
         [str(each) for each in program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -156,7 +156,7 @@ def test_sigterm_keeps_what_was_written(tmp_path: Path) -> None:
     clips = [first, *(first.with_name(f"{number}.mp4") for number in range(1, 9))]  # when two are done others are not
     for each in clips[1:]:
         each.write_bytes(first.read_bytes())
-    fixed = ["--detections", first.parent / "det.txt", "--no-appearance", "--no-camera-motion", "--video"]
+    fixed = ["--detections", boxes_of(*clips), "--no-appearance", "--no-camera-motion", "--video"]
     program = [sys.executable, "-m", "reid_tracker", "track", *clips, *fixed, "-o", tmp_path / "out", "--workers", "2"]
     process = subprocess.Popen([str(each) for each in program], stderr=subprocess.PIPE, text=True)
     wait_until(lambda: any((tmp_path / "out").glob("?.mp4")), seconds=60)

@@ -42,6 +42,8 @@ class RecordedDetections:
     ----------
     dimension : int or None
         Length D of the appearance vectors; None without.
+    path : Path
+        The file.
     last_frame : int
         1-based number of the last frame with a detection; 0 without any.
 
@@ -59,7 +61,7 @@ class RecordedDetections:
     def __init__(self, path: str | Path, confidence: float = 0.1, classes: Sequence[str | int] | None = None) -> None:
         if not 0 <= confidence <= 1:
             raise UserError(f"Confidence {confidence:g}: must be between 0 and 1.")
-        path = Path(path)
+        self.path = path = Path(path)
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is left out below
             columns = _read_npz(path) if path.suffix == ".npz" else _read_text(path)
         columns["confidence"], note = probability(columns["confidence"])

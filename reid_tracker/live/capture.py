@@ -291,7 +291,8 @@ def _read_stream(source: LiveSource, timeout: float, stopping: Event) -> Generat
     try:
         with open_input(address, options=options, timeout=(timeout, timeout)) as container:
             if not container.streams.video or container.format.name == "tty":  # FFmpeg renders any text as a film
-                raise UserError(f"{source.name}: there is no video in it.")
+                shown = source.address if source.kind == "file" else source.name  # a URL may hold a password
+                raise UserError(f"{shown}: there is no video in it.")
             stream = container.streams.video[0]
             stream.thread_type = "SLICE"  # threads by frames would hold back as many frames as there are threads
             has_times, upright = not invents_times(container), Upright(stream)
@@ -311,6 +312,8 @@ def _read_stream(source: LiveSource, timeout: float, stopping: Event) -> Generat
             if is_film:
                 raise _FilmEndedError
     except (OSError, av.error.FFmpegError) as error:
+        if source.kind == "file":
+            raise UserError(f"{source.address}: not a video that can be read ({error.strerror or error}).") from error
         raise UserError(f"{source.name}: {_reason(error, timeout)}") from error
 
 

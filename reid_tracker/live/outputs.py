@@ -121,6 +121,12 @@ class Outputs:
             self._gallery.write(camera, result)
 
 
+def recording_place(settings: LiveOutputSettings, name: str) -> Path:
+    """Where a recording of the camera ``name`` goes that begins now."""
+    safe = re.sub(r"[^\w.-]+", "_", name).strip("_") or "camera"
+    return Path(settings.record or ".").expanduser() / f"{safe}-{time.strftime('%Y%m%d-%H%M%S')}.mp4"
+
+
 class Recorder:
     """Videos of one camera, a new one every so often; where they cannot be written, it goes on without for as long.
 
@@ -133,9 +139,7 @@ class Recorder:
     """
 
     def __init__(self, settings: LiveOutputSettings, name: str) -> None:
-        self._folder, self._seconds = Path(settings.record or ".").expanduser(), settings.segment_seconds
-        self._private = settings.private
-        self._name = re.sub(r"[^\w.-]+", "_", name).strip("_") or "camera"
+        self._settings, self._name = settings, name
         self._sink: VideoSink | None = None
         self._path: Path | None = None
         self._until = -np.inf
@@ -148,14 +152,13 @@ class Recorder:
         try:
             if now >= self._until or (self._sink is not None and shape != self._size):
                 self.close()
-                self._until, self._size = now + self._seconds, shape
-                name = f"{self._name}-{time.strftime('%Y%m%d-%H%M%S')}.mp4"
-                self._path = create_new(self._folder / name, self._private)
+                self._until, self._size = now + self._settings.segment_seconds, shape
+                self._path = create_new(recording_place(self._settings, self._name), self._settings.private)
                 self._sink = VideoSink(self._path, 30.0)
             if self._sink is not None:
                 self._sink.write(result)
         except UserError as error:
-            logger.warning("%s Recording is tried again in %g s.", error, self._seconds)
+            logger.warning("%s Recording is tried again in %g s.", error, self._settings.segment_seconds)
             self.close()
 
     def close(self) -> None:

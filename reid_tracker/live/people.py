@@ -129,6 +129,7 @@ class People:
         with self._lock:
             person = self._people.get(self.shown(number))
             if person is not None:
+                self._announce(person)  # nothing is told of somebody unknown
                 self._tell("passed", person, camera, moment, place=place, way=way)
 
     def tick(self, now: float) -> None:
@@ -184,6 +185,8 @@ class People:
             keep, other = kept.number, gone.number
             if kept is gone:
                 raise UserError(f"person {keep}: cannot be merged with themselves; choose two people.")
+            if gone.announced:
+                self._announce(kept)  # whose number the events of both bear from now on
             before = copy(kept), copy(gone)
             merged = dict(self._merged)
             self._join(kept, gone)
@@ -309,6 +312,8 @@ class People:
         self.total -= 1
         if number in self._people or mistaken.announced:
             known = self._visit(number, camera, mistaken.visits[0].start)
+            if mistaken.announced:
+                self._announce(known)
             self._absorb(known, mistaken)
             if mistaken.announced:
                 self._merged = {old: number if new == before else new for old, new in self._merged.items()}

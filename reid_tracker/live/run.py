@@ -30,11 +30,12 @@ from reid_tracker.live.capture import Camera, LiveSource
 from reid_tracker.live.events import EventLog, Webhook
 from reid_tracker.live.gallery import LiveGallery
 from reid_tracker.live.loop import LiveLoop
-from reid_tracker.live.outputs import Outputs, Show
+from reid_tracker.live.outputs import Outputs, Show, recording_place
 from reid_tracker.live.people import People
 from reid_tracker.live.places import of_cameras
 from reid_tracker.pipeline.models import AppearanceModel, Models, model_of
 from reid_tracker.tracking.memory import IdentityMemory
+from reid_tracker.writing import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,10 @@ def _check(config: LiveConfig) -> None:
         raise UserError(
             "blur_people and a gallery contradict each other: a gallery keeps crops of people. Leave one out."
         )
+    if output.blur_people and output.serve == NO_PAGE and not (output.show or output.record):
+        raise UserError("blur_people is for pictures, of which there are none: leave it or --no-serve out.")
+    if config.gallery.retention_days is not None and not config.gallery.where:
+        raise UserError("A retention is for people in a gallery: name one (--gallery), or leave the retention out.")
     if output.show:
         _check_screen()
 
@@ -146,6 +151,8 @@ class _LiveRun:
         _name_apart(self._cameras)
         self._names = [camera.name for camera in self._cameras]
         self._places = of_cameras(self._config.count.places, self._names)
+        if self._config.output.record:
+            check_writable(*(recording_place(self._config.output, name) for name in self._names))
         for camera in self._cameras:
             self._stack.callback(camera.stop)
         self._files = [camera for camera, each in zip(self._cameras, sources, strict=True) if each.kind == "file"]

@@ -70,9 +70,15 @@ def _folded(path: Path) -> str:
     return str(path).casefold()
 
 
+def recorded_files(jobs: list[Job], config: TrackConfig) -> list[str]:
+    """Each job's file of recorded detections; none where a network detects."""
+    recorded = config.detector.recorded
+    return [recorded_of(recorded, each.path, _name_of(each.path)) for each in jobs] if recorded else []
+
+
 def inputs_of(jobs: list[Job], config: TrackConfig, with_state: bool = True) -> Inputs:
     """Everything that the run reads."""
-    recorded, where = config.detector.recorded, config.gallery.where
+    where = config.gallery.where
     gallery = [where] if where and not is_database(where) else []
     return Inputs(
         {
@@ -82,7 +88,7 @@ def inputs_of(jobs: list[Job], config: TrackConfig, with_state: bool = True) -> 
             "state": [config.source.resume] if with_state else [],
             "refused joins": [config.refine.refused],
             "places": [config.count.places],
-            "detections": [recorded_of(recorded, each.path, _name_of(each.path)) for each in jobs] if recorded else [],
+            "detections": recorded_files(jobs, config),
             "source": [each.path for each in jobs],
         },
         closed=gallery,

@@ -11,11 +11,12 @@ from reid_tracker.gallery.store import Gallery, shown
 from reid_tracker.ownership import check_outputs
 from reid_tracker.pipeline.follow import parse_polygon
 from reid_tracker.pipeline.models import AppearanceModel, Models, model_of
-from reid_tracker.pipeline.plan import Job, claim_arguments, inputs_of, plan, state_arguments
+from reid_tracker.pipeline.plan import Job, claim_arguments, inputs_of, plan, recorded_files, state_arguments
 from reid_tracker.pipeline.remote import is_remote
 from reid_tracker.pipeline.source_run import Common, Progress
 from reid_tracker.places.files import named
 from reid_tracker.report.clock_time import FROM_FILE, began_at
+from reid_tracker.results import wanted_files
 from reid_tracker.tracking.refine import read_refused
 
 
@@ -35,6 +36,10 @@ def planned(source: str | Path | Sequence[str | Path], config: TrackConfig) -> l
         raise UserError(
             "blur_people and a gallery contradict each other: a gallery keeps crops of people. Leave one out."
         )
+    if config.output.blur_people and "video" not in wanted_files(config, "", has_pixels=True).values():
+        raise UserError("blur_people is for an annotated video: ask for one (--video), or leave blur_people out.")
+    if config.gallery.retention_days is not None and not config.gallery.where:
+        raise UserError("A retention is for people in a gallery: name one (--gallery), or leave the retention out.")
     if config.source.clock is not None:
         if not config.output.report:
             raise UserError("A clock is for the times in a report: ask for one (--report), or leave the clock out.")
@@ -50,6 +55,11 @@ def planned(source: str | Path | Sequence[str | Path], config: TrackConfig) -> l
         raise UserError("A clock is that of one video: give one source with it, or take it from each file (file).")
     if len(jobs) > 1 and config.refine.refused:
         raise UserError("refine.refused is the report of one video; give one source with it.")
+    files = recorded_files(jobs, config)
+    for file in files:
+        if files.count(file) > 1:
+            fix = "write {source} or {name} in their path, or give one source."
+            raise UserError(f"{file}: detections are those of one video; {fix}")
     inputs = inputs_of(jobs, config)
     for job in jobs:
         if job.error is None and not is_remote(config.output.folder):

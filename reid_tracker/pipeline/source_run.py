@@ -13,6 +13,7 @@ import supervision as sv
 
 from reid_tracker.config import TrackConfig
 from reid_tracker.counting import PassageCounter
+from reid_tracker.detection.recorded import RecordedDetections
 from reid_tracker.errors import UserError
 from reid_tracker.gallery.recorder import GalleryMemory, GallerySink
 from reid_tracker.gallery.store import Gallery
@@ -142,6 +143,7 @@ class SourceRun:
             if history is not None and not summary.interrupted:
                 self._look_back(history, claimed)
         summary.notes += [note for note in self._source.notes if note not in summary.notes]
+        summary.notes += self._beyond()
         summary.notes += self._detector.notes() if hasattr(self._detector, "notes") else []
 
     def _open(self) -> None:
@@ -291,6 +293,16 @@ class SourceRun:
             seen.close()
             frames.close()
             writer.finish()
+
+    def _beyond(self) -> list[str]:
+        """What to say where recorded detections go on after the video, and so may be another's."""
+        config, summary, detector = self._config, self._summary, self._detector
+        if not isinstance(detector, RecordedDetections) or config.source.end is not None or summary.interrupted:
+            return []
+        if detector.last_frame < summary.last_frame + config.source.stride:  # perhaps one that was passed over
+            return []
+        beyond = f"go on to frame {detector.last_frame}, which {summary.source} does not have"
+        return [f"{detector.path}: its detections {beyond}; check that they are of this video."]
 
     def _save_state(self, claimed: Claim) -> None:
         """Save the state; that of a video broken off does not replace an older one."""

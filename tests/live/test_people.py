@@ -59,6 +59,22 @@ def test_who_was_there_only_for_a_moment_is_told_too():
     assert scene.told() == [("appeared", 1, "hall"), ("left", 1, "hall")]
 
 
+def test_nothing_is_told_of_who_was_not_announced():
+    scene = Scene()
+    scene.see(100, [1, 2])
+    scene.people.passed(1, "hall", 100, "door", "in")
+    assert scene.told() == [("appeared", 1, "hall"), ("passed", 1, "hall")]
+    for now in (100.5, 101.2):
+        scene.see(now, [1, 2])
+    assert scene.told()[2:] == [("appeared", 2, "hall")]  # each once
+    scene.see(101.5, [1, 3], tracklets=[10, 30])
+    scene.people.merge(3, 1)  # the events of both bear the newcomer's number
+    assert scene.told()[3:] == [("appeared", 3, "hall")]
+    scene.see(101.7, [4], "yard", tracklets=[40])
+    scene.see(101.8, [4], "hall", tracklets=[20])  # number 2 is someone who has only just come
+    assert scene.told()[4:] == [("appeared", 4, "yard"), ("corrected", 4, "hall")]
+
+
 def test_a_number_that_is_taken_back_never_was():
     scene = Scene()
     for now in (100.0, 101.5):

@@ -47,7 +47,17 @@ def refused(monkeypatch, capsys):
     return call
 
 
-def test_mistakes_end_in_one_sentence(refused, walkers, monkeypatch):
+def test_a_folder_that_takes_no_recordings_is_told_before_a_camera_is_opened(refused, walkers, tmp_path):
+    (tmp_path / "taken").touch()
+    for place in ("taken", "taken/below"):
+        told = refused("-s", "rtsp://127.0.0.1:1/x", "--serve", ":0", "--record", str(tmp_path / place))
+        assert f"{tmp_path / place}/127.0.0.1" in told and "taken: Not a directory" in told
+    long = f"{250 * 'x'}={walkers}"  # the second camera's name is one that no file has
+    told = refused("-s", "0", "-s", long, "--realtime", "--serve", ":0", "--record", str(tmp_path))
+    assert "no file can have this name" in told and [each.name for each in tmp_path.iterdir()] == ["taken"]
+
+
+def test_mistakes_end_in_one_sentence(refused, walkers, tmp_path, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     file = ("--source", str(walkers))
@@ -58,8 +68,13 @@ def test_mistakes_end_in_one_sentence(refused, walkers, monkeypatch):
     assert "connection refused" in refused("-s", f"rtsp://{address}/x", "--serve", ":0")
     assert "no such camera" in refused("--source", "77", "--serve", ":0")
     assert "add --realtime" in refused(*file)
+    for name, reason in (("text.mp4", "not a video that can be read"), ("text.nfo", "there is no video in it")):
+        (tmp_path / name).write_text("hello")
+        assert f"{tmp_path / name}: {reason}" in refused("-s", str(tmp_path / name), "--realtime", "--no-serve")
     assert "there is no screen here" in refused(*file, "--realtime", "--show")
     assert "The token may hold" in refused(*file, "--realtime", "--serve", ":0", "--token", "two words")
+    assert "--no-serve" in refused(*file, "--realtime", "--blur-people", "--no-serve")
+    assert "for people in a gallery" in refused(*file, "--realtime", "--set", "gallery.retention_days=3")
     assert "did you mean" in refused(*file, "--realtime", "--set", "people.left_second=3")
 
 
