@@ -17,8 +17,8 @@ import numpy as np
 MEASUREMENT_NOISE = 0.05
 # From this confidence down boxes jitter more: the variance grows as the confidence falls (after NSA, Du et al. 2021).
 SURE_CONFIDENCE = 0.7
-# Heights/s that people hardly exceed: twice that of walking; and what a newcomer's velocity may be (std), so that runners
-# and cars are followed, too.
+# Heights/s that people hardly exceed, twice that of walking; and what a newcomer's velocity may be (std), so that
+# runners and cars are followed, too.
 BRISK = 1.5
 INITIAL_SPEED = np.array([1.6, 1.0, 0.1, 0.2])
 # Random-walk intensity of the velocity, heights / s^1.5: how fast walking turns into standing or turning round.
