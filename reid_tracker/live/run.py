@@ -104,8 +104,6 @@ def _check(config: LiveConfig) -> None:
         raise UserError(
             "blur_people and a gallery contradict each other: a gallery keeps crops of people. Leave one out."
         )
-    if output.blur_people and output.serve == NO_PAGE and not (output.show or output.record):
-        raise UserError("blur_people is for pictures, of which there are none: leave it or --no-serve out.")
     if config.gallery.retention_days is not None and not config.gallery.where:
         raise UserError("A retention is for people in a gallery: name one (--gallery), or leave the retention out.")
     if output.show:

@@ -36,8 +36,6 @@ class Models:
         self._recorded = config.detector.recorded if detector is None else None
         if self._recorded and config.detector.model:
             raise UserError("Both a detector and recorded detections are named; choose one.")
-        if self._recorded and (config.detector.image_size or config.detector.speed != "auto"):
-            raise UserError("image_size and speed are for a detector; leave them out with recorded detections.")
         if config.embedder.model and not config.embedder.enabled:
             raise UserError("An appearance network is named, but appearance is off; choose one of the two.")
 

@@ -16,7 +16,6 @@ from reid_tracker.pipeline.remote import is_remote
 from reid_tracker.pipeline.source_run import Common, Progress
 from reid_tracker.places.files import named
 from reid_tracker.report.clock_time import FROM_FILE, began_at
-from reid_tracker.results import wanted_files
 from reid_tracker.tracking.refine import read_refused
 
 
@@ -36,8 +35,6 @@ def planned(source: str | Path | Sequence[str | Path], config: TrackConfig) -> l
         raise UserError(
             "blur_people and a gallery contradict each other: a gallery keeps crops of people. Leave one out."
         )
-    if config.output.blur_people and "video" not in wanted_files(config, "", has_pixels=True).values():
-        raise UserError("blur_people is for an annotated video: ask for one (--video), or leave blur_people out.")
     if config.gallery.retention_days is not None and not config.gallery.where:
         raise UserError("A retention is for people in a gallery: name one (--gallery), or leave the retention out.")
     if config.source.clock is not None:

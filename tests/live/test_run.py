@@ -73,7 +73,6 @@ def test_mistakes_end_in_one_sentence(refused, walkers, tmp_path, monkeypatch):
         assert f"{tmp_path / name}: {reason}" in refused("-s", str(tmp_path / name), "--realtime", "--no-serve")
     assert "there is no screen here" in refused(*file, "--realtime", "--show")
     assert "The token may hold" in refused(*file, "--realtime", "--serve", ":0", "--token", "two words")
-    assert "--no-serve" in refused(*file, "--realtime", "--blur-people", "--no-serve")
     assert "for people in a gallery" in refused(*file, "--realtime", "--set", "gallery.retention_days=3")
     assert "did you mean" in refused(*file, "--realtime", "--set", "people.left_second=3")
 
