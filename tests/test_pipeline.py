@@ -131,8 +131,12 @@ def test_looking_back_writes_the_same_files_again(clip, tmp_path):
             return detections(truth_boxes(frame.index)[: 2 if frame.index not in (12, 13) else 1])
 
     asked = {"output.folder": str(tmp_path), "output.jsonl": True, "output.mot": True, "output.video": True}
-    config = load(TrackConfig, None, {**asked, "embedder.enabled": False, "refine.enabled": True})
+    refused = tmp_path / "refused.json"
+    refused.write_text('{"joins": [{"number": 8, "following": 9, "ended": 1.5, "began": 2, "refused": true}]}')
+    asked |= {"embedder.enabled": False, "refine.enabled": True, "refine.refused": str(refused)}
+    config = load(TrackConfig, None, asked)
     (summary,) = track(clip, config, detector=Blinking())
+    assert "No join of 8 and 9, 1.5 s to 2 s, could be made: the refusal of it changes nothing." in summary.notes
     assert [path.name for path in summary.outputs] == [
         *("walk.mp4", "walk.txt", "walk.jsonl"),
         *("walk_refined.mp4", "walk_refined.txt", "walk_refined.jsonl", "walk_refined.json"),

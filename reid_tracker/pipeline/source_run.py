@@ -335,6 +335,10 @@ class SourceRun:
             for frame, tracks, seen in zip(frames, hindsight.tracks, history.seen, strict=False):
                 outputs.write(FrameResult(frame, tracks, sv.Detections(seen)))
         people = {number for tracks in hindsight.tracks if len(tracks) for number in tracks.tracker_id.tolist()}
+        for each in self._common.refused:
+            if not any(each.is_same(other) for other in hindsight.refused):
+                who, when = f"{each.number:g} and {each.following:g}", f"{each.ended:g} s to {each.began:g} s"
+                summary.notes.append(f"No join of {who}, {when}, could be made: the refusal of it changes nothing.")
         joined = sum(each.number != each.following for each in hindsight.joins)
         summary.notes.append(
             f"{summary.source}, looked back on: {len(people)} identities instead of {summary.identities}; "

@@ -11,7 +11,7 @@ from reid_tracker.counting import PassageCounter
 from reid_tracker.gallery.recorder import GallerySink
 from reid_tracker.report.clock_time import began_at
 from reid_tracker.report.visits import VisitLog
-from reid_tracker.tracking.refine import Refined
+from reid_tracker.tracking.refine import Join, Refined
 
 
 @dataclass
@@ -28,11 +28,12 @@ class Reports:
         """The file of a kind."""
         if kind == "decisions":
             assert self.hindsight is not None
-            # Only joins of two numbers are decisions that one may refuse.
-            joined = [each for each in self.hindsight.joins if each.number != each.following]
+            # Only joins of two numbers are decisions that one may refuse; those refused stand there for the next run.
+            joins = [(each, False) for each in self.hindsight.joins if each.number != each.following]
+            joins += [(each, True) for each in self.hindsight.refused]
             decisions = {
                 "cuts": [each._asdict() for each in self.hindsight.cuts],
-                "joins": [{**each._asdict(), "refused": False} for each in joined],
+                "joins": [{**each._asdict(), "refused": refused} for each, refused in sorted(joins, key=_ended)],
             }
             return (json.dumps(decisions, indent=1) + "\n").encode()
         assert self.log is not None
@@ -43,6 +44,10 @@ class Reports:
         from reid_tracker.report.page import make_page
 
         return make_page(self.log, self.name, self.about)
+
+
+def _ended(join: tuple[Join, bool]) -> float:
+    return join[0].ended
 
 
 def told_visits(log: VisitLog, loitering: float | None) -> dict[str, Any]:

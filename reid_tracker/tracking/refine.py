@@ -102,7 +102,7 @@ class History:
         Who is cut off from a number gets one of ``new_numbers``, a gallery's; by default the next after the highest.
         """
         if not self._rows:
-            return Refined([sv.Detections.empty() for _ in self.frames], [], [])
+            return Refined([sv.Detections.empty() for _ in self.frames], [], [], [])
         frame, xyxy, confidence, class_id, tracklet, identity, vector = map(
             np.concatenate, zip(*self._rows, strict=True)
         )
@@ -114,7 +114,7 @@ class History:
         boxes = _Boxes(times, frame, xyxy, confidence, class_id, decided, vector, vectors)
         people = [np.flatnonzero(decided == each) for each in np.unique(decided)]
         people, cuts = _split(boxes, people, settings.split_distance)
-        people, joins = _link(boxes, people, settings, refused)
+        people, joins, met = _link(boxes, people, settings, refused)
         paths = [_path(boxes, rows, settings) for rows in people]
         columns = [np.concatenate(column) for column in zip(*paths, strict=True)]
         number = np.repeat(_number(boxes.identity, people, new_numbers), [len(path[0]) for path in paths])
@@ -137,7 +137,7 @@ class History:
                     data=data,
                 )
             )
-        return Refined(result, cuts, joins)
+        return Refined(result, cuts, joins, met)
 
 
 class Cut(NamedTuple):
@@ -198,11 +198,14 @@ class Refined(NamedTuple):
     cuts : list of Cut
     joins : list of Join
         In the order of time.
+    refused : list of Join
+        Of those that were not to be made, the ones that could have been.
     """
 
     tracks: list[sv.Detections]
     cuts: list[Cut]
     joins: list[Join]
+    refused: list[Join]
 
 
 def read_refused(path: Path) -> list[Join]:
@@ -215,8 +218,10 @@ def read_refused(path: Path) -> list[Join]:
     """
     try:
         joins = parse_json(read_text(path))["joins"]
+        if not all(isinstance(each.get("refused", False), bool) for each in joins):
+            raise UserError(f"{path}: refused must be true or false, without quotation marks.")
         names = ("number", "following", "ended", "began")
-        return [Join(*(float(each[name]) for name in names)) for each in joins if each.get("refused", False)]  # type: ignore[arg-type]
+        return [Join(*(float(each[name]) for name in names)) for each in joins if each.get("refused")]  # type: ignore[arg-type]
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: not a report of --refine (<name>_refined.json).") from error
 
@@ -303,13 +308,13 @@ def _split(boxes: _Boxes, pieces: list[np.ndarray], limit: float) -> tuple[list[
 
 def _link(
     boxes: _Boxes, pieces: list[np.ndarray], settings: RefineSettings, refused: Sequence[Join]
-) -> tuple[list[np.ndarray], list[Join]]:
-    """Join pieces end to start, pass by pass."""
-    scale, joins = _distance_scale(boxes, pieces), list[Join]()
+) -> tuple[list[np.ndarray], list[Join], list[Join]]:
+    """Join pieces end to start, pass by pass: the pieces, the joins, and those refused that could have been made."""
+    scale, joins, met = _distance_scale(boxes, pieces), list[Join](), dict[Join, Join]()
     if scale is None:
-        return pieces, joins
+        return pieces, joins, []
 
-    def join(first: int, second: int, distance: float = 0.0, cost: float = 0.0) -> Join:
+    def join(first: int, second: int, distance: float, cost: float) -> Join:
         last, next_ = pieces[first][-1], pieces[second][0]
         ended, began = boxes.moments(last, next_)
         return Join(int(boxes.identity[last]), int(boxes.identity[next_]), ended, began, distance, cost)
@@ -317,11 +322,13 @@ def _link(
     for longest in PASSES:
         i, j, cost, distance = _link_costs(boxes, pieces, scale, min(longest, settings.link_seconds))
         if refused:
-            allowed = [
-                not any(join(*pair).is_same(each) for each in refused)
-                for pair in zip(i.tolist(), j.tolist(), strict=True)
-            ]
-            i, j, cost, distance = (column[np.array(allowed, dtype=bool)] for column in (i, j, cost, distance))
+            allowed = np.ones(len(i), dtype=bool)
+            for place, pair in enumerate(zip(*(column.tolist() for column in (i, j, distance, cost)), strict=True)):
+                possible = join(*pair)
+                same = next((each for each in refused if possible.is_same(each)), None)
+                if same is not None:
+                    allowed[place], met[same] = False, possible
+            i, j, cost, distance = (column[allowed] for column in (i, j, cost, distance))
         chosen = assign(i, j, cost, settings.link_limit)
         following = dict(zip(i[chosen].tolist(), j[chosen].tolist(), strict=True))
         columns = (i[chosen], j[chosen], distance[chosen], cost[chosen])
@@ -333,7 +340,7 @@ def _link(
                 chain.append(following[chain[-1]])
             joined.append(np.concatenate([pieces[each] for each in chain]))
         pieces = joined
-    return pieces, sorted(joins, key=lambda each: each.ended)
+    return pieces, sorted(joins, key=lambda each: each.ended), list(met.values())
 
 
 def _link_costs(

@@ -9,6 +9,7 @@ from tracking_world import detections, person, seen, unit_vectors
 
 from reid_tracker.config import RefineSettings
 from reid_tracker.errors import UserError
+from reid_tracker.report.run import Reports
 from reid_tracker.tracking.refine import History, read_refused
 
 RATE = 10.0
@@ -157,6 +158,13 @@ def test_what_was_cut_and_joined_is_told_and_a_refused_join_is_not_made_again(tm
     again = history(walks, 230).refined(DEFAULTS, read_refused(tmp_path / "report.json"))
     assert identities(found.tracks) == {1, 90, 91}
     assert identities(again.tracks) == {1, 2, 90, 91} and again.joins == []
+    assert again.refused == found.joins and found.refused == []
+    (told,) = json.loads(Reports(None, hindsight=again).make("decisions"))["joins"]  # the next run may be given this
+    assert told == {**join._asdict(), "refused": True}
+    report["joins"][0]["refused"] = "false"
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    with pytest.raises(UserError, match="true or false"):
+        read_refused(tmp_path / "report.json")
     report["joins"][0]["refused"] = False
     (tmp_path / "report.json").write_text(json.dumps(report))
     assert read_refused(tmp_path / "report.json") == []
