@@ -115,6 +115,7 @@ def _export_crops(
         raise UserError(f"{video}: has no pictures to cut crops from.")
     tracks = read_results(results)
     names = _names(np.unique(tracks.identity), Path(review) if review else None)
+    _check_apart(names, tracks)
     known = _read_list(output / LIST)
     own = re.compile(re.escape(source.name) + r"_\d{6,}\.jpg")
     earlier = {row["path"] for row in known if own.fullmatch(Path(row["path"]).name)}
@@ -226,7 +227,9 @@ def _names(identities: np.ndarray, review: Path | None) -> dict[int, str]:
                 raise UserError(f"{review}: there is no identity {each} in the results.")
         if name := without_quote(str(row.get("name") or "").strip()):
             if name[0] == "." or set(name) & set('/\\:"\n'):
-                raise UserError(f"{review}: {name!r} cannot be a folder's name; leave out / \\ : and a leading dot.")
+                raise UserError(
+                    f"{review}: {name!r} cannot be a folder's name; leave out / \\ : quotation marks and a leading dot."
+                )
             names[identity] = name
     result = {}
     for identity in names:
@@ -238,6 +241,21 @@ def _names(identities: np.ndarray, review: Path | None) -> dict[int, str]:
         if target not in dropped and identity not in dropped:
             result[identity] = names[target]
     return result
+
+
+def _check_apart(names: dict[int, str], tracks: Tracks) -> None:
+    """Refuse one name for two who are in view at once: a network would learn that they are one person."""
+    rows = np.flatnonzero(np.isin(tracks.identity, list(names)))
+    called = np.array([names[each] for each in tracks.identity[rows].tolist()])
+    order = np.lexsort((called, tracks.frame[rows]))
+    rows, called = rows[order], called[order]
+    same = (np.diff(tracks.frame[rows]) == 0) & (called[1:] == called[:-1])
+    for first in np.flatnonzero(same & (np.diff(tracks.identity[rows]) != 0))[:1]:
+        one, other = sorted(tracks.identity[rows[first : first + 2]].tolist())
+        raise UserError(
+            f"{one} and {other} are both {called[first]}, and in view at once in frame {tracks.frame[rows[first]]}; "
+            "name them apart in the review."
+        )
 
 
 def _apart(names: dict[int, str], known: set[str], video: str) -> dict[int, str]:
