@@ -1,5 +1,6 @@
 """``reid-tracker review``."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -51,15 +52,9 @@ def review(
     def started(address: str) -> None:
         print(f"Review at {address}", flush=True)
 
-    try:
-        if not apply:
+    if not apply:
+        with suppress(KeyboardInterrupt):
             run.on_page(serve, started)
-    except KeyboardInterrupt:
-        if not run.reviewed.edits:
-            raise
-    if not run.reviewed.edits and gallery is None:
-        print("Nothing was changed.")
-        return
     for file in run.write(render):
         print(printable(file))
     if gallery is not None:

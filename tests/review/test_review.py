@@ -397,3 +397,11 @@ def test_ctrl_c_writes_what_was_changed_and_another_review_is_noticed(browser, p
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 0
     assert set(read_results(tmp_path / "walk_reviewed.txt").identity.tolist()) == {1, 2}
+
+
+def test_a_review_that_changes_nothing_is_one_too(page, tmp_path):
+    process, _ = page
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 0
+    decided = list(csv.reader((tmp_path / "walk_reviewed.csv").open()))
+    assert decided[1:] == [["1", "keep", ""], ["2", "keep", ""], ["3", "keep", ""]]
