@@ -114,7 +114,7 @@ def test_help_shows_every_option_s_text_whole(words: tuple[str, ...], command: A
 def test_every_python_block_runs_beside_a_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_clip(tmp_path / "video.mp4")
+    make_clip(tmp_path / "video.mp4", frames=37)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"(?ms)^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text())
     names: dict[str, Any] = {}
@@ -122,7 +122,7 @@ def test_every_python_block_runs_beside_a_video(
         exec(compile(block, "docs/python.md", "exec"), names)
     assert len(blocks) >= 7 and "[1] [0]" in capsys.readouterr().out
     with sqlite3.connect("tracks.db") as database:
-        assert database.execute("SELECT count(*) FROM boxes WHERE identity = 1").fetchone() == (30,)
+        assert database.execute("SELECT count(*) FROM boxes WHERE identity = 1").fetchone() == (37,)
 
 
 def test_measurements_are_listed_and_run_by_their_names() -> None:

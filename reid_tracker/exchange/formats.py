@@ -82,6 +82,9 @@ def convert(
         raise UserError(f"--to {to}: there are {', '.join((*FORMATS, *FOLDERS))}.")
     about = Video.of(open_source(video)) if video is not None else Video(source.stem)
     tracks = read_tracks(source, about)
+    untold = np.isnan(tracks.seconds)
+    if video is not None and untold.any():
+        tracks = replace(tracks, seconds=np.where(untold, (tracks.frame - 1) / about.frame_rate, tracks.seconds))
     if to in SIZED and not about.width:
         raise UserError(f"--to {to}: needs the size of the picture; name the video with --video.")
     if to in INSIDE and about.width:
@@ -147,6 +150,8 @@ def _truth_files(tracks: Tracks, video: Video) -> Iterator[tuple[str, str]]:
 
 def _write_csv(tracks: Tracks, video: Video) -> bytes:
     columns = tracks.columns()
+    if np.isnan(tracks.seconds).any():
+        columns["seconds"] = [None if np.isnan(each) else each for each in tracks.seconds.tolist()]  # an empty cell
     return csv_table(columns, zip(*(np.asarray(each).tolist() for each in columns.values()), strict=True))
 
 

@@ -85,6 +85,17 @@ def test_tables_hold_every_column(world: tuple[Path, Path], tmp_path: Path) -> N
         assert np.allclose(found["y2"].to_numpy(), expected["y2"].to_numpy(), atol=1e-9)
 
 
+def test_a_table_holds_the_times_that_the_video_tells(world: tuple[Path, Path], tmp_path: Path) -> None:
+    clip, results = world
+    rate = video_of(clip).frame_rate
+    reid_tracker.convert(results, tmp_path / "mot.txt", "mot")  # which holds no times
+    for video, name in ((clip, "told.csv"), (None, "untold.csv")):
+        reid_tracker.convert(tmp_path / "mot.txt", tmp_path / name, "csv", video)
+    told, untold = (pd.read_csv(tmp_path / name) for name in ("told.csv", "untold.csv"))
+    assert np.allclose(told["seconds"], (told["frame"] - 1) / rate) and untold["seconds"].isna().all()
+    assert ",nan," not in (tmp_path / "untold.csv").read_text()
+
+
 def test_a_table_holds_no_text_that_a_spreadsheet_would_run(tmp_path: Path) -> None:
     track = {"id": 1, "confidence": 1, "xyxy": [-1, 2, 30, 40], "class": "=cmd|x"}
     (tmp_path / "a.jsonl").write_text(json.dumps({"index": 0, "timestamp": 0, "tracks": [track]}))
