@@ -76,7 +76,7 @@ COUNTS = ("IDSW", "CLR_FP", "CLR_FN", "MT", "ML", "Frag")
 @evaluate.command("reid")
 def evaluate_reid(
     data: Annotated[str, typer.Option(help="Crops: a data set's folder, or a CSV (path, identity, camera, split).")],
-    model: Annotated[Path | None, typer.Option(help="A checkpoint, .onnx or .xml; default: the bundled one.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A checkpoint, .onnx or .xml \\[bundled].")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
     corruptions: Annotated[bool, typer.Option("--corruptions", help="Also under blur, bad light, noise, ...")] = False,
     rerank: Annotated[bool, typer.Option("--rerank", help="Also with k-reciprocal re-ranking.")] = False,

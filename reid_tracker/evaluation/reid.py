@@ -43,7 +43,7 @@ def evaluate_reid(
         The test part of a set of crops, as `reid_tracker.crop_sets.layouts.read_crops` takes it: a folder, or a CSV
         with columns path, identity, and optionally camera and split (query or gallery).
     model : Path, optional
-        What `Embedder` takes: a checkpoint, .onnx or .xml; without it the bundled network.
+        What `Embedder` takes: a checkpoint, .onnx or .xml; without it, or as "bundled", the bundled network.
     corruptions : bool
         Also with all crops corrupted, query and gallery, by each kind of `CORRUPTIONS` at each severity.
     rerank : bool
@@ -75,6 +75,7 @@ def evaluate_reid(
     from reid_tracker.crop_sets.layouts import read_crops  # here, not above: the run time never imports training
 
     check_pictures(ranked_list, embedding_map)
+    model = None if str(model) == "bundled" else model  # as `train --start` has it
     crops = read_crops(data, part="test")
     embedder = Embedder(model, device=device)
     query = crops.query

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from command_world import Run
 
 from reid_tracker.appearance.checkpoint import save_checkpoint
 from reid_tracker.appearance.embedder import Embedder
@@ -43,6 +44,11 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 crop = np.clip(pattern + random.normal(0, 12, pattern.shape), 0, 255).astype(np.uint8)
                 cv2.imwrite(str(folder / f"{person:04d}_c{camera + 1}s1_{number:06d}_00.png"), crop)
     return folder
+
+
+def test_the_bundled_network_is_named_as_in_training(command: Run, market: Path) -> None:
+    status, out, error = command("evaluate", "reid", "--data", market, "--model", "bundled")
+    assert status == 0 and "bundled" in out, error
 
 
 def test_figures_are_those_of_the_vectors(market: Path, model: Path) -> None:
