@@ -78,7 +78,7 @@ def search(
 ) -> None:
     """Who looks most like this picture?"""
     with _opened(gallery) as opened:
-        matches = opened.search(_describe(opened, image, embedder), limit)[0]
+        matches = opened.search(_describe(gallery, opened, image, embedder), limit)[0]
     if json:
         _print_json([asdict(match) for match in matches])
     else:
@@ -98,7 +98,7 @@ def verify(
 
     with _opened(gallery) as opened:
         statistics, origin = views.statistics_of(opened)
-        found = (_vectors_of(opened, each, embedder) for each in (a, b))
+        found = (_vectors_of(gallery, opened, each, embedder) for each in (a, b))
         verdict = views.verify(statistics, *found)
     if json:
         _print_json({**asdict(verdict), "calibration": origin})
@@ -297,12 +297,12 @@ def _opened(where: str) -> Any:
     return closing(open_gallery(where))
 
 
-def _describe(opened: "Gallery", image: Path, model: str | None) -> "np.ndarray":
+def _describe(where: str, opened: "Gallery", image: Path, model: str | None) -> "np.ndarray":
     """Vector [1, D] of a whole picture, by the gallery's model."""
     import numpy as np
 
     from reid_tracker.appearance.embedder import Embedder
-    from reid_tracker.gallery.store import Model, check_model
+    from reid_tracker.gallery.store import Model, check_model, shown
     from reid_tracker.pictures import read_picture
 
     if not image.is_file():
@@ -311,17 +311,17 @@ def _describe(opened: "Gallery", image: Path, model: str | None) -> "np.ndarray"
     if picture is None:
         raise UserError(f"{image}: not a picture.")
     embedder = Embedder(model)
-    check_model("The gallery", opened.model, Model(embedder.hash, embedder.dimension))
+    check_model(shown(where), opened.model, Model(embedder.hash, embedder.dimension))
     height, width = picture.shape[:2]
     return embedder.embed(picture, np.array([[0, 0, width, height]], np.float32))
 
 
-def _vectors_of(opened: "Gallery", what: str, model: str | None) -> "np.ndarray":
+def _vectors_of(where: str, opened: "Gallery", what: str, model: str | None) -> "np.ndarray":
     """Vectors [K, D] of a person of the gallery or of a picture."""
     import numpy as np
 
     if not what.isdecimal():
-        return _describe(opened, Path(what), model)
+        return _describe(where, opened, Path(what), model)
     views = opened.views(int(what[:40]))  # Python reads no number of thousands of digits, and nobody has one
     if not views:
         raise UserError(f"{what}: has no views; choose another number.")

@@ -72,6 +72,8 @@ class SqliteFile:
         self.lock = RLock()
         self.dropped: list[Path] = []
         self._changes = 0  # transactions of this program
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: a gallery is a folder, and this is none; name another place.")
         if model is None and not self.path.is_file():
             raise UserError(f"{folder}: no gallery is there; reid-tracker track --gallery {folder} makes one.")
         with self.reporting():
@@ -187,6 +189,8 @@ class SqliteFile:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             if "locked" in reason:
                 raise UserError(f"{self.path}: in use by another program for too long; try again.") from error
+            if "readonly" in reason or "unable to open" in reason:  # whoever reads writes the log's index, too
+                raise UserError(f"{self.path}: cannot be used ({reason}); make it and its folder writable.") from error
             if isinstance(error, sqlite3.OperationalError):
                 raise UserError(f"{self.path}: cannot be used ({reason}); what was stored before is kept.") from error
             raise UserError(f"{self.path}: not a gallery, or damaged ({reason}); restore it from a copy.") from error

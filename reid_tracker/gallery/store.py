@@ -235,8 +235,8 @@ def check_model(where: object, known: Model, given: Model | None) -> None:
     if given is not None and (given.hash, given.dimension) != (known.hash, known.dimension):
         raise UserError(
             f"{where}: its vectors are of the appearance model {known.hash[:12]}, these of {given.hash[:12]}, and "
-            "cannot be compared; use that model or another gallery, or let 'reid-tracker gallery re-describe' describe "
-            "its crops with this one."
+            "cannot be compared; name that model with --embedder, use another gallery, or let 'reid-tracker gallery "
+            "re-describe' describe its crops with this one."
         )
 
 

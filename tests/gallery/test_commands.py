@@ -14,6 +14,8 @@ from test_store import looks
 
 from reid_tracker.appearance.embedder import Embedder
 from reid_tracker.cli import main
+from reid_tracker.errors import UserError
+from reid_tracker.gallery.opening import open_gallery
 from reid_tracker.gallery.sqlite_file import FILE
 from reid_tracker.gallery.sqlite_store import SqliteGallery
 from reid_tracker.gallery.store import Model, Sighting, View
@@ -126,7 +128,21 @@ def test_pictures_need_the_gallerys_model(run, tmp_path):
     gallery.close()
     status, _, err = run("search", tmp_path / "1.png", folder="other")
     assert status == 2
-    assert "cannot be compared" in err
+    assert "cannot be compared" in err and f"{tmp_path / 'other'}: its vectors" in err and "--embedder" in err
+
+
+@pytest.mark.parametrize("make", [None, Model("f" * 64, 16)])
+def test_a_file_is_no_gallery(tmp_path, make):
+    (tmp_path / "text.mp4").touch()
+    with pytest.raises(UserError, match=r"text\.mp4: a gallery is a folder, and this is none; name another place"):
+        open_gallery(tmp_path / "text.mp4", make)
+
+
+def test_a_gallery_that_is_not_writable_is_told_with_what_mends_it(run, monkeypatch):
+    connect = sqlite3.connect  # a file's rights do not bind root
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **given: connect(f"file:{path}?mode=ro", uri=True, **given))
+    status, _, err = run("name", 1, "Anna")
+    assert status == 2 and "make it and its folder writable" in err and "Traceback" not in err
 
 
 def test_track_takes_the_gallery_and_the_retention(tmp_path, monkeypatch, capsys):
