@@ -286,7 +286,7 @@ def stranger_tail(
             memory = IdentityMemory()
             memory.know([(int(who), 0, views[who]) for who in others])
             seen = views[first][None, :NEWCOMER_CROPS].mean(axis=1)
-            cosines.append(memory.likeness(seen, None, np.zeros(1), embeddings[:0], {}, alike))
+            cosines.append(memory.likeness(seen, None, np.zeros(1), embeddings[:0], alike))
     if not cosines:
         return {}
     low, high = np.quantile(np.concatenate(cosines), TAIL)

@@ -52,7 +52,7 @@ def planned(source: str | Path | Sequence[str | Path], config: TrackConfig) -> l
         raise UserError("A clock is that of one video: give one source with it, or take it from each file (file).")
     if len(jobs) > 1 and config.refine.refused:
         raise UserError("refine.refused is the report of one video; give one source with it.")
-    files = recorded_files(jobs, config)
+    files = recorded_files([job for job in jobs if job.error is None], config)
     for file in files:
         if files.count(file) > 1:
             fix = "write {source} or {name} in their path, or give one source."

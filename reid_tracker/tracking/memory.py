@@ -10,7 +10,7 @@ is given twice.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -291,7 +291,6 @@ class IdentityMemory:
         class_id: np.ndarray | None,
         born: np.ndarray,
         in_sight: np.ndarray,
-        here: Mapping[int, tuple[float, float]],
         strangers: float = 0.5,
     ) -> np.ndarray:
         """Compare newcomers with all dormant identities.
@@ -307,11 +306,9 @@ class IdentityMemory:
         class_id : ndarray, int [R], optional
             Only identities of the newcomer's class.
         born : ndarray, float [R]
-            When each newcomer appeared: a person in view of the same camera at that time is a different one.
+            When each newcomer appeared: a person in view at that time is a different one, or has a number already.
         in_sight : ndarray, float32 [K, D]
             Means of the crops of those in sight who are no newcomers; they belong to the people known.
-        here : mapping of int to (float, float)
-            One of `visits`: those of the newcomers' camera.
         strangers : float
             Mean cosine of two people's vectors.
 
@@ -324,13 +321,10 @@ class IdentityMemory:
         fresh, cosine = unit(seen - common), np.empty((len(seen), len(self)), dtype=np.float32)
         for start in range(0, len(self), BLOCK):
             cosine[:, start : start + BLOCK] = fresh @ unit(self.mean[start : start + BLOCK] - common).T
-        impossible = self.last_seen >= born[:, None]
-        if impossible.any():
-            seen_here = np.array([here.get(each, (0.0, -np.inf))[1] for each in self.identity.tolist()])
-            impossible &= seen_here >= born[:, None]
+        possible = self.last_seen < born[:, None]
         if class_id is not None:
-            impossible |= self.class_id != class_id[:, None]
-        return np.where(impossible, -np.inf, cosine)
+            possible &= self.class_id == class_id[:, None]
+        return np.where(possible, cosine, -np.inf)
 
     def were_together(self, identities: Iterable[int]) -> bool:
         """Whether any camera saw two of these at once, when they came last: then they are not one person."""

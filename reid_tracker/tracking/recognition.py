@@ -177,7 +177,7 @@ class Recognition:
         """Cosines [R, C] with those in the memory, as `IdentityMemory.likeness` takes them."""
         known = self._calibration.statistics
         alike = {} if known is None else {"strangers": known.stranger_mean}
-        return self._memory.likeness(seen, class_id, born, in_sight, self.visits, **alike)
+        return self._memory.likeness(seen, class_id, born, in_sight, **alike)
 
     def _decide(self, rows: np.ndarray, cosine: np.ndarray, in_sight: np.ndarray) -> dict[int, int]:
         """Which track is which identity of the memory."""

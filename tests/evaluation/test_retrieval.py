@@ -169,7 +169,7 @@ def test_of_strangers_as_many_pass_the_threshold_as_its_rate_says():
         memory = IdentityMemory()
         memory.know([(int(who), 0, vectors[identities == who]) for who in others])
         seen = vectors[identities == first][None, :3].mean(axis=1)
-        best = memory.likeness(seen, None, np.zeros(1), vectors[:0], {}, alike).max()
+        best = memory.likeness(seen, None, np.zeros(1), vectors[:0], alike).max()
         mistaken.append(best > return_cosine(0.1, np.array([10]), statistics)[0])
     assert 0.03 < np.mean(mistaken) < 0.2
     assert stranger_tail(vectors[:30], identities[:30], np.zeros(30, dtype=int)) == {}  # five people are no crowd
