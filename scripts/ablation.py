@@ -34,6 +34,7 @@ REMOVED: dict[str, dict[str, Any] | list[tuple[Any, str, Any]]] = {
     "refusal of certain strangers": [
         (association, "STRANGER_DISTANCE", np.inf),
         (association, "WHOLE_STRANGER", np.inf),
+        (association, "UNLIKE_STRANGER", np.inf),
     ],
     "overlap alone only where the place is known": [(association, "KNOWN_PLACE", np.inf)],
     "less trust in unsure boxes": [(kalman, "trust", np.ones_like)],

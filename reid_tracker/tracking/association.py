@@ -18,8 +18,8 @@ REACH_SLACK = 0.5
 # A person who walks on is not suddenly half or twice as tall: bound on |log(height ratio)|.
 SAME_HEIGHT = 0.5
 # Calibrated distance (0 same, 1 stranger) from which a box is not the track's, however well it overlaps: where one
-# person follows another in the same place, only appearance can tell. A track seen a moment ago keeps such a
-# box if crops of one person have been as unlike in this scene: a single crop may show mostly another person. A crop of
+# person follows another in the same place, only appearance can tell. A track seen a moment ago keeps such a box
+# if crops of one person have been as unlike in this scene: a single crop may show mostly another person. A crop of
 # a whole person says more than one that others cover: some strangers look more alike than the mean of strangers. Once
 # the scene has shown how alike crops of one person are, half way is enough for one that is more unlike.
 STRANGER_DISTANCE, WHOLE_STRANGER, UNLIKE_STRANGER = 0.75, 0.6, 0.5
@@ -52,8 +52,8 @@ class Association:
         """Match a frame.
 
         First the confident boxes and everyone known; then low-confidence boxes for the remaining tracks (ByteTrack,
-        Zhang et al. 2022; here the lost too: someone behind a post shows so for seconds, with gaps), only in their
-        very place; last the tentative tracks, which must not take a box from a known one.
+        Zhang et al. 2022; here the lost too: someone behind a post shows so for seconds, with gaps), by overlap
+        alone; last the tentative tracks, which must not take a box from a known one.
 
         Parameters
         ----------
