@@ -203,7 +203,8 @@ class Recognition:
         """Column of whom a newcomer is whose cosines with the memory are these [C]; -1 for nobody.
 
         Where several are about as alike, they are one person, who was not recognised once, if they are as alike to each
-        other as is asked and were never here at once: the oldest number counts. Else nobody is guessed.
+        other as is asked and were never in view at once: the oldest number counts. Those that only other cameras have
+        shown come last, as cameras that see the same people each keep their own. Else nobody is guessed.
         """
         memory, best = self._memory, int(cosine.argmax())
         if cosine[best] <= asked:
@@ -213,7 +214,9 @@ class Recognition:
             between = self._compare(memory.mean[[best]], None, np.full(1, np.inf), in_sight)[0, near]
             if (between <= asked).any() or memory.were_together(memory.identity[near].tolist()):
                 return -1
-        return int(near[memory.identity[near].argmin()])
+        numbers = memory.identity[near]
+        elsewhere = [each not in self.visits and any(each in shown for shown in memory.visits) for each in numbers]
+        return int(near[np.lexsort((numbers, np.array(elsewhere)))[0]])
 
     def _apply(self, found: dict[int, int]) -> np.ndarray:
         """Number the tracks so, with the views known of them; mask [N] of the lost tracks that this makes up for."""

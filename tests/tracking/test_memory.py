@@ -119,6 +119,31 @@ def test_who_has_two_numbers_gets_the_older_one_and_no_third(rng):
     assert run(tracker, rng, {1: 400.0, 2: 700.0, 0: 1500.0}, 3)[0] == first[0]
 
 
+def test_who_is_known_gets_the_known_number_though_another_was_given_here(rng):
+    memory = IdentityMemory()
+    memory.know([(9, 0, WHO[[7]])])
+    tracker = Tracker(frame_rate=10, memory=memory)
+    assert run(tracker, rng, {0: 100.0, 1: 400.0, 2: 700.0}, 5)[0] == 10
+    run(tracker, rng, {1: 400.0, 2: 700.0}, 30)
+    memory.know([(3, 0, WHO[[0]])])
+    assert run(tracker, rng, {1: 400.0, 2: 700.0, 0: 1500.0}, 3)[0] == 3
+
+
+def test_cameras_that_see_the_same_people_keep_their_own_numbers(rng):
+    memory = IdentityMemory()
+    one, other = (Tracker(frame_rate=10, memory=memory) for _ in range(2))
+    here = {0: 100.0, 1: 400.0, 2: 700.0}
+    first = {}
+    for _ in range(50):
+        first = run(one, rng, here, 0.1), run(other, rng, here, 0.1)
+    assert sorted([*first[0].values(), *first[1].values()]) == [1, 2, 3, 4, 5, 6]
+    one.rest()  # its stream is lost
+    run(other, rng, {1: 400.0, 2: 700.0}, 5)
+    assert run(other, rng, {**here, 0: 1500.0}, 2)[0] == first[1][0]  # both numbers were out of view
+    one.update(np.zeros((0, 5)), other.time)
+    assert run(one, rng, here, 2) == first[0]
+
+
 def test_who_was_here_at_the_same_time_is_somebody_else(rng):
     twins = WHO.copy()
     twins[3] = twins[0]
