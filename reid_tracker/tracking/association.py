@@ -8,6 +8,7 @@ from reid_tracker.tracking.assignment import assign
 from reid_tracker.tracking.calibration import AppearanceCalibration
 from reid_tracker.tracking.fading import FAR
 from reid_tracker.tracking.frame_arrays import FrameArrays
+from reid_tracker.tracking.memory import unit
 from reid_tracker.tracking.track_table import MOMENT, TENTATIVE, UNMATCHED, TrackTable
 
 # Matches without overlap need a calibrated distance (0 same, 1 stranger) below this, and such a lead over the next most
@@ -25,6 +26,8 @@ SAME_HEIGHT = 0.5
 STRANGER_DISTANCE, WHOLE_STRANGER, UNLIKE_STRANGER = 0.75, 0.6, 0.5
 # Share of apparently unmoved people who must look like others for the frame to count as a hard cut.
 MOST_CHANGED = 0.75
+# Where everybody changed at once, so many deviations of what chance gives tell that it was the light: 1 in 40.
+BEYOND_CHANCE = 2.0
 # Overlap alone re-identifies a missed person only while the filter's position is this certain (std, body heights):
 # beyond, a stranger is as likely to be there. That takes seconds under a static camera, moments under a moving one.
 KNOWN_PLACE = 0.25
@@ -42,11 +45,17 @@ class Association:
         Read only.
     calibration : AppearanceCalibration
         Turns cosines into distances, and learns from the certain matches.
+
+    Attributes
+    ----------
+    relit : bool
+        Whether the light of the last frame was another one: nobody looks as before.
     """
 
     def __init__(self, settings: TrackerSettings, table: TrackTable, calibration: AppearanceCalibration) -> None:
         self._settings, self._table, self._calibration = settings, table, calibration
         self._boxes, self._now, self._step = np.zeros((0, 4), dtype=np.float32), 0.0, 0.0
+        self.relit = False
 
     def __call__(self, frame: FrameArrays, boxes: np.ndarray, now: float, step: float) -> np.ndarray:
         """Match a frame.
@@ -72,6 +81,7 @@ class Association:
         s, state = self._settings, self._table.state
         self._boxes, self._now, self._step = boxes, now, step
         detection_of = np.full(len(state), UNMATCHED)
+        self.relit = False
         high = frame.confidence >= s.high_confidence
         low = ~high & (frame.confidence >= s.low_confidence)
         self._match(frame, detection_of, state != TENTATIVE, high, s.motion_limit)
@@ -118,7 +128,14 @@ class Association:
                 bound = np.where(whole, WHOLE_STRANGER, STRANGER_DISTANCE)
                 if self._calibration.learned:
                     bound[unlike] = UNLIKE_STRANGER
-                unlike &= rivalled | _cut_away(unlike, ~np.isnan(distance) & ~rivalled & (overlap >= costs.RIGHT))
+                told = ~np.isnan(distance) & ~rivalled & (overlap >= costs.RIGHT)
+                changed = _all_changed(unlike, told)
+                told &= unseen[i] == 0
+                if changed and self._light_changed(rows[i[told]], frame.embedding[columns[j[told]]]):
+                    self.relit = True
+                if self.relit:
+                    distance[:] = np.nan
+                unlike &= rivalled | changed
                 stranger = (distance > bound) & (away | unlike)
                 fused = (1 - s.appearance_weight) * (1 - overlap) + s.appearance_weight * distance
                 cost = np.where(np.isnan(distance), 1 - overlap, fused)
@@ -140,6 +157,19 @@ class Association:
             if self._calibration.given is None and not self._calibration.learned:
                 self._learn_without_overlap(frame, columns, cosine)
         detection_of[rows[i[chosen]]] = columns[j[chosen]]
+
+    def _light_changed(self, rows: np.ndarray, fresh: np.ndarray) -> bool:
+        """Whether the tracks ``rows`` differ from each other as their crops ``fresh`` [K, D] do, which all look new.
+
+        Light (infrared at dusk, a lamp) changes all vectors alike; a cut of the film brings other people.
+        """
+        known = self._calibration.statistics
+        if known is None or len(rows) < 2:
+            return False
+        before = self._table.embedding[rows]
+        alike = (unit(before - before.mean(axis=0)) * unit(fresh - fresh.mean(axis=0))).sum(axis=1).mean()
+        by_chance = known.stranger_std / (1 - known.stranger_mean) / np.sqrt(len(rows) - 1)  # their mean takes one
+        return bool(alike > BEYOND_CHANCE * by_chance)
 
     def _alike_within_reach(
         self,
@@ -229,6 +259,6 @@ def _rivalled(i: np.ndarray, j: np.ndarray, overlap: np.ndarray, shape: tuple[in
     return mask
 
 
-def _cut_away(unlike: np.ndarray, told: np.ndarray) -> bool:
-    """Whether the film was cut: nearly all who seem to be where they were, at least two, look like others [K], [K]."""
+def _all_changed(unlike: np.ndarray, told: np.ndarray) -> bool:
+    """Whether nearly all who seem to be where they were, at least two, look like others [K], [K]: a cut or light."""
     return bool(told.sum() >= 2 and unlike[told].mean() >= MOST_CHANGED)

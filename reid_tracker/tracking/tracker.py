@@ -470,7 +470,9 @@ class Tracker:
         neither may enter the appearance of this one. ``cut`` marks those truncated by an edge.
         """
         table, calibration = self._table, self._calibration
-        if calibration.statistics is None:
+        if self._associate.relit:
+            table.embedding[:] = np.nan  # begun anew
+        if calibration.statistics is None or self._associate.relit:
             return np.ones(len(rows), dtype=bool)
         cosine = np.einsum("kd,kd->k", table.embedding[rows], fresh)
         told = ~np.isnan(cosine) & ~cut

@@ -659,3 +659,19 @@ def test_what_lies_in_the_detections_comes_back_with_its_row():
     np.testing.assert_array_equal(found.mask, given.mask[[0, 2]])
     for name in ("keypoints", "xyxyxyxy"):
         np.testing.assert_array_equal(found.data[name], given.data[name][[0, 2]])
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_when_everybody_looks_different_at_once_it_is_the_light_or_a_cut(same):
+    """Light changes all vectors alike, and people go on differing from each other; a cut of the film brings others."""
+    rng = np.random.default_rng(0)
+    before, light = unit_vectors(9), unit_vectors(1, seed=1)
+    after = 0.5 * (before[:4] if same else before[4:8]) + light
+    after /= np.linalg.norm(after, axis=1, keepdims=True)
+    tracker, places = Tracker(frame_rate=10, statistics=FAR_APART), [person(x) for x in (0, 200, 400, 600)]
+    for _ in range(60):
+        tracker.update(detections(places, embedding=seen(before[:4], rng)))
+    for _ in range(30):
+        tracks = tracker.update(detections(places, embedding=seen(after, rng)))
+    assert (ids(tracks) == [1, 2, 3, 4]) == same
+    assert tracker.identities == (4 if same else 8)
