@@ -433,6 +433,8 @@ class Tracker:
         table.state[rows[(table.state[rows] != TENTATIVE) | (table.sightings[rows] >= s.confirm_sightings)]] = CONFIRMED
         if frame.embedding is not None:
             table.last_described[rows[~np.isnan(frame.embedding[columns, 0])]] = self._now
+            if self._associate.relit:
+                table.embedding[:] = np.nan  # nobody looks as before
             good = frame.shows_person_well(s)[columns]
             good &= self._doubt(rows, frame.embedding[columns], cut)
             self._who.look(rows[good], frame.embedding[columns[good]], cut[good], self._now, self._step)
@@ -470,9 +472,7 @@ class Tracker:
         neither may enter the appearance of this one. ``cut`` marks those truncated by an edge.
         """
         table, calibration = self._table, self._calibration
-        if self._associate.relit:
-            table.embedding[:] = np.nan  # begun anew
-        if calibration.statistics is None or self._associate.relit:
+        if calibration.statistics is None:
             return np.ones(len(rows), dtype=bool)
         cosine = np.einsum("kd,kd->k", table.embedding[rows], fresh)
         told = ~np.isnan(cosine) & ~cut
